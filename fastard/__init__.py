@@ -1,0 +1,21 @@
+"""Exact Gaussian-process training with one length scale per input dimension (ARD)."""
+
+from fastard.covariance import covariance, covariance_vjp
+from fastard.exceptions import NotPositiveDefiniteError
+from fastard.kernels import RBF, Matern12, Matern32, Matern52, RationalQuadratic
+from fastard.likelihood import LogMarginalLikelihood, log_marginal_likelihood
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "RBF",
+    "LogMarginalLikelihood",
+    "Matern12",
+    "Matern32",
+    "Matern52",
+    "NotPositiveDefiniteError",
+    "RationalQuadratic",
+    "covariance",
+    "covariance_vjp",
+    "log_marginal_likelihood",
+]

@@ -1,0 +1,184 @@
+"""Arrays and parameters in, C-contiguous float64 out; the only place that raises errors about what a user passed."""
+
+import difflib
+import operator
+import os
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastard._threads import default_threads
+from fastard.kernels import BY_NAME, Kernel, RationalQuadratic
+
+Array = NDArray[np.float64]
+
+# Squares of differences must not overflow; nothing real comes near.
+_LARGEST_SPREAD = 1e150
+
+
+def real_array(name: str, value: ArrayLike, *, copy: bool = False) -> Array:
+    """Any real array-like as C-contiguous float64, finite; the caller's own array where it is one already."""
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise ValueError(f"{name} has masked entries; fastard does not impute: drop those rows, or fill them")
+    try:
+        raw = np.asarray(value)
+    except ValueError as error:  # rows of different lengths
+        raise ValueError(f"{name} is not a rectangular array: {error}") from None
+    if raw.dtype.kind == "c":
+        raise TypeError(f"{name} must be real, got {raw.dtype}; pass its real and imaginary parts as separate columns")
+    if raw.dtype.kind not in "fiub":
+        try:  # a DataFrame of mixed number types arrives as objects
+            if raw.dtype.kind != "O":
+                raise TypeError
+            if any(isinstance(entry, str | bytes | complex) for entry in raw.flat):
+                raise TypeError
+            raw = raw.astype(np.float64)
+        except (TypeError, ValueError):
+            kind = "text or objects" if raw.dtype.kind == "O" else str(raw.dtype)
+            raise TypeError(f"{name} must hold numbers, got {kind}; encode text and dates as numbers first") from None
+    with np.errstate(over="ignore"):  # a long double past float64's range: told as infinity below
+        array = np.array(raw, dtype=np.float64, order="C", copy=True if copy else None)
+    if not np.isfinite(array).all():
+        bad = np.argwhere(~np.isfinite(array))
+        where = f"[{', '.join(map(str, bad[0]))}]" if array.ndim else ""
+        raise ValueError(
+            f"{name} must be finite, got {array[tuple(bad[0])]} at {name}{where} ({len(bad)} such in all); "
+            "drop or impute those rows"
+        )
+    return array
+
+
+def inputs(X: ArrayLike, name: str = "X", dimensions: int | None = None) -> Array:
+    """Points, (n, d) with n >= 1."""
+    array = real_array(name, X)
+    if array.ndim != 2:
+        hint = f"; for one input dimension pass {name}[:, None]" if array.ndim == 1 else ""
+        raise ValueError(f"{name} must have shape (n, d), got {array.shape}{hint}")
+    if array.shape[0] == 0:
+        raise ValueError(f"{name} must have at least one row, got shape {array.shape}")
+    if dimensions is not None and array.shape[1] != dimensions:
+        raise ValueError(f"{name} must have {dimensions} columns as the training inputs have, got shape {array.shape}")
+    return array
+
+
+def targets(y: ArrayLike, n: int) -> Array:
+    """Targets, (n,) or (n, m) with m >= 1."""
+    array = real_array("y", y)
+    if array.ndim not in (1, 2) or array.shape[0] != n or 0 in array.shape:
+        raise ValueError(f"y must have shape ({n},) or ({n}, m), one row for each row of X, got {array.shape}")
+    return array
+
+
+def weights(Q: ArrayLike, n: int) -> Array:
+    """Weights of a vector-Jacobian product, (n, n)."""
+    array = real_array("Q", Q)
+    if array.shape != (n, n):
+        raise ValueError(f"Q must have shape ({n}, {n}), one row and column for each row of X, got {array.shape}")
+    return array
+
+
+def length_scales(value: ArrayLike, X: Array) -> Array:
+    """Length scales > 0, (d,); a scalar is broadcast."""
+    array = real_array("length_scale", value)
+    d = X.shape[1]
+    if array.ndim == 0 or (array.shape == (1,) and d != 1):
+        if array.ndim == 1:
+            raise ValueError(f"length_scale must be a scalar or have shape ({d},), one for each column of X, got (1,)")
+        array = np.full(d, array)
+    if array.shape != (d,):
+        raise ValueError(f"length_scale must be a scalar or have shape ({d},), one for each column of X, got {array.shape}")
+    if not (array > 0.0).all():
+        raise ValueError(f"length_scale must be > 0, got {array[~(array > 0.0)][0]}; it is not the logarithm")
+    spread(X, array)
+    return array
+
+
+def spread(X: Array, length_scale: Array) -> None:
+    """Refuse scaled inputs whose squares would overflow."""
+    if X.size:
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            widest = np.max((np.max(X, axis=0) - np.min(X, axis=0)) / length_scale)
+        if not widest < _LARGEST_SPREAD:
+            raise ValueError(
+                f"length_scale is too small for X: a column spans {widest:.3g} length scales (limit {_LARGEST_SPREAD:g}); "
+                "rescale X or raise length_scale"
+            )
+
+
+def number(name: str, value: Any, *, least: float = 0.0, may_equal: bool = False) -> float:
+    """A finite real scalar > least, or >= least."""
+    array = real_array(name, value)
+    if array.ndim != 0 and array.size != 1:
+        raise ValueError(f"{name} must be a scalar, got shape {array.shape}")
+    result = float(array.reshape(()))
+    if not (result > least or (may_equal and result == least)):
+        relation = ">=" if may_equal else ">"
+        raise ValueError(f"{name} must be {relation} {least:g}, got {result!r}; it is not the logarithm")
+    return result
+
+
+def known_variances(value: ArrayLike | None, n: int) -> Array | None:
+    """Known observation variances >= 0, (n,), or None."""
+    if value is None:
+        return None
+    array = real_array("observation_variance", value)
+    if array.shape != (n,):
+        raise ValueError(f"observation_variance must have shape ({n},), one for each row of X, got {array.shape}")
+    if (array < 0.0).any():
+        raise ValueError(f"observation_variance must be >= 0, got {array.min()!r}; it is a variance, not its logarithm")
+    return array
+
+
+def as_kernel(kernel: Any) -> Kernel:
+    """A kernel object, from one or from its name."""
+    names = ", ".join(map(repr, BY_NAME))
+    if isinstance(kernel, str):
+        if kernel not in BY_NAME:
+            near = difflib.get_close_matches(kernel.lower().replace("-", "_").replace(" ", "_"), BY_NAME, n=2)
+            hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+            raise ValueError(f"kernel must be one of {names}, got {kernel!r}{hint}")
+        return BY_NAME[kernel]()  # type: ignore[no-any-return]
+    if type(kernel) not in BY_NAME.values():
+        got = f"the class {kernel.__name__}; call it" if isinstance(kernel, type) else repr(kernel)
+        raise TypeError(f"kernel must be one of {names} or an object such as fastard.RBF(), got {got}")
+    if isinstance(kernel, RationalQuadratic):
+        return RationalQuadratic(number("RationalQuadratic's shape", kernel.shape))
+    return kernel  # type: ignore[no-any-return]
+
+
+def thread_count(n_threads: int | None) -> int:
+    """A positive number of threads; None is all that Numba would use."""
+    if n_threads is None:
+        return default_threads()
+    try:
+        count = operator.index(n_threads)
+    except TypeError:
+        raise TypeError(f"n_threads must be an integer >= 1 or None, got {n_threads!r}") from None
+    if isinstance(n_threads, bool) or count < 1:
+        raise ValueError(f"n_threads must be an integer >= 1 or None, got {n_threads!r}")
+    return count
+
+
+def generator(random_state: Any) -> np.random.Generator:
+    """A generator of our own: the global random state is neither read nor moved."""
+    if isinstance(random_state, np.random.RandomState):
+        return np.random.default_rng(random_state.randint(2**31))
+    try:
+        return np.random.default_rng(random_state)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"random_state must be None, an integer >= 0 or a NumPy generator: {error}") from None
+
+
+def square_buffer(n: int) -> Array:
+    """An uninitialised (n, n) array, or a MemoryError that says how much was needed, before the machine swaps."""
+    needed = 8 * n * n
+    message = f"the covariance of {n} points needs {needed / 2**30:.3g} GiB (8 n^2 bytes); train on fewer rows"
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        if needed > memory > 0:
+            raise MemoryError(f"{message}: this machine has {memory / 2**30:.3g} GiB")
+    try:
+        return np.empty((n, n))
+    except MemoryError:
+        raise MemoryError(message) from None

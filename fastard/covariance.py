@@ -1,0 +1,106 @@
+"""The covariance of points, and its vector-Jacobian product: the derivative of <Q, K> for any weights Q."""
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fastard import _loops
+from fastard import _validation as validate
+from fastard._engine import Term, scaled, threads_for
+from fastard._threads import share
+from fastard._validation import Array
+from fastard.kernels import Kernel
+
+
+def covariance(
+    X: ArrayLike,
+    Z: ArrayLike | None = None,
+    *,
+    length_scale: ArrayLike,
+    signal_variance: float = 1.0,
+    kernel: str | Kernel = "rbf",
+    n_threads: int | None = None,
+) -> Array:
+    """Covariance of the function's values at X and at Z, without noise.
+
+    Parameters
+    ----------
+    X : array-like, shape (n, d)
+        Points.
+    Z : array-like, shape (k, d), optional
+        Other points; X itself where None.
+    length_scale, signal_variance, kernel, n_threads
+        As for :func:`fastard.log_marginal_likelihood`.
+
+    Returns
+    -------
+    K : ndarray, shape (n, k)
+        ``signal_variance * k(s)``, s = sum_i (x_i - z_i)^2 / length_scale_i^2 (Rasmussen & Williams 2006, section 4.2.1).
+
+    Raises
+    ------
+    ValueError, TypeError
+        For a wrong argument; the message names it.
+    """
+    X = validate.inputs(X)
+    others = X if Z is None else validate.inputs(Z, "Z", X.shape[1])
+    scales = validate.length_scales(length_scale, X)
+    if Z is not None:
+        validate.spread(np.vstack([X.min(axis=0), X.max(axis=0), others.min(axis=0), others.max(axis=0)]), scales)
+    term = Term(validate.as_kernel(kernel), scales, validate.number("signal_variance", signal_variance))
+    return cross_covariance(term, X, others, validate.thread_count(n_threads))
+
+
+def cross_covariance(term: Term, X: Array, Z: Array, threads: int) -> Array:
+    """The same for valid arguments."""
+    columns = np.arange(X.shape[1])
+    U = _loops.scale(X, X[0], columns, term.length_scale)
+    V = _loops.scale(Z, X[0], columns, term.length_scale)
+    K = np.empty((X.shape[0], Z.shape[0]))
+    workers = threads_for(K.size * (X.shape[1] + 8), threads)
+    share(_loops.cross_covariance, X.shape[0], workers, term.kernel, term.signal_variance, U, V, K)
+    return K
+
+
+def covariance_vjp(
+    Q: ArrayLike,
+    X: ArrayLike,
+    *,
+    length_scale: ArrayLike,
+    signal_variance: float = 1.0,
+    kernel: str | Kernel = "rbf",
+    n_threads: int | None = None,
+) -> Array:
+    """Derivatives of <Q, K> = sum_jk Q_jk K(x_j, x_k) for any weights Q: a vector-Jacobian product.
+
+    One pass over the pairs, O(n d) memory beside Q; no derivative matrix is made. The marginal likelihood's gradient is
+    this product with Q = (alpha alpha' - K^-1) / 2 (Rasmussen & Williams 2006, equation 5.9, page 114).
+
+    Parameters
+    ----------
+    Q : array-like, shape (n, n)
+        Weights, symmetric or not: both triangles are read. A C-contiguous float64 array is neither copied nor changed.
+    X : array-like, shape (n, d)
+        Points.
+    length_scale, signal_variance, kernel, n_threads
+        As for :func:`fastard.log_marginal_likelihood`. K holds no noise.
+
+    Returns
+    -------
+    gradient : ndarray, shape (d + 1 + p,)
+        With respect to the natural logarithms of length_scale, signal_variance and the kernel's p shape parameters.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For a wrong argument; the message names it.
+    """
+    X = validate.inputs(X)
+    Q = validate.weights(Q, X.shape[0])
+    scales = validate.length_scales(length_scale, X)
+    term = Term(validate.as_kernel(kernel), scales, validate.number("signal_variance", signal_variance))
+    U, free, _ = scaled(term, X)
+    tiles = _loops.tile_count(X.shape[0])
+    partial = np.zeros((tiles, free + 2))
+    workers = threads_for(Q.size * (free + 8), validate.thread_count(n_threads))
+    share(_loops.product, tiles, workers, term.kernel, term.signal_variance, U, free, Q, np.empty((0, 0)), partial)
+    return partial.sum(axis=0)[: free + 1 + len(term.kernel)]
