@@ -4,18 +4,23 @@ from fastard.covariance import covariance, covariance_vjp
 from fastard.exceptions import NotPositiveDefiniteError
 from fastard.kernels import RBF, Matern12, Matern32, Matern52, RationalQuadratic
 from fastard.likelihood import LogMarginalLikelihood, log_marginal_likelihood
+from fastard.posterior import GaussianProcess
+from fastard.training import TrainingState, fit
 
 __version__ = "0.1.0"
 
 __all__ = [
     "RBF",
+    "GaussianProcess",
     "LogMarginalLikelihood",
     "Matern12",
     "Matern32",
     "Matern52",
     "NotPositiveDefiniteError",
     "RationalQuadratic",
+    "TrainingState",
     "covariance",
     "covariance_vjp",
+    "fit",
     "log_marginal_likelihood",
 ]

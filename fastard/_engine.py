@@ -1,7 +1,7 @@
 """evaluate(): the one door between everything above and the compiled code."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -41,7 +41,9 @@ class Evaluation:
     failed_pivot: int
     log_marginal_likelihood: float
     alpha: Array  # (n, m), K^-1 y
-    diagonal_weights: Array | None = None  # (n,), the diagonal of Q = alpha alpha' - m K^-1
+    diagonal_weights: Array = field(
+        default_factory=lambda: np.empty(0)
+    )  # (n,), the diagonal of Q = alpha alpha' - m K^-1; with the gradient
     gradients: tuple[TermGradient, ...] = ()
 
 

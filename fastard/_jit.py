@@ -17,7 +17,7 @@ REORDER = EXACT | {"reassoc"}
 
 
 # Functions of one number, called in the innermost loops: LLVM vectorises the loop only when they are part of it.
-INLINE = {"error_model": "numpy", "fastmath": EXACT, "forceinline": True}
+INLINE: dict[str, Any] = {"error_model": "numpy", "fastmath": EXACT, "forceinline": True}
 
 
 def jit(function: Callable[..., Any] | None = None, **options: Any) -> Any:

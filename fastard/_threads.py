@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numba import config
 
-from fastard._jit import atomic_load, jit
+from fastard._jit import atomic_load, fetch_add, jit
 
 _lock = threading.Lock()
 _inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
@@ -25,7 +25,7 @@ _threads = 0
 
 def default_threads() -> int:
     """As many as Numba would use (NUMBA_NUM_THREADS) and the process may run on."""
-    return max(1, min(config.NUMBA_NUM_THREADS, available_cores()))
+    return max(1, min(int(config.NUMBA_NUM_THREADS), available_cores()))
 
 
 def available_cores() -> int:
@@ -61,19 +61,28 @@ def _enlist(helpers: int) -> None:
 
 @jit
 def _finish(state: Any, tasks: int) -> None:
-    """Until every task is done; those left are in a helper's hands, mid-tile."""
-    while atomic_load(state, 1) < tasks:
+    """Hand out no more tasks, and wait for those in a helper's hands."""
+    begun = min(fetch_add(state, 0, tasks), tasks)
+    while atomic_load(state, 1) < begun:
         pass
 
 
 def share(function: Callable[..., Any], tasks: int, threads: int, *arguments: Any) -> None:
-    """Run ``function(state, *arguments)`` on up to ``threads`` threads, until its ``tasks`` tasks are done."""
+    """Run ``function(state, *arguments)`` on up to ``threads`` threads, until its ``tasks`` tasks are done.
+
+    The function takes tasks by ``fetch_add(state, 0, 1)`` and reports each as done by ``fetch_add(state, 1, 1)``.
+    """
+    if config.DISABLE_JIT:
+        raise RuntimeError("fastard is compiled code and can not run under NUMBA_DISABLE_JIT=1; unset it")
     state = np.zeros(16, dtype=np.int64)
     threads = min(threads, tasks)
-    if threads > 1:
-        _enlist(threads - 1)
+    if threads == 1:
+        function(state, *arguments)
+        return
+    _enlist(threads - 1)
+    try:
         for _ in range(threads - 1):
             _inbox.put((function, (state, *arguments)))
-    function(state, *arguments)
-    if threads > 1:
+        function(state, *arguments)
+    finally:  # also after Ctrl-C: no helper may touch the arrays once we have returned
         _finish(state, tasks)

@@ -138,7 +138,7 @@ def as_kernel(kernel: Any) -> Kernel:
             near = difflib.get_close_matches(kernel.lower().replace("-", "_").replace(" ", "_"), BY_NAME, n=2)
             hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
             raise ValueError(f"kernel must be one of {names}, got {kernel!r}{hint}")
-        return BY_NAME[kernel]()  # type: ignore[no-any-return]
+        return BY_NAME[kernel]()
     if type(kernel) not in BY_NAME.values():
         got = f"the class {kernel.__name__}; call it" if isinstance(kernel, type) else repr(kernel)
         raise TypeError(f"kernel must be one of {names} or an object such as fastard.RBF(), got {got}")
@@ -151,13 +151,18 @@ def thread_count(n_threads: int | None) -> int:
     """A positive number of threads; None is all that Numba would use."""
     if n_threads is None:
         return default_threads()
+    return count("n_threads", n_threads, least=1)
+
+
+def count(name: str, value: Any, *, least: int) -> int:
+    """An integer >= least."""
     try:
-        count = operator.index(n_threads)
+        result = operator.index(value)
     except TypeError:
-        raise TypeError(f"n_threads must be an integer >= 1 or None, got {n_threads!r}") from None
-    if isinstance(n_threads, bool) or count < 1:
-        raise ValueError(f"n_threads must be an integer >= 1 or None, got {n_threads!r}")
-    return count
+        raise TypeError(f"{name} must be an integer >= {least}, got {value!r}") from None
+    if result < least:
+        raise ValueError(f"{name} must be an integer >= {least}, got {value!r}")
+    return result
 
 
 def generator(random_state: Any) -> np.random.Generator:
@@ -182,3 +187,38 @@ def square_buffer(n: int) -> Array:
         return np.empty((n, n))
     except MemoryError:
         raise MemoryError(message) from None
+
+
+def bounds(name: str, value: Any, default: Array) -> tuple[Array, NDArray[np.bool_]]:
+    """Bounds (k, 2) for k parameters, and which are fixed, from a pair, k pairs, "fixed", or None for ``default``."""
+    k = default.shape[0]
+    result, fixed = default.copy(), np.zeros(k, dtype=bool)
+    if value is None:
+        return result, fixed
+    if isinstance(value, str) and value == "fixed":
+        return result, ~fixed
+    expected = f"{name} must be a pair (low, high) with 0 < low <= high, or 'fixed'"
+    if k != 1:
+        expected += f", or {k} of these"
+    try:
+        entries = list(value)
+    except TypeError:
+        raise TypeError(f"{expected}; got {value!r}") from None
+    if isinstance(value, str):
+        raise ValueError(f"{expected}; got {value!r}")
+    if len(entries) == 2 and all(np.ndim(entry) == 0 and not isinstance(entry, str) for entry in entries):
+        entries = [entries] * k
+    if len(entries) != k:
+        raise ValueError(f"{expected}; got {value!r}")
+    for i, entry in enumerate(entries):
+        if isinstance(entry, str):
+            if entry != "fixed":
+                raise ValueError(f"{expected}; got {entry!r}")
+            fixed[i] = True
+            continue
+        pair = real_array(name, entry)
+        if pair.shape != (2,) or not 0.0 < pair[0] <= pair[1]:
+            raise ValueError(f"{expected}; got {entry!r}; they are not logarithms")
+        result[i] = pair
+        fixed[i] = pair[0] == pair[1]
+    return result, fixed

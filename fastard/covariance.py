@@ -103,4 +103,5 @@ def covariance_vjp(
     partial = np.zeros((tiles, free + 2))
     workers = threads_for(Q.size * (free + 8), validate.thread_count(n_threads))
     share(_loops.product, tiles, workers, term.kernel, term.signal_variance, U, free, Q, np.empty((0, 0)), partial)
-    return partial.sum(axis=0)[: free + 1 + len(term.kernel)]
+    gradient: Array = partial.sum(axis=0)[: free + 1 + len(term.kernel)]
+    return gradient

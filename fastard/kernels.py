@@ -6,8 +6,8 @@ the derivative of the covariance with respect to ln(length scale i) is sigma_f^2
 """
 
 import math
-from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple, Self
 
 from numba import types
 from numba.extending import overload
@@ -16,48 +16,64 @@ from fastard._elementary import exp, log1p
 from fastard._jit import INLINE
 
 
-# A tuple without shape parameters equals any other empty tuple and is false; a kernel is neither.
-def _equal(a: Any, b: object) -> bool:
-    return type(a) is type(b) and tuple(a) == tuple(b)  # type: ignore[arg-type]
+class Kernel(tuple[float, ...]):
+    """Base of the kernels: a tuple of shape parameters, of which most have none; immutable, equal only to its like.
+
+    Numba sees its subclasses as named tuples and picks the profile by the class.
+    """
+
+    __slots__ = ()
+
+    def with_shape(self, shape: Iterable[float]) -> Self:
+        """The same kernel with other shape parameters."""
+        return type(self)(*shape)  # type: ignore[arg-type]
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and tuple(self) == tuple(other)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:
+        return hash((type(self), *self))
+
+    def __bool__(self) -> bool:  # an empty tuple would be false
+        return True
 
 
-def _differ(a: Any, b: object) -> bool:
-    return not _equal(a, b)
+class _NoShape(NamedTuple):
+    pass
 
 
-def _hash(a: Any) -> int:
-    return hash((type(a), *a))
+class _OneShape(NamedTuple):
+    shape: float = 1.0
 
 
-def _true(_: Any) -> bool:
-    return True
-
-
-class RBF(NamedTuple):
+class RBF(Kernel, _NoShape):
     """The squared exponential, k = exp(-s / 2) (Rasmussen & Williams 2006, equation 4.9, page 83)."""
 
-    __eq__, __ne__, __hash__, __bool__ = _equal, _differ, _hash, _true
+    __slots__ = ()
 
 
-class Matern12(NamedTuple):
+class Matern12(Kernel, _NoShape):
     """Matérn with nu = 1/2, k = exp(-r) (Rasmussen & Williams 2006, page 85)."""
 
-    __eq__, __ne__, __hash__, __bool__ = _equal, _differ, _hash, _true
+    __slots__ = ()
 
 
-class Matern32(NamedTuple):
+class Matern32(Kernel, _NoShape):
     """Matérn with nu = 3/2, k = (1 + sqrt(3) r) exp(-sqrt(3) r) (Rasmussen & Williams 2006, equation 4.17, page 85)."""
 
-    __eq__, __ne__, __hash__, __bool__ = _equal, _differ, _hash, _true
+    __slots__ = ()
 
 
-class Matern52(NamedTuple):
+class Matern52(Kernel, _NoShape):
     """Matérn with nu = 5/2, k = (1 + sqrt(5) r + 5 s / 3) exp(-sqrt(5) r) (Rasmussen & Williams 2006, equation 4.17)."""
 
-    __eq__, __ne__, __hash__, __bool__ = _equal, _differ, _hash, _true
+    __slots__ = ()
 
 
-class RationalQuadratic(NamedTuple):
+class RationalQuadratic(Kernel, _OneShape):
     """The rational quadratic, k = (1 + s / (2 shape))^(-shape) (Rasmussen & Williams 2006, equation 4.19, page 86).
 
     Parameters
@@ -66,14 +82,10 @@ class RationalQuadratic(NamedTuple):
         R&W's alpha, > 0: a scale mixture of squared exponentials, wider for a smaller shape. It is trained with the rest.
     """
 
-    shape: float = 1.0
-
-    __eq__, __ne__, __hash__, __bool__ = _equal, _differ, _hash, _true
+    __slots__ = ()
 
 
-Kernel: TypeAlias = RBF | Matern12 | Matern32 | Matern52 | RationalQuadratic
-
-BY_NAME: dict[str, type[Any]] = {
+BY_NAME: dict[str, type[Kernel]] = {
     "rbf": RBF,
     "matern12": Matern12,
     "matern32": Matern32,
@@ -84,7 +96,7 @@ BY_NAME: dict[str, type[Any]] = {
 _SQRT3, _SQRT5 = math.sqrt(3.0), math.sqrt(5.0)
 
 
-def profile(kernel: Kernel, s: float) -> tuple[float, float, float]:
+def profile(kernel: Any, s: float) -> tuple[float, float, float]:
     """k(s), w(s) = -2 k'(s), and dk / d ln(shape), 0 where there is no shape. Compiled code only."""
     raise NotImplementedError(f"profile({kernel!r}, {s!r}) stands for one of the compiled functions below")
 

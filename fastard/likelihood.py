@@ -176,7 +176,7 @@ class LogMarginalLikelihood:
         if not (np.isfinite(natural).all() and (others > 0.0).all()):
             raise ValueError(f"theta must hold logarithms of positive float64 numbers, got {theta!r}")
         validate.spread(self.X, natural[:d])
-        kernel = self.kernel._make(natural[d + 2 :].tolist())
+        kernel = self.kernel.with_shape(natural[d + 2 :].tolist())
         noise = float(natural[d + 1])
         evaluation = self.evaluate(natural[:d], float(natural[d]), noise, kernel, gradient=True)
         return evaluation.log_marginal_likelihood, self.assemble(evaluation, noise)
@@ -212,8 +212,15 @@ class LogMarginalLikelihood:
     def assemble(self, evaluation: Evaluation, noise_variance: float) -> Array:
         """The gradient in theta's order; the noise's entry is sigma_n^2 tr(Q) / 2."""
         term = evaluation.gradients[0]
-        of_noise = 0.5 * noise_variance * float(np.sum(evaluation.diagonal_weights))
+        of_noise = 0.5 * noise_variance * float(evaluation.diagonal_weights.sum())
         return np.concatenate([term.log_length_scale, [term.log_signal_variance, of_noise], term.log_shape])
+
+    def release(self) -> Workspace:
+        """Give the buffer away, with what the last evaluation left in it; the next evaluation allocates anew."""
+        with self._turn:
+            workspace, self._workspace = self._workspace, None
+        assert workspace is not None
+        return workspace
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_workspace": None, "_turn": None}

@@ -1,0 +1,355 @@
+"""fit(): maximise the log marginal likelihood over the logarithms of the hyperparameters."""
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fastard import _validation as validate
+from fastard._validation import Array
+from fastard.exceptions import NotPositiveDefiniteError
+from fastard.kernels import Kernel
+from fastard.likelihood import LogMarginalLikelihood
+from fastard.posterior import GaussianProcess
+
+# Where the caller gives none, in standard deviations of the inputs and variances of the targets: bounds ...
+_LENGTH_SCALE_BOUNDS = (1e-3, 1e5)
+_SIGNAL_VARIANCE_BOUNDS = (1e-5, 1e5)
+_NOISE_VARIANCE_BOUNDS = (1e-8, 1e2)
+_SHAPE_BOUNDS = (1e-5, 1e5)
+# ... and starts; the length scales' grow with sqrt(d), so that typical distances stay of the order of one.
+_SIGNAL_VARIANCE, _NOISE_VARIANCE = 1.0, 0.1
+_RESUMPTIONS = 10  # after failed trial points: each begins at the best point with an empty history
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """What a callback is given after each evaluation.
+
+    Attributes
+    ----------
+    evaluation : int
+        Number of this evaluation, from 1, over all restarts.
+    log_marginal_likelihood : float
+    gradient : ndarray, shape (d + 2 + p,)
+        With respect to the logarithms of the parameters, 0 where fixed.
+    parameters : dict
+        length_scale (d,), signal_variance, noise_variance and shape (p,), in the units of X and y.
+    """
+
+    evaluation: int
+    log_marginal_likelihood: float
+    gradient: Array
+    parameters: dict[str, Any]
+
+
+Callback = Callable[[TrainingState], bool | None]
+
+
+def fit(
+    X: ArrayLike,
+    y: ArrayLike,
+    *,
+    kernel: str | Kernel = "rbf",
+    length_scale: ArrayLike | None = None,
+    signal_variance: float | None = None,
+    noise_variance: float | None = None,
+    observation_variance: ArrayLike | None = None,
+    length_scale_bounds: Any = None,
+    signal_variance_bounds: Any = None,
+    noise_variance_bounds: Any = None,
+    shape_bounds: Any = None,
+    standardize: bool = True,
+    n_restarts: int = 0,
+    max_iterations: int = 1000,
+    random_state: Any = None,
+    callback: Callback | None = None,
+    progress: bool = False,
+    n_threads: int | None = None,
+) -> GaussianProcess:
+    """Train a Gaussian process by maximising the log marginal likelihood with SciPy's L-BFGS-B.
+
+    The process has zero mean after the mean of y is subtracted, which ``predict`` adds again. Nothing is jittered.
+
+    Parameters
+    ----------
+    X : array-like, shape (n, d)
+        Inputs, n >= 1; a DataFrame's column names are kept.
+    y : array-like, shape (n,) or (n, m)
+        Targets; m outputs share the hyperparameters.
+    kernel : str or kernel object, default "rbf"
+        As for :func:`fastard.log_marginal_likelihood`; a shape parameter is trained from the object's.
+    length_scale : float or array-like, shape (d,), optional
+        Where the search starts, in units of the columns of X. By default sqrt(d) standard deviations of each column.
+    signal_variance, noise_variance : float, optional
+        Where the search starts, in units of y squared. By default the variance of y and a tenth of it.
+    observation_variance : array-like, shape (n,), optional
+        Known variances >= 0 of the targets, added to the diagonal and not trained.
+    length_scale_bounds, signal_variance_bounds, noise_variance_bounds, shape_bounds : optional
+        A pair (low, high), "fixed", or for length scales d of these, e.g. shape (d, 2). By default (1e-3, 1e5) standard
+        deviations, (1e-5, 1e5) and (1e-8, 1e2) variances, (1e-5, 1e5).
+    standardize : bool, default True
+        Whether the search works, and the defaults above are meant, in units of the standard deviations of the columns of X
+        (1 for a constant column) and of y (one for all outputs); otherwise in the units of X and y themselves. All that is
+        given and returned is in the units of X and y either way.
+    n_restarts : int, default 0
+        Further searches, each from the start times 10^U(-1, 1) per parameter, within the bounds. The best is kept.
+    max_iterations : int, default 1000
+        Of L-BFGS-B, in each search.
+    random_state : int, numpy.random.Generator or RandomState, optional
+        For the restarts' starts.
+    callback : callable, optional
+        Called with a :class:`TrainingState` after each evaluation; returning True ends the search.
+    progress : bool, default False
+        Whether to show evaluations as they come, on stderr; needs rich (``pip install fastard[cli]``).
+    n_threads : int, optional
+        Threads for the compiled loops; all available by default.
+
+    Returns
+    -------
+    model : GaussianProcess
+        The best found. After Ctrl-C or a callback's True, the best so far, with ``converged`` false.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For a wrong argument; the message names it.
+    NotPositiveDefiniteError
+        If the covariance is not positive definite at any of the starts. At a trial point the search backs off instead.
+    """
+    feature_names = [str(name) for name in X.columns] if hasattr(X, "columns") else None
+    X = validate.inputs(X)
+    n, d = X.shape
+    y = validate.targets(y, n).reshape(n, -1)
+    y_mean = y.mean(axis=0)
+    objective = LogMarginalLikelihood(
+        X, y - y_mean, kernel=kernel, observation_variance=observation_variance, n_threads=n_threads
+    )
+    kernel = objective.kernel
+    n_restarts = validate.count("n_restarts", n_restarts, least=0)
+    max_iterations = validate.count("max_iterations", max_iterations, least=1)
+    random = validate.generator(random_state)
+
+    units = np.ones(d + 2 + len(kernel))
+    if standardize:
+        units[:d] = _spread(X)
+        units[d : d + 2] = float(np.mean(np.var(y, axis=0))) or 1.0
+        if not (np.isfinite(units).all() and (units > 0.0).all()):
+            raise ValueError("y (or X) is too large or too small for its variance to be a float64; rescale it")
+    defaults = units * np.concatenate([np.full(d, np.sqrt(d)), [_SIGNAL_VARIANCE, _NOISE_VARIANCE], np.ones(len(kernel))])
+
+    # One row a parameter, in theta's order.
+    groups: list[tuple[str, Any, Any, tuple[float, float], slice]] = [
+        ("length_scale", length_scale, length_scale_bounds, _LENGTH_SCALE_BOUNDS, slice(0, d)),
+        ("signal_variance", signal_variance, signal_variance_bounds, _SIGNAL_VARIANCE_BOUNDS, slice(d, d + 1)),
+        ("noise_variance", noise_variance, noise_variance_bounds, _NOISE_VARIANCE_BOUNDS, slice(d + 1, d + 2)),
+        ("shape", tuple(kernel) or None, shape_bounds, _SHAPE_BOUNDS, slice(d + 2, None)),
+    ]
+    start, limits, fixed = defaults.copy(), np.empty((units.size, 2)), np.empty(units.size, dtype=bool)
+    for name, given, given_bounds, default_bounds, where in groups:
+        scale = units[where]
+        limits[where], fixed[where] = validate.bounds(f"{name}_bounds", given_bounds, np.outer(scale, default_bounds))
+        if given is None:
+            start[where] = np.clip(start[where], limits[where, 0], limits[where, 1])
+            continue
+        if name == "length_scale":
+            start[where] = validate.length_scales(given, X)
+        else:
+            may_be_zero = name == "noise_variance" and bool(fixed[where].all())
+            values = given if name == "shape" else (given,)
+            start[where] = [validate.number(name, value, may_equal=may_be_zero) for value in values]
+        within = (start[where] >= limits[where, 0]) & (start[where] <= limits[where, 1]) | fixed[where]
+        if not within.all():
+            bad = int(np.argmin(within))
+            raise ValueError(
+                f"{name} must start within its bounds, got {start[where][bad]!r} with bounds "
+                f"{tuple(limits[where][bad].tolist())}; widen {name}_bounds or move the start"
+            )
+
+    with np.errstate(divide="ignore"):
+        log_start, log_limits = np.log(start), np.log(limits)
+    search = _Search(
+        objective, log_start, log_limits, ~fixed, 0.5 * y.size * float(np.log(units[d])), max_iterations, callback
+    )
+    with contextlib.ExitStack() as stack:
+        if progress:
+            from fastard._report import progress as show
+
+            search.callbacks.append(stack.enter_context(show()))
+        search.run(n_restarts, random)
+
+    assert search.best is not None  # run() raises otherwise
+    parameters = search.natural(search.best.free_theta)
+    evaluation = objective.evaluate(*parameters, gradient=False)
+    workspace = objective.release()
+    return GaussianProcess(
+        kernel=parameters[3],
+        length_scale=parameters[0],
+        signal_variance=parameters[1],
+        noise_variance=parameters[2],
+        log_marginal_likelihood=evaluation.log_marginal_likelihood,
+        n_evaluations=search.n_evaluations,
+        converged=search.converged,
+        message=search.message,
+        feature_names=feature_names,
+        n_threads=objective.n_threads,
+        _X=objective.X,
+        _y_mean=y_mean,
+        _alpha=evaluation.alpha,
+        _factor=workspace.buffer,
+    )
+
+
+def _spread(X: Array) -> Array:
+    """Standard deviations of the columns; 1 for a constant one (tested by its range: rounding may leave 1e-17)."""
+    constant = np.ptp(X, axis=0) == 0.0
+    return np.where(constant, 1.0, np.std(X, axis=0))
+
+
+class _StopSearchError(Exception):
+    """A callback returned True."""
+
+
+@dataclass(frozen=True)
+class _Point:
+    free_theta: Array
+    loss: float  # minus the log marginal likelihood, in standardised units
+    gradient: Array  # of the loss
+
+
+class _Search:
+    """L-BFGS-B over the free logarithms, from several starts, keeping the best point over all."""
+
+    def __init__(
+        self,
+        objective: LogMarginalLikelihood,
+        start: Array,
+        limits: Array,
+        free: Any,
+        offset: float,
+        max_iterations: int,
+        callback: Callback | None,
+    ) -> None:
+        self.objective, self.start, self.limits, self.free = objective, start, limits, free
+        self.offset, self.max_iterations = offset, max_iterations
+        self.callbacks: list[Callback] = [callback] if callback else []
+        self.best: _Point | None = None
+        self.n_evaluations = 0
+        self.converged = False
+        self.message = ""
+        # Of the local search under way: its last accepted (none yet) and last evaluated points, and whether a trial point was not
+        # positive definite in the iteration before the last accepted point, or since.
+        self._iterates: list[_Point] = []
+        self._last: _Point | None = None
+        self._failed_before = self._failed_since = False
+
+    def natural(self, free_theta: Array) -> tuple[Array, float, float, Kernel]:
+        """length_scale, signal_variance, noise_variance and the kernel."""
+        theta = self.start.copy()
+        theta[self.free] = free_theta
+        values, d = np.exp(theta), self.objective.X.shape[1]
+        return values[:d], float(values[d]), float(values[d + 1]), self.objective.kernel.with_shape(values[d + 2 :].tolist())
+
+    def run(self, n_restarts: int, random: np.random.Generator) -> None:
+        """All searches; raises NotPositiveDefiniteError if every start fails."""
+        low, high = self.limits[self.free].T
+        starts = [self.start[self.free]]
+        for _ in range(n_restarts):
+            shift = random.uniform(-np.log(10.0), np.log(10.0), low.size)
+            starts.append(np.clip(starts[0] + shift, low, high))
+        failure: NotPositiveDefiniteError | None = None
+        try:
+            for start in starts:
+                before = self.best
+                try:
+                    converged, message = self._local(start)
+                except NotPositiveDefiniteError as error:
+                    failure = failure or error
+                    continue
+                if self.best is not before:
+                    self.converged, self.message = converged, message
+        except _StopSearchError:
+            self.converged, self.message = False, "stopped by the callback"
+        except KeyboardInterrupt:
+            if self.best is None:
+                raise
+            self.converged, self.message = False, "interrupted; these are the best parameters so far"
+        if self.best is None and failure is not None:
+            raise failure
+
+    def _local(self, start: Array) -> tuple[bool, str]:
+        """One search, taken up again from where it stood for as long as failed trial points stopped it and it gains."""
+        from scipy.optimize import minimize
+
+        self._iterates.clear()
+        if start.size == 0:
+            self._loss(start)
+            return True, "every parameter is fixed"
+        for _ in range(_RESUMPTIONS):
+            self._failed_before = self._failed_since = False
+            begun = self._iterates[-1:]
+            result = minimize(
+                self._loss,
+                start,
+                jac=True,
+                method="L-BFGS-B",
+                bounds=self.limits[self.free],
+                callback=self._accepted,
+                options={"maxiter": self.max_iterations, "maxfun": 100 * self.max_iterations},
+            )
+            if not (self._failed_before or self._failed_since):
+                return bool(result.success), str(result.message)
+            iterate = self._iterates[-1]
+            if result.status == 1 or (begun and not iterate.loss < begun[0].loss):
+                break
+            start = iterate.free_theta
+        return False, "the covariance is not positive definite just beyond the best parameters: raise the noise's lower bound"
+
+    def _accepted(self, _: Array) -> None:
+        """L-BFGS-B took its last trial point as the next iterate."""
+        assert self._last is not None
+        self._iterates = [self._last]
+        self._failed_before, self._failed_since = self._failed_since, False
+
+    def _loss(self, free_theta: Array) -> tuple[float, Array]:
+        free_theta = np.array(free_theta)
+        parameters = self.natural(free_theta)
+        d = self.objective.X.shape[1]
+        self.n_evaluations += 1
+        try:
+            evaluation = self.objective.evaluate(*parameters, gradient=True, free=self.free[:d])
+        except NotPositiveDefiniteError:
+            if not self._iterates:
+                raise
+            self._failed_since = True
+            return _wall(self._iterates[-1], free_theta)
+        value = evaluation.log_marginal_likelihood
+        gradient = np.where(self.free, self.objective.assemble(evaluation, parameters[2]), 0.0)
+        point = _Point(free_theta, -(value + self.offset), -gradient[self.free])
+        self._last = point
+        if not self._iterates:
+            self._iterates = [point]
+        if self.best is None or point.loss < self.best.loss:
+            self.best = point
+        names = ("length_scale", "signal_variance", "noise_variance")
+        shown = dict(zip(names, parameters[:3], strict=True)) | {"shape": np.array(tuple(parameters[3]))}
+        state = TrainingState(self.n_evaluations, value, gradient, shown)
+        answers = [callback(state) for callback in self.callbacks]
+        if any(answers):
+            raise _StopSearchError
+        return point.loss, point.gradient
+
+
+def _wall(iterate: _Point, trial: Array) -> tuple[float, Array]:
+    """A stand-in where there is no value: higher than the iterate, and rising from it.
+
+    L-BFGS-B given (inf, 0) returns its iterate as converged. Along the line searched, this is a value above the iterate's
+    by as much as the slope promised below it, with the opposite slope: the line search interpolates to about a seventh of
+    the step, never accepts the point, and its curvature does not enter the Hessian's approximation.
+    """
+    step = trial - iterate.free_theta
+    rise = max(abs(float(iterate.gradient @ step)), 1e-6 * (1.0 + abs(iterate.loss)))
+    return iterate.loss + rise, rise * step / max(float(step @ step), 1e-300)
