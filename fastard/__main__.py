@@ -1,0 +1,214 @@
+"""The command line: ``fastard`` or ``python -m fastard``."""
+
+import argparse
+import io
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from fastard.exceptions import NotPositiveDefiniteError
+from fastard.kernels import BY_NAME
+
+_EXIT_STATUS = """\
+exit status: 0 done (also where the search did not converge: the report says so), 1 failed,
+2 wrong arguments or data, 130 interrupted before there was anything to report"""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """One line, not the usage too."""
+        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    from fastard import __version__
+
+    plain = argparse.RawDescriptionHelpFormatter
+    parser = _Parser(
+        prog="fastard",
+        description="Train a Gaussian process with one length scale for each input, and see which inputs matter.",
+        epilog=_EXIT_STATUS,
+        formatter_class=plain,
+    )
+    parser.add_argument("--version", action="version", version=f"fastard {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    fit = commands.add_parser(
+        "fit",
+        help="train on a CSV file and report",
+        description="Train on a CSV file of numbers and report the inputs by relevance, the noise and held-out errors.",
+        epilog=_EXIT_STATUS,
+        formatter_class=plain,
+    )
+    fit.add_argument("data", metavar="data.csv", help="numbers separated by commas, semicolons or tabs; a header is optional")
+    fit.add_argument(
+        "--target",
+        required=True,
+        metavar="COLUMN",
+        help="what to predict: a column's name in the header, or its number from 1, or from the end from -1 (required)",
+    )
+    fit.add_argument(
+        "--kernel", choices=BY_NAME, default="rbf", help=f"one of {', '.join(BY_NAME)} (default: rbf)", metavar="NAME"
+    )
+    fit.add_argument(
+        "--restarts", type=_natural_number, default=0, metavar="N", help="further searches from random starts (default: 0)"
+    )
+    fit.add_argument(
+        "--test-fraction",
+        type=_fraction,
+        default=0.1,
+        metavar="F",
+        help="fraction of the rows, 0 <= F < 1, held out of training to measure errors on (default: 0.1)",
+    )
+    fit.add_argument(
+        "--seed", type=_natural_number, default=0, metavar="N", help="for the rows held out and the restarts (default: 0)"
+    )
+    fit.add_argument(
+        "--plot", metavar="FILE", help="draw the relevances to a .png, .pdf or .svg; needs fastard[cli] (default: no chart)"
+    )
+    fit.add_argument("--json", metavar="FILE", help="write the hyperparameters and errors, as JSON (default: not written)")
+    _add_threads(fit)
+
+    demo = commands.add_parser(
+        "demo",
+        help="train on a known function, check the answer, time an evaluation",
+        description="Train on the borehole function of 8 inputs, check what is found and the gradient, time an evaluation.",
+        epilog="exit status: 0 all as it should be, 1 a check failed",
+    )
+    demo.add_argument("--n", type=_demo_rows, default=400, metavar="N", help="rows to train on, at least 50 (default: 400)")
+    _add_threads(demo)
+
+    commands.add_parser(
+        "info",
+        help="show versions, processor, threads, BLAS and the cache",
+        description="Show versions, processor, threads, BLAS and the cache directory: what a bug report needs.",
+    )
+    return parser
+
+
+def _add_threads(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--threads",
+        type=_positive_number,
+        metavar="N",
+        help="threads for fastard's own loops; BLAS has its own setting (default: all cores available)",
+    )
+
+
+def _whole_number(text: str, least: int) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = least - 1
+    if number < least:
+        raise argparse.ArgumentTypeError(f"must be a whole number >= {least}, got {text!r}")
+    return number
+
+
+def _natural_number(text: str) -> int:
+    return _whole_number(text, 0)
+
+
+def _positive_number(text: str) -> int:
+    return _whole_number(text, 1)
+
+
+def _demo_rows(text: str) -> int:
+    from fastard._demo import LEAST_ROWS
+
+    return _whole_number(text, LEAST_ROWS)
+
+
+def _fraction(text: str) -> float:
+    try:
+        fraction = float(text)
+    except ValueError:
+        fraction = -1.0
+    if not 0.0 <= fraction < 1.0:
+        raise argparse.ArgumentTypeError(f"must be a number from 0 up to, but not, 1, got {text!r}")
+    return fraction
+
+
+def _fit(options: argparse.Namespace) -> int:
+    from fastard._export import check_destination, write_chart, write_json
+    from fastard._report import progress, show_study
+    from fastard._study import split, study
+    from fastard._tables import read_dataset
+
+    check_destination(options.json)
+    check_destination(options.plot, is_chart=True)
+    training, test = split(read_dataset(options.data, options.target), options.test_fraction, options.seed)
+    with progress() as callback:
+        result = study(
+            training,
+            test,
+            callback=callback,
+            kernel=options.kernel,
+            n_restarts=options.restarts,
+            seed=options.seed,
+            n_threads=options.threads,
+        )
+    show_study(result)
+    if options.json:
+        write_json(result, options.json)
+    if options.plot:
+        write_chart(result, options.plot)
+    return 0
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from fastard._demo import run
+
+    return 0 if run(options.n, options.threads) else 1
+
+
+def _info(_: argparse.Namespace) -> int:
+    from fastard._config import show_config
+
+    show_config()
+    return 0
+
+
+_COMMANDS = {"fit": _fit, "demo": _demo, "info": _info}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        Without the program's name; those of the process by default.
+
+    Returns
+    -------
+    status : int
+        The exit status.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a column's name in letters that the stream has not is no reason to fail
+            stream.reconfigure(errors="replace")
+    options = _parser().parse_args(arguments)
+    try:
+        status = _COMMANDS[options.command](options)
+        sys.stdout.flush()
+    except ValueError as error:
+        return _complain(options.command, error, 2)
+    except (NotPositiveDefiniteError, MemoryError) as error:
+        return _complain(options.command, error, 1)
+    except BrokenPipeError:  # the reader, `head` say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        return _complain(options.command, "interrupted", 130)
+    return status
+
+
+def _complain(command: str, error: object, status: int) -> int:
+    print(f"fastard {command}: error: {error}", file=sys.stderr)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

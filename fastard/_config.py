@@ -1,0 +1,157 @@
+"""What fastard runs on, and compiling ahead of time: show_config() and warmup()."""
+
+import os
+import platform
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from fastard._threads import available_cores, default_threads
+from fastard.kernels import BY_NAME, Kernel
+
+# What decides how many numbers one instruction takes, as LLVM names it.
+_CPU_FEATURES = ("avx2", "fma", "avx512f", "neon", "sve")
+
+
+def show_config(mode: Literal["stdout", "dicts"] = "stdout") -> dict[str, dict[str, Any]] | None:
+    """Show versions, processor, threads, BLAS and the cache directory: what a bug report needs.
+
+    Parameters
+    ----------
+    mode : {"stdout", "dicts"}, default "stdout"
+        Whether to print it, or to return it as dictionaries (as ``numpy.show_config`` does).
+
+    Returns
+    -------
+    config : dict of dict, or None
+        With ``mode="dicts"``.
+
+    Raises
+    ------
+    ValueError
+        For another ``mode``.
+    """
+    if mode not in ("stdout", "dicts"):
+        raise ValueError(f"mode must be 'stdout' or 'dicts', got {mode!r}")
+    config = {
+        "versions": versions(),
+        "processor": _processor(),
+        "threads": {
+            "cores available": available_cores(),
+            "default": default_threads(),
+            "pool": "fastard's own; Numba's threading layer is not used",
+        },
+        "BLAS and LAPACK": _linear_algebra(),
+        "compiled code": {"cache directory": cache_directory() or "none: compiled anew in each process"},
+    }
+    if mode == "dicts":
+        return config
+    width = max(len(key) for section in config.values() for key in section)
+    for title, section in config.items():
+        print(title)
+        for key, value in section.items():
+            print(f"  {key:{width}}  {', '.join(value) if isinstance(value, list) else value}")
+    return None
+
+
+def versions() -> dict[str, str]:
+    """Of fastard and all that its results may depend on."""
+    import llvmlite
+    import numba
+    import scipy
+
+    import fastard
+
+    packages = {"fastard": fastard, "numba": numba, "llvmlite": llvmlite, "numpy": np, "scipy": scipy}
+    return {name: str(package.__version__) for name, package in packages.items()} | {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+    }
+
+
+def _processor() -> dict[str, Any]:
+    from llvmlite import binding
+
+    try:
+        known = binding.get_host_cpu_features()
+    except RuntimeError:  # LLVM can not tell on this platform
+        known = {}
+    return {
+        "name": _model_name() or platform.processor() or platform.machine(),
+        "LLVM's name": binding.get_host_cpu_name(),
+        "vector features": [name for name in _CPU_FEATURES if known.get(name)] or ["none known"],
+    }
+
+
+def _model_name() -> str:
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return ""
+    names = [line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name")]
+    return names[0] if names else ""
+
+
+def _linear_algebra() -> dict[str, str]:
+    import scipy
+
+    found = {}
+    for package in (np, scipy):
+        built_with = package.show_config(mode="dicts").get("Build Dependencies", {})  # type: ignore[no-untyped-call]
+        for library in ("blas", "lapack"):
+            about = built_with.get(library, {})
+            found[f"{package.__name__} {library}"] = f"{about.get('name', 'unknown')} {about.get('version', '')}".strip()
+    return found
+
+
+def cache_directory() -> str | None:
+    """Where Numba keeps fastard's compiled code; None where no place is writable or the compiler is off."""
+    from fastard import _loops
+
+    path = getattr(getattr(_loops.fill, "stats", None), "cache_path", None)
+    return os.fspath(path) if path else None
+
+
+def warmup(kernel: str | Kernel | None = None, *, progress: bool = False) -> None:
+    """Compile, or load from the cache, all that fastard compiles lazily, so that no later call waits for it.
+
+    Without a cached copy this takes some seconds a kernel; with one, some milliseconds.
+
+    Parameters
+    ----------
+    kernel : str or kernel object, optional
+        As for :func:`fastard.log_marginal_likelihood`. All kernels by default.
+    progress : bool, default False
+        Whether to print the name of each kernel, on stderr, before it is compiled.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For an unknown kernel.
+    """
+    import sys
+
+    from fastard._validation import as_kernel
+
+    for chosen in [kind() for kind in BY_NAME.values()] if kernel is None else [as_kernel(kernel)]:
+        if progress:
+            print(f"fastard: compiling {type(chosen).__name__}", file=sys.stderr)
+        _use(chosen)
+
+
+def _use(kernel: Kernel) -> None:
+    """One small call of everything, which compiles it for the types of array that it will meet."""
+    from fastard.covariance import covariance, covariance_vjp
+    from fastard.training import fit
+
+    X = np.linspace(0.0, 1.0, 8)[:, np.newaxis]
+    read_only = X.copy()  # as pandas hands out
+    read_only.flags.writeable = False
+    fit(X, np.sin(X), kernel=kernel, max_iterations=1, n_threads=1).predict(X, return_std=True)
+    for points in (X, read_only):
+        weights = np.ones((8, 8))
+        weights.flags.writeable = points.flags.writeable
+        covariance_vjp(weights, points, length_scale=1.0, kernel=kernel)
+    many = np.linspace(0.0, 1.0, 400)[:, np.newaxis]  # enough to be shared out, which compiles the waiting
+    covariance(many, many, length_scale=1.0, kernel=kernel, n_threads=2)

@@ -1,0 +1,97 @@
+"""What a study leaves in files: its numbers as JSON, its relevances as a chart."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from fastard._config import versions
+from fastard._study import Study
+
+_MOST_BARS = 100  # a chart of more is taller than a screen shows and an image may be
+
+
+class ExportError(ValueError):
+    """A file can not be written; the message is one line and names it."""
+
+
+def check_destination(path: str | None, *, is_chart: bool = False) -> None:
+    """Refuse before training what would fail after it."""
+    if path is None:
+        return
+    folder = Path(path).parent
+    if not folder.is_dir():
+        raise ExportError(f"{path}: no folder {folder}")
+    if Path(path).is_dir():
+        raise ExportError(f"{path}: is a folder")
+    if is_chart:
+        try:
+            from matplotlib.backends.backend_agg import FigureCanvasAgg
+        except ImportError:
+            raise ExportError("--plot needs matplotlib: pip install fastard[cli]") from None
+        formats = FigureCanvasAgg.get_supported_filetypes()
+        if Path(path).suffix[1:].lower() not in formats:
+            raise ExportError(f"{path}: the name must end in one of .{', .'.join(sorted(formats))}")
+
+
+def write_json(study: Study, path: str) -> None:
+    """Hyperparameters, metrics and versions; a number that is not finite becomes null."""
+    model, data, held_out = study.model, study.training, study.held_out
+    order = study.by_relevance
+    document: dict[str, Any] = {
+        "kernel": study.kernel_name,
+        "shape": model.kernel._asdict(),
+        "target": data.target_name,
+        "target_mean": float(data.y.mean()),
+        "n_training_rows": int(data.y.size),
+        "feature_names": data.input_names,
+        "length_scale": model.length_scale.tolist(),
+        "relevance": model.relevance.tolist(),
+        "features_by_relevance": [data.input_names[i] for i in order],
+        "signal_variance": model.signal_variance,
+        "noise_variance": model.noise_variance,
+        "log_marginal_likelihood": model.log_marginal_likelihood,
+        "held_out": vars(held_out) if held_out is not None else None,
+        "n_evaluations": model.n_evaluations,
+        "converged": model.converged,
+        "message": model.message,
+        "seconds": study.seconds,
+        "versions": versions(),
+    }
+    text = json.dumps(_finite(document), indent=2, ensure_ascii=False, allow_nan=False)
+    try:
+        Path(path).write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise ExportError(f"{path}: {error.strerror or error}") from None
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def write_chart(study: Study, path: str) -> None:
+    """A bar for each input's relevance, the most relevant on top, in the format that the path's suffix names."""
+    from matplotlib.figure import Figure  # without pyplot: no display, and nobody's backend is changed
+
+    order = study.by_relevance[:_MOST_BARS]
+    names = [study.training.input_names[i].replace("$", r"\$") for i in order]  # $ would start a formula
+    figure = Figure(figsize=(6.4, 1.4 + 0.28 * len(order)), layout="constrained")
+    axes = figure.add_subplot()
+    bars = axes.barh(range(len(order)), study.model.relevance[order], color="#33658a")
+    axes.bar_label(bars, labels=[f"{study.model.length_scale[i]:.3g}" for i in order], padding=3, fontsize=8)
+    axes.set_yticks(range(len(order)), names)
+    axes.set_ylim(len(order) - 0.4, -0.6)
+    axes.margins(x=0.12)
+    axes.set_xlabel("relevance: standard deviation / length scale, scaled to sum 1")
+    axes.set_ylabel("input (length scale beside its bar)")
+    shown = f", {len(order)} of {len(study.by_relevance)} inputs" if len(order) < len(study.by_relevance) else ""
+    axes.set_title(f"{study.training.target_name}: {study.kernel_name} kernel, {study.training.y.size} rows{shown}")
+    axes.spines[["top", "right"]].set_visible(False)
+    try:
+        figure.savefig(path, dpi=150)
+    except OSError as error:
+        raise ExportError(f"{path}: {error.strerror or error}") from None

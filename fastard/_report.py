@@ -1,0 +1,193 @@
+"""What a person sees: progress during training, on stderr, and tables after it, on stdout.
+
+In a terminal rich draws both, if it is installed; anywhere else they are plain lines.
+"""
+
+import contextlib
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from fastard._study import Study
+    from fastard.training import TrainingState
+
+_BAR = 24  # characters of the longest bar
+_LONGEST_SILENCE = 60.0  # seconds between plain lines of progress; the first come sooner
+
+
+@contextlib.contextmanager
+def progress() -> Iterator[Callable[["TrainingState"], None]]:
+    """Show a training's evaluations on stderr while it works; yields the callback for ``fit``.
+
+    In a terminal it is one line, redrawn by a thread of its own; elsewhere a line now and then, ever more rarely.
+    """
+    so_far = _SoFar()
+    with _live_line(so_far) if _draws(sys.stderr) else contextlib.nullcontext():
+        yield so_far.update if _draws(sys.stderr) else so_far.update_and_print
+    if so_far.latest is not None:
+        print(f"fastard: {so_far}", file=sys.stderr)
+
+
+class _SoFar:
+    """What is known of a training under way."""
+
+    def __init__(self) -> None:
+        self.latest: TrainingState | None = None
+        self.best = -math.inf
+        self._began = time.perf_counter()
+        self._next_line, self._silence = 0.0, 1.0
+
+    def update(self, state: "TrainingState") -> None:
+        self.best = max(self.best, state.log_marginal_likelihood)
+        self.latest = state
+
+    def update_and_print(self, state: "TrainingState") -> None:
+        self.update(state)
+        elapsed = time.perf_counter() - self._began
+        if elapsed >= self._next_line:
+            print(f"fastard: {self}", file=sys.stderr, flush=True)
+            self._next_line = elapsed + self._silence
+            self._silence = min(2.0 * self._silence, _LONGEST_SILENCE)
+
+    def __str__(self) -> str:
+        elapsed = f"{time.perf_counter() - self._began:.1f} s"
+        state = self.latest
+        if state is None:
+            return f"compiling, and the first evaluation   {elapsed}"
+        steepness = float(np.linalg.norm(state.gradient))
+        return (
+            f"evaluation {state.evaluation}   ℓ {state.log_marginal_likelihood:.2f}   best {self.best:.2f}   "
+            f"‖gradient‖ {steepness:.1e}   {elapsed}"
+        )
+
+
+def _draws(stream: Any) -> bool:
+    """Whether rich is there and the stream is a terminal that it can draw on."""
+    if not stream.isatty():
+        return False
+    try:
+        from rich.console import Console
+    except ImportError:
+        return False
+    return Console(file=stream).is_interactive
+
+
+def _live_line(so_far: _SoFar) -> contextlib.AbstractContextManager[Any]:
+    from rich.console import Console
+    from rich.live import Live
+    from rich.spinner import Spinner
+    from rich.text import Text
+
+    spinner = Spinner("line")
+
+    def line() -> Spinner:
+        spinner.update(text=Text(str(so_far), no_wrap=True, overflow="ellipsis"))
+        return spinner
+
+    # stdout stays what it is: redirecting it here would send a pipeline's data to the terminal.
+    return Live(get_renderable=line, console=Console(stderr=True), transient=True, redirect_stdout=False)
+
+
+class Grid(NamedTuple):
+    """Rows of text under a title; ``align`` has one of "<" and ">" for each column."""
+
+    title: str
+    align: str
+    header: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+
+
+def show(grid: Grid) -> None:
+    """Print a grid on stdout."""
+    if _draws(sys.stdout):
+        _draw(grid)
+        return
+    lines = [grid.header, *grid.rows] if grid.header else grid.rows
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    if grid.title:
+        print(grid.title)
+    if grid.header:
+        lines.insert(1, tuple("-" * width for width in widths))
+    for line in lines:
+        cells = [f"{cell:{side}{width}}" for cell, side, width in zip(line, grid.align, widths, strict=True)]
+        print("  " + "  ".join(cells).rstrip())
+    print()
+
+
+def _draw(grid: Grid) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(
+        title=Text(grid.title, style="bold") if grid.title else None,
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        show_header=bool(grid.header),
+    )
+    for column, side in enumerate(grid.align):
+        table.add_column(
+            Text(grid.header[column]) if grid.header else "",
+            justify="left" if side == "<" else "right",
+            overflow="fold",
+            style="bold" if column == 0 else None,
+        )
+    for row in grid.rows:
+        table.add_row(*map(Text, row))  # Text: brackets in a column's name are not markup
+    Console().print(table)
+
+
+def show_study(study: "Study") -> None:
+    """Print the inputs by relevance, then what was learned and how well it predicts."""
+    show(_inputs(study))
+    show(_summary(study))
+
+
+def _inputs(study: "Study") -> Grid:
+    model, names, spread = study.model, study.training.input_names, study.input_spread
+    largest = float(model.relevance.max()) or 1.0
+    rows = []
+    for i in study.by_relevance:
+        scale, relevance = model.length_scale[i], model.relevance[i]
+        deviations = f"{scale / spread[i]:.3g}" if relevance > 0.0 else "constant"
+        rows.append((names[i], f"{scale:.4g}", deviations, f"{relevance:.3f}", bar(relevance / largest)))
+    header = ("input", "length scale", "in its std", "relevance", "")
+    return Grid(f"Inputs of {study.training.target_name} by relevance", "<>>><", header, rows)
+
+
+def _summary(study: "Study") -> Grid:
+    model, held_out = study.model, study.held_out
+    n, d = study.training.X.shape
+    shapes = "".join(f", {name} {value:.4g}" for name, value in model.kernel._asdict().items())
+    noise = f"standard deviation {math.sqrt(model.noise_variance):.4g}, variance {model.noise_variance:.4g}"
+    signal = f"standard deviation {math.sqrt(model.signal_variance):.4g}, variance {model.signal_variance:.4g}"
+    rows = [
+        ("trained on", f"{n} rows, {d} inputs, kernel {study.kernel_name}{shapes}"),
+        ("log marginal likelihood", f"{model.log_marginal_likelihood:.4f}"),
+        ("noise", noise),
+        ("signal", signal),
+    ]
+    if held_out is not None:
+        rows += [
+            ("held-out RMSE", f"{held_out.rmse:.4g} on {held_out.n} rows (predicting the mean: {held_out.rmse_of_mean:.4g})"),
+            ("held-out log density", f"{held_out.mean_log_predictive_density:.4g} nats a row, noise included"),
+        ]
+    ended = "converged" if model.converged else f"not converged: {model.message.strip().rstrip(':')}"
+    rows += [("training", f"{study.seconds:.2f} s, {model.n_evaluations} evaluations"), ("search", ended)]
+    return Grid(f"Model, in units of {study.training.target_name}", "<<", (), rows)
+
+
+def bar(share: float) -> str:
+    """A bar of text, ``share`` of the longest."""
+    block = "█"
+    try:
+        block.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        block = "#"
+    return block * round(_BAR * share)
