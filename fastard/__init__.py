@@ -1,5 +1,6 @@
 """Exact Gaussian-process training with one length scale per input dimension (ARD)."""
 
+from fastard._config import show_config, warmup
 from fastard.covariance import covariance, covariance_vjp
 from fastard.exceptions import NotPositiveDefiniteError
 from fastard.kernels import RBF, Matern12, Matern32, Matern52, RationalQuadratic
@@ -23,4 +24,6 @@ __all__ = [
     "covariance_vjp",
     "fit",
     "log_marginal_likelihood",
+    "show_config",
+    "warmup",
 ]

@@ -98,7 +98,7 @@ def _linear_algebra() -> dict[str, str]:
 
     found = {}
     for package in (np, scipy):
-        built_with = package.show_config(mode="dicts").get("Build Dependencies", {})  # type: ignore[no-untyped-call]
+        built_with = package.show_config(mode="dicts").get("Build Dependencies", {})
         for library in ("blas", "lapack"):
             about = built_with.get(library, {})
             found[f"{package.__name__} {library}"] = f"{about.get('name', 'unknown')} {about.get('version', '')}".strip()

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fastard import _loops, _spd
 from fastard._threads import share
-from fastard._validation import Array, square_buffer
+from fastard._validation import Array, read_only, square_buffer
 from fastard.kernels import Kernel
 
 # Below this many pairs times dimensions one thread does all: waking a second takes 30 to 60 microseconds.
@@ -59,6 +59,11 @@ def threads_for(work: int, threads: int) -> int:
     return threads if work >= _SERIAL_WORK else 1
 
 
+def scale(X: Array, center: Array, columns: NDArray[np.int64], length_scale: Array) -> Array:
+    """The given columns of X, less the center, over their length scales: (columns, n)."""
+    return _loops.scale(read_only(X), read_only(center), columns, read_only(length_scale))  # type: ignore[no-any-return]
+
+
 def scaled(term: Term, X: Array) -> tuple[Array, int, NDArray[np.int64]]:
     """The term's scaled points (its columns, d_term x n), how many of them are free, and which: free columns first."""
     columns = np.arange(X.shape[1]) if term.columns is None else np.asarray(term.columns, dtype=np.int64)
@@ -67,7 +72,7 @@ def scaled(term: Term, X: Array) -> tuple[Array, int, NDArray[np.int64]]:
         is_free = term.free[columns]
         columns = np.concatenate([columns[is_free], columns[~is_free]])
         free = int(is_free.sum())
-    return _loops.scale(X, X[0], columns, term.length_scale), free, columns
+    return scale(X, X[0], columns, term.length_scale), free, columns
 
 
 def evaluate(
@@ -121,7 +126,7 @@ def evaluate(
             by_dimension[columns[:free]] = partial.sum(axis=0)
         else:
             partial = np.zeros((tiles, free + 2))
-            share(_loops.product, tiles, workers, term.kernel, term.signal_variance, U, free, A, rows, partial)
+            share(_loops.product, tiles, workers, term.kernel, term.signal_variance, U, free, read_only(A), rows, partial)
             total = partial.sum(axis=0)
             by_dimension[columns[:free]] = total[:free]
             of_variance, of_shape = float(total[free]), total[free + 1 : free + 1 + len(term.kernel)]

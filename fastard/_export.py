@@ -40,7 +40,7 @@ def write_json(study: Study, path: str) -> None:
     order = study.by_relevance
     document: dict[str, Any] = {
         "kernel": study.kernel_name,
-        "shape": model.kernel._asdict(),
+        "shape": list(model.kernel),
         "target": data.target_name,
         "target_mean": float(data.y.mean()),
         "n_training_rows": int(data.y.size),

@@ -7,7 +7,7 @@ import contextlib
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -99,7 +99,7 @@ class Grid(NamedTuple):
     title: str
     align: str
     header: tuple[str, ...]
-    rows: list[tuple[str, ...]]
+    rows: Sequence[tuple[str, ...]]
 
 
 def show(grid: Grid) -> None:
@@ -107,7 +107,7 @@ def show(grid: Grid) -> None:
     if _draws(sys.stdout):
         _draw(grid)
         return
-    lines = [grid.header, *grid.rows] if grid.header else grid.rows
+    lines = [grid.header, *grid.rows] if grid.header else list(grid.rows)
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     if grid.title:
         print(grid.title)
@@ -157,14 +157,14 @@ def _inputs(study: "Study") -> Grid:
         scale, relevance = model.length_scale[i], model.relevance[i]
         deviations = f"{scale / spread[i]:.3g}" if relevance > 0.0 else "constant"
         rows.append((names[i], f"{scale:.4g}", deviations, f"{relevance:.3f}", bar(relevance / largest)))
-    header = ("input", "length scale", "in its std", "relevance", "")
+    header = ("input", "length scale", "scale / std", "relevance", "")
     return Grid(f"Inputs of {study.training.target_name} by relevance", "<>>><", header, rows)
 
 
 def _summary(study: "Study") -> Grid:
     model, held_out = study.model, study.held_out
     n, d = study.training.X.shape
-    shapes = "".join(f", {name} {value:.4g}" for name, value in model.kernel._asdict().items())
+    shapes = "".join(f", shape {value:.4g}" for value in model.kernel)
     noise = f"standard deviation {math.sqrt(model.noise_variance):.4g}, variance {model.noise_variance:.4g}"
     signal = f"standard deviation {math.sqrt(model.signal_variance):.4g}, variance {model.signal_variance:.4g}"
     rows = [

@@ -7,7 +7,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import NDArray
 
 from fastard._validation import Array
 
@@ -27,7 +27,7 @@ class Dataset(NamedTuple):
     input_names: list[str]
     target_name: str
 
-    def rows(self, which: ArrayLike) -> "Dataset":
+    def rows(self, which: NDArray[np.int64]) -> "Dataset":
         """Some of the rows."""
         return self._replace(X=self.X[which], y=self.y[which])
 

@@ -17,8 +17,8 @@ Array = NDArray[np.float64]
 _LARGEST_SPREAD = 1e150
 
 
-def real_array(name: str, value: ArrayLike, *, copy: bool = False) -> Array:
-    """Any real array-like as C-contiguous float64, finite; the caller's own array where it is one already."""
+def real_array(name: str, value: ArrayLike) -> Array:
+    """Any real array-like as C-contiguous float64, finite, read-only; a view of the caller's array where it is one already."""
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
         raise ValueError(f"{name} has masked entries; fastard does not impute: drop those rows, or fill them")
     try:
@@ -38,7 +38,7 @@ def real_array(name: str, value: ArrayLike, *, copy: bool = False) -> Array:
             kind = "text or objects" if raw.dtype.kind == "O" else str(raw.dtype)
             raise TypeError(f"{name} must hold numbers, got {kind}; encode text and dates as numbers first") from None
     with np.errstate(over="ignore"):  # a long double past float64's range: told as infinity below
-        array = np.array(raw, dtype=np.float64, order="C", copy=True if copy else None)
+        array = np.ascontiguousarray(raw, dtype=np.float64).reshape(raw.shape)
     if not np.isfinite(array).all():
         bad = np.argwhere(~np.isfinite(array))
         where = f"[{', '.join(map(str, bad[0]))}]" if array.ndim else ""
@@ -46,7 +46,18 @@ def real_array(name: str, value: ArrayLike, *, copy: bool = False) -> Array:
             f"{name} must be finite, got {array[tuple(bad[0])]} at {name}{where} ({len(bad)} such in all); "
             "drop or impute those rows"
         )
-    return array
+    return read_only(array)
+
+
+def read_only(array: Array) -> Array:
+    """The same data, not to be written: what the caller owns stays as it is.
+
+    Numba compiles a loop once for arrays that may be written and once for those that may not, so loops that only read
+    are always given the latter.
+    """
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 def inputs(X: ArrayLike, name: str = "X", dimensions: int | None = None) -> Array:
@@ -85,7 +96,7 @@ def length_scales(value: ArrayLike, X: Array) -> Array:
     if array.ndim == 0 or (array.shape == (1,) and d != 1):
         if array.ndim == 1:
             raise ValueError(f"length_scale must be a scalar or have shape ({d},), one for each column of X, got (1,)")
-        array = np.full(d, array)
+        array = read_only(np.full(d, array))
     if array.shape != (d,):
         raise ValueError(f"length_scale must be a scalar or have shape ({d},), one for each column of X, got {array.shape}")
     if not (array > 0.0).all():

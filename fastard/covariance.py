@@ -5,7 +5,7 @@ from numpy.typing import ArrayLike
 
 from fastard import _loops
 from fastard import _validation as validate
-from fastard._engine import Term, scaled, threads_for
+from fastard._engine import Term, scale, scaled, threads_for
 from fastard._threads import share
 from fastard._validation import Array
 from fastard.kernels import Kernel
@@ -53,8 +53,8 @@ def covariance(
 def cross_covariance(term: Term, X: Array, Z: Array, threads: int) -> Array:
     """The same for valid arguments."""
     columns = np.arange(X.shape[1])
-    U = _loops.scale(X, X[0], columns, term.length_scale)
-    V = _loops.scale(Z, X[0], columns, term.length_scale)
+    U = scale(X, X[0], columns, term.length_scale)
+    V = scale(Z, X[0], columns, term.length_scale)
     K = np.empty((X.shape[0], Z.shape[0]))
     workers = threads_for(K.size * (X.shape[1] + 8), threads)
     share(_loops.cross_covariance, X.shape[0], workers, term.kernel, term.signal_variance, U, V, K)
