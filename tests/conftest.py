@@ -1,0 +1,67 @@
+"""What all tests share: fresh caches for compiled code, data, the table of kernels, and one meaning of "agrees"."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+# Numba does not notice a change in a function that another file defines, so no test may run code compiled before.
+# Child processes inherit the place, and what the tests have compiled.
+if "NUMBA_CACHE_DIR" not in os.environ:
+    _cache = tempfile.TemporaryDirectory(prefix="fastard-tests-", ignore_cleanup_errors=True)
+    os.environ["NUMBA_CACHE_DIR"] = _cache.name
+
+import numba
+import numpy as np
+import pytest
+
+numba.config.CACHE_DIR = os.environ["NUMBA_CACHE_DIR"]  # a plugin may have imported Numba before
+
+import fastard  # noqa: E402
+
+ROOT = Path(fastard.__file__).resolve().parents[1]
+
+# One row a kernel: its name, the object, its shape parameters.
+KERNELS = [
+    pytest.param(("rbf", fastard.RBF(), ()), id="rbf"),
+    pytest.param(("matern12", fastard.Matern12(), ()), id="matern12"),
+    pytest.param(("matern32", fastard.Matern32(), ()), id="matern32"),
+    pytest.param(("matern52", fastard.Matern52(), ()), id="matern52"),
+    pytest.param(("rational_quadratic", fastard.RationalQuadratic(0.7), (0.7,)), id="rational_quadratic"),
+]
+
+
+@pytest.fixture(params=KERNELS)
+def kernel(request):
+    """(name, object, shape parameters)."""
+    return request.param
+
+
+def assert_agree(actual, expected, tolerance=1e-10):
+    """max |a - b| <= tolerance * max(1, max |b|)."""
+    actual, expected = np.asarray(actual), np.asarray(expected)
+    assert actual.shape == expected.shape
+    if expected.size:
+        error = np.max(np.abs(actual - expected))
+        allowed = tolerance * max(1.0, np.max(np.abs(expected)))
+        assert error <= allowed, f"differ by {error:.3g}, {allowed:.3g} allowed"
+
+
+def data(n, d, m=1, seed=0):
+    """X (n, d) and y (n,) or (n, m), standard normal."""
+    rng = np.random.default_rng([seed, n, d, m])
+    X = rng.standard_normal((n, d))
+    return X, (rng.standard_normal(n) if m == 1 else rng.standard_normal((n, m)))
+
+
+def run_python(script, *, timeout=240, **environment):
+    """Run a script in a fresh interpreter; its standard output. An environment variable of None is removed."""
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    for name, value in environment.items():
+        env.pop(name, None)
+        if value is not None:
+            env[name] = str(value)
+    result = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, timeout=timeout)
+    assert result.returncode == 0, f"exit status {result.returncode}\n{result.stdout}\n{result.stderr}"
+    return result.stdout

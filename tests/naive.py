@@ -1,0 +1,143 @@
+"""The truth, written plainly: every formula of the package with one array a derivative and no cleverness.
+
+Imports nothing of fastard. Every function takes complex numbers too, so that a derivative can be checked by the complex
+step: f(x + ih) = f(x) + ih f'(x) has no cancellation, and h = 1e-30 leaves no error but rounding. No conjugate, no
+absolute value and no Cholesky factor stands in here.
+
+Equations: Rasmussen & Williams (2006), Gaussian Processes for Machine Learning.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Term(NamedTuple):
+    """signal_variance k(s) with s over ``columns`` of X (None: all); ``length_scale`` has an entry for each column of X."""
+
+    kernel: str
+    length_scale: np.ndarray
+    signal_variance: float = 1.0
+    shape: tuple = ()
+    columns: tuple | None = None
+
+
+def _over(numerator, r):
+    """numerator / r, and 0 where r is 0."""
+    return np.where(r == 0, 0.0, numerator / np.where(r == 0, 1.0, r))
+
+
+def profile(kernel, s, shape=()):
+    """k(s), w(s) = -2 k'(s), and [dk / d ln(shape)]: chapter 4.2.1."""
+    r = np.sqrt(s)
+    if kernel == "rbf":
+        return np.exp(-s / 2), np.exp(-s / 2), []
+    if kernel == "matern12":
+        return np.exp(-r), _over(np.exp(-r), r), []
+    if kernel == "matern32":
+        a = np.sqrt(3.0) * r
+        return (1 + a) * np.exp(-a), 3 * np.exp(-a), []
+    if kernel == "matern52":
+        a = np.sqrt(5.0) * r
+        return (1 + a + 5 * s / 3) * np.exp(-a), 5 / 3 * (1 + a) * np.exp(-a), []
+    if kernel == "rational_quadratic":
+        (a,) = shape
+        u = s / (2 * a)
+        k = np.exp(-a * np.log1p(u))  # (1 + u)^-a, without rounding 1 + u where a is large
+        return k, k / (1 + u), [a * k * (u / (1 + u) - np.log1p(u))]
+    raise KeyError(kernel)
+
+
+def squared_differences(term, X, Z):
+    """(x_i - z_i)^2 / length_scale_i^2, (d, n, k): differenced before it is scaled; 0 in columns the term does not use."""
+    D = ((X[:, None, :] - Z[None, :, :]) / term.length_scale) ** 2
+    if term.columns is not None:
+        others = [i for i in range(X.shape[1]) if i not in term.columns]
+        D[:, :, others] = 0.0
+    return np.moveaxis(D, 2, 0)
+
+
+def covariance(terms, X, Z=None):
+    """Sum of the terms' covariances, without noise."""
+    Z = X if Z is None else Z
+    total = 0.0
+    for term in terms:
+        s = squared_differences(term, X, Z).sum(axis=0)
+        total = total + term.signal_variance * profile(term.kernel, s, term.shape)[0]
+    return total
+
+
+def covariance_derivatives(term, X):
+    """dK / d ln length_scale_i for all i, then dK / d ln signal_variance, then dK / d ln(shape): a list of n x n arrays."""
+    D = squared_differences(term, X, X)
+    k, w, of_shape = profile(term.kernel, D.sum(axis=0), term.shape)
+    return [term.signal_variance * dk for dk in [*(w * D), k, *of_shape]]
+
+
+def vjp(Q, term, X):
+    """d <Q, K> with respect to [ln length_scale ..., ln signal_variance, ln shape ...]."""
+    return np.array([np.sum(Q * dK) for dK in covariance_derivatives(term, X)])
+
+
+def noisy_covariance(terms, X, diagonal):
+    K = covariance(terms, X)
+    return K + np.eye(len(X)) * diagonal
+
+
+def log_marginal_likelihood(terms, X, y, diagonal):
+    """(2.30), summed over the columns of y."""
+    y = y.reshape(len(X), -1)
+    n, m = y.shape
+    K = noisy_covariance(terms, X, diagonal)
+    sign, logarithm = np.linalg.slogdet(K)  # of a complex K: the sign carries the imaginary part
+    logdet = logarithm + (np.log(sign) if np.iscomplexobj(K) else 0.0)
+    return -0.5 * np.sum(y * np.linalg.solve(K, y)) - 0.5 * m * logdet - 0.5 * n * m * np.log(2 * np.pi)
+
+
+def weights(terms, X, y, diagonal):
+    """alpha = K^-1 y and Q = sum_t alpha_t alpha_t' - m K^-1."""
+    y = y.reshape(len(X), -1)
+    K_inverse = np.linalg.inv(noisy_covariance(terms, X, diagonal))
+    alpha = K_inverse @ y
+    return alpha, alpha @ alpha.T - y.shape[1] * K_inverse
+
+
+def gradients(terms, X, y, diagonal):
+    """(5.9) for each term: derivatives with respect to [ln length_scale ..., ln signal_variance, ln shape ...]."""
+    Q = weights(terms, X, y, diagonal)[1]
+    return [0.5 * vjp(Q, term, X) for term in terms]
+
+
+def gradient(term, X, y, noise_variance, observation_variance=0.0):
+    """The whole gradient for one term, [ln length_scale ..., ln signal_variance, ln noise_variance, ln shape ...]."""
+    diagonal = noise_variance + observation_variance
+    d = X.shape[1]
+    of_term = gradients([term], X, y, diagonal)[0]
+    of_noise = 0.5 * noise_variance * np.trace(weights([term], X, y, diagonal)[1])
+    return np.concatenate([of_term[: d + 1], [of_noise], of_term[d + 1 :]])
+
+
+def of_theta(kernel, theta, X, y, observation_variance=0.0):
+    """The log marginal likelihood as a function of theta = ln [length_scale ..., signal, noise, shape ...]."""
+    d = X.shape[1]
+    natural = np.exp(theta)
+    term = Term(kernel, natural[:d], natural[d], tuple(natural[d + 2 :]))
+    return log_marginal_likelihood([term], X, y, natural[d + 1] + observation_variance)
+
+
+def complex_step(function, x, step=1e-30):
+    """The gradient of an analytic function of a vector."""
+    result = np.empty(len(x))
+    for i in range(len(x)):
+        moved = np.array(x, dtype=complex)
+        moved[i] += 1j * step
+        result[i] = function(moved).imag / step
+    return result
+
+
+def predict(term, X, y, diagonal, Z):
+    """Mean (k, m) and covariance (k, k) of the function at Z, for zero prior mean: (2.23) and (2.24)."""
+    K = noisy_covariance([term], X, diagonal)
+    across = covariance([term], Z, X)
+    mean = across @ np.linalg.solve(K, y.reshape(len(X), -1))
+    return mean, covariance([term], Z) - across @ np.linalg.solve(K, across.T)

@@ -1,0 +1,110 @@
+"""The benchmarks measure the same thing for everyone, and every class of theirs still runs."""
+
+import inspect
+import re
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.append(str(ROOT))  # after what is installed: the fastard under test stays the one that was installed
+
+pytest.importorskip("benchmarks", reason="the benchmarks come with the source only")
+
+from benchmarks import timing  # noqa: E402
+from benchmarks.implementations import IMPLEMENTATIONS  # noqa: E402
+from benchmarks.longdouble import reference  # noqa: E402
+from benchmarks.problems import KERNELS, make_problem  # noqa: E402
+
+MODULES = ["accuracy", "batches", "evaluation", "fit", "limits", "memory", "peers", "stalls", "startup", "threads"]
+SLOW = {"track_cached", "track_second_kernel_cold", "track_second_kernel_cached"}  # each compiles all anew
+BENCHMARK = re.compile("(time|timeraw|track|peakmem)_")
+
+
+def is_benchmark_class(candidate, module):
+    return inspect.isclass(candidate) and candidate.__module__ == module and any(map(BENCHMARK.match, vars(candidate)))
+
+
+CLASSES = [
+    candidate
+    for module in (import_module(f"benchmarks.{name}") for name in MODULES)
+    for candidate in vars(module).values()
+    if is_benchmark_class(candidate, module.__name__)
+]
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting(monkeypatch):
+    """What is tested is that a benchmark runs, not what it finds."""
+    monkeypatch.setattr(timing, "EFFORT", 0.0)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("name", IMPLEMENTATIONS)
+def test_implementations_agree_with_long_double(name, kernel):
+    problem = make_problem(30, 3, kernel)
+    try:
+        value, gradient = IMPLEMENTATIONS[name](problem)()
+    except NotImplementedError as error:
+        pytest.skip(str(error))
+    true_value, true_gradient = reference(problem)
+    assert value == pytest.approx(float(true_value), rel=1e-10)
+    np.testing.assert_allclose(gradient, true_gradient.astype(float), rtol=0, atol=1e-10 * max(1.0, np.abs(gradient).max()))
+
+
+@pytest.mark.parametrize("benchmark_class", CLASSES, ids=lambda c: c.__name__)
+def test_each_benchmark_runs_at_its_smallest(benchmark_class):
+    axes = getattr(benchmark_class, "params", ())
+    first = tuple(axis[0] for axis in axes)
+    for name in filter(BENCHMARK.match, set(dir(benchmark_class)) - SLOW):
+        benchmark = benchmark_class()
+        try:
+            getattr(benchmark, "setup", lambda *_: None)(*first)
+        except NotImplementedError as error:
+            pytest.skip(str(error))
+        result = getattr(benchmark, name)(*first)
+        getattr(benchmark, "teardown", lambda *_: None)(*first)
+        if name.startswith("track_"):
+            assert np.isfinite(result), name
+        elif name.startswith("timeraw_"):
+            compile(result, name, "exec")
+
+
+def test_what_is_meant_to_be_floating_point_work_is_that():
+    n = 20
+    K = np.full((n, n), 1.0 / n) + 0.5 * np.eye(n)
+    assert blas.product(n)().shape == (n, n)
+    assert np.linalg.cond(K) < 4.0  # so that inverting in place, again and again, loses nothing
+
+
+def test_peers_race_and_a_wrong_answer_is_left_out():
+    interpreters = {name: sys.executable for name in ("fastard", "numpy-by-dimension")}
+    text, figures = peers.table([(20, 2)], interpreters, total_seconds=0.0, progress=lambda line: None)
+    result = figures["results"][0]
+    assert set(result["seconds"]) == set(interpreters)
+    assert result["failures"] == {}
+    assert text.count("\n") == 2
+    with pytest.raises(peers.PeerError, match="gradient differs"):
+        peers.check({"value": 1.0, "gradient": [1.0, 2.0]}, {"value": 1.0, "gradient": [1.0, 2.001]})
+    with pytest.raises(peers.PeerError, match="value differs"):
+        peers.check({"value": 1.0, "gradient": [1.0]}, {"value": float("nan"), "gradient": [1.0]})
+
+
+def test_absent_environments_are_skipped(tmp_path):
+    assert set(peers.interpreters(str(tmp_path))) == set(IMPLEMENTATIONS)
+    assert set(peers.interpreters(None)) == set(IMPLEMENTATIONS)
+
+
+def test_tables_are_markdown_and_name_the_machine():
+    assert markdown(["n", "time"], [[1, "2 ms"]]) == "| n | time |\n|--:|-----:|\n| 1 | 2 ms |"
+    assert re.search(r"\d+ cores.*fastard .*numba .*numpy .*scipy .*\d{4}-\d{2}-\d{2}", describe_machine())
+
+
+def test_asv_is_configured_for_this_repository():
+    configuration = json.loads((ROOT / "asv.conf.json").read_text())
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert configuration["project"] == project["name"]
+    assert (ROOT / configuration["benchmark_dir"]).is_dir()
