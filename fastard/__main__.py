@@ -193,10 +193,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         status = _COMMANDS[options.command](options)
         sys.stdout.flush()
+    except (NotPositiveDefiniteError, MemoryError) as error:  # the first is a ValueError too
+        return _complain(options.command, error, 1)
     except ValueError as error:
         return _complain(options.command, error, 2)
-    except (NotPositiveDefiniteError, MemoryError) as error:
-        return _complain(options.command, error, 1)
     except BrokenPipeError:  # the reader, `head` say, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

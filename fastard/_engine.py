@@ -7,13 +7,17 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastard import _loops, _spd
-from fastard._threads import share
+from fastard import _loops
+from fastard._microkernel import COLS, ROWS
+from fastard._schedule import CONTRACT, FAILED, FILL, INVERT, block_rows, space_doubles, state_places, work
+from fastard._threads import new_state, share
 from fastard._validation import Array, read_only, square_buffer
-from fastard.kernels import Kernel
+from fastard.kernels import RBF, Kernel
 
-# Below this many pairs times dimensions one thread does all: waking a second takes 30 to 60 microseconds.
-_SERIAL_WORK = 300_000
+# Below so many points one thread does all: waking a second takes 30 to 60 microseconds, an evaluation at n = 160 takes 350.
+_SHARED_FROM = 160
+# For a loop over pairs alone: pairs times dimensions.
+_SERIAL_PAIRS = 300_000
 
 
 class Term(NamedTuple):
@@ -41,38 +45,87 @@ class Evaluation:
     failed_pivot: int
     log_marginal_likelihood: float
     alpha: Array  # (n, m), K^-1 y
-    diagonal_weights: Array = field(
-        default_factory=lambda: np.empty(0)
-    )  # (n,), the diagonal of Q = alpha alpha' - m K^-1; with the gradient
+    diagonal_weights: Array = field(default_factory=lambda: np.empty(0))  # (n,), the diagonal of Q = alpha alpha' - m K^-1
     gradients: tuple[TermGradient, ...] = ()
 
 
 class Workspace:
-    """The one n x n buffer of an evaluation, to be used again; never by two threads at once."""
+    """The one n x n buffer of an evaluation and O(n) beside it, to be used again; never by two threads at once."""
 
-    def __init__(self, n: int) -> None:
-        self.buffer = square_buffer(n)
+    def __init__(self, n: int, m: int) -> None:
+        self.n, self.m = n, m
+        self.tile, self.block = sizes(n)
+        leading = _up(n, ROWS)
+        if leading % 64 == 0:  # columns 512 bytes apart fall into the same few sets of the first cache
+            leading += ROWS
+        self.buffer = square_buffer(n, _up(n, COLS), leading)
+        self.buffer[n:] = 0.0
+        self.buffer[:n, n:] = 0.0
+        self.rhs = np.zeros((_up(m, ROWS), _up(n, ROWS)))
+        self.space = np.empty(space_doubles(n, m, self.block))
+        rows = block_rows(n, self.block)
+        self.pivot = np.empty((rows, rows))
+        self.logs = np.empty((1 + m, -(-n // self.block)))
+        tiles = -(-n // self.tile)
+        self.pairs_of_tiles = tiles * (tiles + 1) // 2
+
+    @property
+    def matrix(self) -> Array:
+        """(n, n): after an evaluation, K^-1 or L, element (i, j) with i >= j at [j, i]."""
+        return self.buffer[: self.n, : self.n]
+
+    def release(self) -> Array:
+        """``matrix`` made contiguous in its own memory; the workspace is not to be used again."""
+        n, leading = self.n, self.buffer.shape[1]
+        flat = self.buffer.ravel()
+        for j in range(1, n):  # forwards: each row moves to where earlier ones have gone
+            flat[j * n : (j + 1) * n] = flat[j * leading : j * leading + n]
+        return flat[: n * n].reshape(n, n)
+
+
+def _up(x: int, unit: int) -> int:
+    return -(-x // unit) * unit
+
+
+def sizes(n: int) -> tuple[int, int]:
+    """Tile and block: the pairs' and the sweep's unit, and the columns that one step of the sweep takes."""
+    if n <= 768:
+        return 48, 48
+    if n < 3500:
+        return 96, 96
+    return 96, 192
 
 
 def threads_for(work: int, threads: int) -> int:
-    """``threads``, or 1 where the work (pairs times dimensions) is too small to share."""
-    return threads if work >= _SERIAL_WORK else 1
+    """``threads``, or 1 where a loop's work (pairs times dimensions) is too small to share."""
+    return threads if work >= _SERIAL_PAIRS else 1
 
 
 def scale(X: Array, center: Array, columns: NDArray[np.int64], length_scale: Array) -> Array:
-    """The given columns of X, less the center, over their length scales: (columns, n)."""
+    """The given columns of X, less the center, over their length scales: (columns, n and some zeros)."""
     return _loops.scale(read_only(X), read_only(center), columns, read_only(length_scale))  # type: ignore[no-any-return]
 
 
 def scaled(term: Term, X: Array) -> tuple[Array, int, NDArray[np.int64]]:
-    """The term's scaled points (its columns, d_term x n), how many of them are free, and which: free columns first."""
+    """The term's scaled points, how many of its columns are free, and which columns they are: the free ones first."""
     columns = np.arange(X.shape[1]) if term.columns is None else np.asarray(term.columns, dtype=np.int64)
     free = columns.size
     if term.free is not None:
         is_free = term.free[columns]
         columns = np.concatenate([columns[is_free], columns[~is_free]])
-        free = int(is_free.sum())
+        free = int(np.count_nonzero(is_free))
     return scale(X, X[0], columns, term.length_scale), free, columns
+
+
+def product(term: Term, U: Array, free: int, Q: Array, alpha: Array, targets: int, n: int, tile: int, threads: int) -> Array:
+    """Derivatives by [ln length_scale of the free columns, ln variance, ln shape]; see ``_loops.product``."""
+    tiles = -(-n // tile)
+    partial = np.empty((tiles * (tiles + 1) // 2, free + 2))
+    share(
+        threads, _loops.product, new_state(), term.kernel, term.signal_variance, U, free, read_only(Q), alpha, targets, n,
+        tile, partial,
+    )  # fmt: skip
+    return partial.sum(axis=0)  # type: ignore[no-any-return]
 
 
 def evaluate(
@@ -87,48 +140,56 @@ def evaluate(
 ) -> Evaluation:
     """The log marginal likelihood of K = sum of terms + diag(diagonal), and where asked its derivatives.
 
-    R&W (2.30) and (5.9). X is (n, d) and y (n, m). Afterwards the workspace's buffer holds, in the lower triangle of its
-    transpose, K^-1 with ``gradient`` and the Cholesky factor L without; its other strict triangle holds nothing of use.
+    R&W (2.30) and (5.9). X is (n, d) and y (n, m). Afterwards the workspace's matrix holds K^-1 with ``gradient`` and the
+    Cholesky factor L without.
     """
     n, m = y.shape
-    A = workspace.buffer
-    pairs = n * (n + 1) // 2
-    tiles = _loops.tile_count(n)
     points = [scaled(term, X) for term in terms]
-    for index, (term, (U, _, _)) in enumerate(zip(terms, points, strict=True)):
-        workers = threads_for(pairs * (U.shape[0] + 8), threads)
-        share(_loops.fill, tiles, workers, term.kernel, term.signal_variance, U, A, index > 0)
-    A.ravel()[:: n + 1] += diagonal
+    threads = threads if n >= _SHARED_FROM else 1
+    if isinstance(diagonal, float):
+        diagonal = np.full(n, diagonal)
+    alone = len(terms) == 1
+    stages = INVERT if gradient else 0
+    U, free, _ = points[0]
+    kernel, variance = terms[0].kernel, terms[0].signal_variance
+    if alone:
+        stages |= FILL
+        if gradient and len(kernel) == 0:
+            stages |= CONTRACT
+    else:
+        for index, (term, (scaled_points, _, _)) in enumerate(zip(terms, points, strict=True)):
+            share(
+                threads, _loops.fill, new_state(), term.kernel, term.signal_variance, scaled_points, workspace.buffer,
+                diagonal, n, workspace.tile, index > 0,
+            )  # fmt: skip
+        kernel, variance = RBF(), 0.0  # not used, and compiled already
+    workspace.rhs[:m, :n] = y.T
+    partial = np.empty((workspace.pairs_of_tiles, free))
+    state = new_state(state_places(n, workspace.tile, workspace.block))
+    share(
+        threads, work, state, kernel, variance, U, free, diagonal, workspace.buffer, workspace.rhs, n, m, workspace.space,
+        workspace.pivot, workspace.logs, partial, workspace.tile, workspace.block, stages,
+    )  # fmt: skip
+    if state[FAILED]:
+        return Evaluation(int(state[FAILED]) - 1, -np.inf, np.empty((0, m)))
 
-    failed_pivot = _spd.factor(A)
-    if failed_pivot >= 0:
-        return Evaluation(failed_pivot, -np.inf, np.empty((0, m)))
-    alpha = _spd.solve(A, y)
-    fit = float(np.einsum("nt,nt->", y, alpha))
-    value = -0.5 * (fit + m * _spd.log_determinant(A) + n * m * np.log(2.0 * np.pi))
+    half_log_determinant, *fits = workspace.logs.sum(axis=1).tolist()
+    fit = sum(fits)
+    value = -0.5 * fit - m * half_log_determinant - 0.5 * n * m * float(np.log(2.0 * np.pi))
+    rows = workspace.rhs[:m, :n].copy()
     if not gradient:
-        return Evaluation(-1, value, alpha)
-
-    _spd.invert(A)
-    rows = np.ascontiguousarray(alpha.T)
-    diagonal_weights = np.einsum("tn,tn->n", rows, rows) - m * np.diagonal(A)
+        return Evaluation(-1, value, rows.T)
+    inverse = workspace.matrix
+    diagonal_weights = np.einsum("tn,tn->n", rows, rows) - m * np.diagonal(inverse)
     gradients = []
     for term, (U, free, columns) in zip(terms, points, strict=True):
-        d = X.shape[1]
-        by_dimension = np.zeros(d)
-        workers = threads_for(pairs * (U.shape[0] + 8), threads)
-        if len(terms) == 1 and len(term.kernel) == 0:
-            partial = np.zeros((tiles, free))
-            if free:
-                share(_loops.likelihood_product, tiles, workers, U, free, A, rows, partial)
-            of_variance = 0.5 * (fit - n * m - float(np.sum(diagonal_weights * diagonal)))
-            of_shape = np.zeros(0)
+        by_dimension = np.zeros(X.shape[1])
+        if stages & CONTRACT:
             by_dimension[columns[:free]] = partial.sum(axis=0)
+            of_variance, of_shape = 0.5 * (fit - n * m - float(diagonal @ diagonal_weights)), np.zeros(0)
         else:
-            partial = np.zeros((tiles, free + 2))
-            share(_loops.product, tiles, workers, term.kernel, term.signal_variance, U, free, read_only(A), rows, partial)
-            total = partial.sum(axis=0)
+            total = product(term, U, free, workspace.buffer, workspace.rhs, m, n, workspace.tile, threads)
             by_dimension[columns[:free]] = total[:free]
             of_variance, of_shape = float(total[free]), total[free + 1 : free + 1 + len(term.kernel)]
         gradients.append(TermGradient(by_dimension, of_variance, of_shape))
-    return Evaluation(-1, value, alpha, diagonal_weights, tuple(gradients))
+    return Evaluation(-1, value, rows.T, diagonal_weights, tuple(gradients))

@@ -30,7 +30,7 @@ def progress() -> Iterator[Callable[["TrainingState"], None]]:
     with _live_line(so_far) if _draws(sys.stderr) else contextlib.nullcontext():
         yield so_far.update if _draws(sys.stderr) else so_far.update_and_print
     if so_far.latest is not None:
-        print(f"fastard: {so_far}", file=sys.stderr)
+        print(f"fastard: {so_far.summary()}", file=sys.stderr, flush=True)
 
 
 class _SoFar:
@@ -48,14 +48,21 @@ class _SoFar:
 
     def update_and_print(self, state: "TrainingState") -> None:
         self.update(state)
-        elapsed = time.perf_counter() - self._began
+        elapsed = self.elapsed()
         if elapsed >= self._next_line:
             print(f"fastard: {self}", file=sys.stderr, flush=True)
             self._next_line = elapsed + self._silence
             self._silence = min(2.0 * self._silence, _LONGEST_SILENCE)
 
+    def elapsed(self) -> float:
+        return time.perf_counter() - self._began
+
+    def summary(self) -> str:
+        count = self.latest.evaluation if self.latest is not None else 0
+        return f"{count} evaluations   best ℓ {self.best:.2f}   {self.elapsed():.1f} s with compilation"
+
     def __str__(self) -> str:
-        elapsed = f"{time.perf_counter() - self._began:.1f} s"
+        elapsed = f"{self.elapsed():.1f} s"
         state = self.latest
         if state is None:
             return f"compiling, and the first evaluation   {elapsed}"

@@ -1,10 +1,10 @@
 """Who computes: how many threads, and the pool that they come from.
 
 The pool is our own: ordinary Python threads, asleep on a queue, that enter the same GIL-free compiled function as the
-caller and share out its tiles by an atomic counter. No OpenMP or TBB runs anywhere, so nothing spins after a call beside
-BLAS's threads, no threading layer changes a result, several Python threads may call at once, and a forked child (which
-has no threads but its own) makes a new pool. The caller never waits for a helper that has not come: it does all the tiles
-itself if need be, and waits only for the tiles that a helper has begun.
+caller and take tasks from one atomic counter. No OpenMP or TBB runs anywhere, so nothing spins after a call beside BLAS's
+threads, no threading layer changes a result, several Python threads may call at once, and a forked child (which has no
+threads but its own) makes a new pool. The caller never waits for a helper that has not come: it does all the tasks itself
+if need be, and waits only for those that a helper has begun.
 """
 
 import os
@@ -16,11 +16,18 @@ from typing import Any
 import numpy as np
 from numba import config
 
-from fastard._jit import atomic_load, fetch_add, jit
+from fastard._jit import jit
+from fastard._microkernel import address_of, atomic_load, atomic_store, fetch_add, pause, yield_processor
+
+# Places in a job's `state`, an int64 array, zeros at the start; those that all threads write are 64 bytes apart.
+NEXT, FINISHED, INSIDE = 0, 8, 16
+STATE = 24  # further places are the job's own
+
+_SPINS = 200  # turns of waiting, some 10 microseconds, before the processor is offered to others
 
 _lock = threading.Lock()
-_inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
-_threads = 0
+_jobs: queue.SimpleQueue[Any] = queue.SimpleQueue()
+_helpers = 0
 
 
 def default_threads() -> int:
@@ -35,16 +42,67 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
-def _help(inbox: Any) -> None:
+@jit
+def enter(state):  # type: ignore[no-untyped-def]
+    """Whether the job is still open: a helper that wakes too late may not touch its arrays."""
+    here = address_of(state)
+    fetch_add(here + 8 * INSIDE, 1)
+    if atomic_load(here + 8 * FINISHED) != 0:
+        fetch_add(here + 8 * INSIDE, -1)
+        return False
+    return True
+
+
+@jit
+def next_task(state):  # type: ignore[no-untyped-def]
+    """The number of a task that nobody else has."""
+    return fetch_add(address_of(state) + 8 * NEXT, 1)
+
+
+@jit
+def leave(state):  # type: ignore[no-untyped-def]
+    """What this thread has written is done."""
+    fetch_add(address_of(state) + 8 * INSIDE, -1)
+
+
+@jit
+def wait_for(place, value, failed):  # type: ignore[no-untyped-def]
+    """Until the counter at address ``place`` has reached ``value``, or the one at ``failed`` is not 0."""
+    turns = 0
+    while atomic_load(place) < value and atomic_load(failed) == 0:
+        pause()
+        turns += 1
+        if turns > _SPINS:
+            yield_processor()
+
+
+@jit
+def _close(state):  # type: ignore[no-untyped-def]
+    """No helper begins any more; those inside are waited for."""
+    here = address_of(state)
+    atomic_store(here + 8 * FINISHED, 1)
+    turns = 0
+    while atomic_load(here + 8 * INSIDE) > 0:
+        pause()
+        turns += 1
+        if turns > _SPINS:
+            yield_processor()
+
+
+def _help(jobs: Any) -> None:
     while True:
-        function, arguments = inbox.get()
+        job = jobs.get()
+        try:
+            function, arguments = job.pop()
+        except IndexError:  # the caller is done, and has taken the job back
+            continue
         function(*arguments)
-        del function, arguments  # the arrays must not live until the next task
+        del function, arguments  # the arrays must not live until the next job
 
 
 def _forget() -> None:
-    global _lock, _inbox, _threads
-    _lock, _inbox, _threads = threading.Lock(), queue.SimpleQueue(), 0
+    global _lock, _jobs, _helpers
+    _lock, _jobs, _helpers = threading.Lock(), queue.SimpleQueue(), 0
 
 
 if hasattr(os, "register_at_fork"):
@@ -52,37 +110,38 @@ if hasattr(os, "register_at_fork"):
 
 
 def _enlist(helpers: int) -> None:
-    global _threads
+    global _helpers
     with _lock:
-        while _threads < helpers:
-            threading.Thread(target=_help, args=(_inbox,), name=f"fastard-{_threads + 1}", daemon=True).start()
-            _threads += 1
+        while _helpers < helpers:
+            threading.Thread(target=_help, args=(_jobs,), name=f"fastard-{_helpers + 1}", daemon=True).start()
+            _helpers += 1
 
 
-@jit
-def _finish(state: Any, tasks: int) -> None:
-    """Hand out no more tasks, and wait for those in a helper's hands."""
-    begun = min(fetch_add(state, 0, tasks), tasks)
-    while atomic_load(state, 1) < begun:
-        pass
+def share(threads: int, function: Callable[..., Any], state: Any, *arguments: Any) -> None:
+    """Run ``function(state, *arguments)`` here and on up to ``threads - 1`` helpers that are free, until all have left it.
 
-
-def share(function: Callable[..., Any], tasks: int, threads: int, *arguments: Any) -> None:
-    """Run ``function(state, *arguments)`` on up to ``threads`` threads, until its ``tasks`` tasks are done.
-
-    The function takes tasks by ``fetch_add(state, 0, 1)`` and reports each as done by ``fetch_add(state, 1, 1)``.
+    The function begins with ``enter(state)``, takes tasks by ``next_task(state)`` and ends with ``leave(state)``.
     """
-    if config.DISABLE_JIT:
-        raise RuntimeError("fastard is compiled code and can not run under NUMBA_DISABLE_JIT=1; unset it")
-    state = np.zeros(16, dtype=np.int64)
-    threads = min(threads, tasks)
     if threads == 1:
         function(state, *arguments)
         return
-    _enlist(threads - 1)
+    if _helpers < threads - 1:
+        _enlist(threads - 1)
+    handed_out = []
     try:
         for _ in range(threads - 1):
-            _inbox.put((function, (state, *arguments)))
+            job = [(function, (state, *arguments))]
+            handed_out.append(job)
+            _jobs.put(job)
         function(state, *arguments)
     finally:  # also after Ctrl-C: no helper may touch the arrays once we have returned
-        _finish(state, tasks)
+        _close(state)
+        for job in handed_out:
+            job.clear()
+
+
+def new_state(places: int = 0) -> Any:
+    """A job's state, with so many places of its own."""
+    if config.DISABLE_JIT:
+        raise RuntimeError("fastard is compiled code and can not run under NUMBA_DISABLE_JIT=1; unset it")
+    return np.zeros(STATE + places, dtype=np.int64)

@@ -186,16 +186,17 @@ def generator(random_state: Any) -> np.random.Generator:
         raise type(error)(f"random_state must be None, an integer >= 0 or a NumPy generator: {error}") from None
 
 
-def square_buffer(n: int) -> Array:
-    """An uninitialised (n, n) array, or a MemoryError that says how much was needed, before the machine swaps."""
-    needed = 8 * n * n
+def square_buffer(n: int, rows: int, columns: int) -> Array:
+    """An uninitialised (rows, columns) array for n points, or a MemoryError that says how much was needed, before the
+    machine swaps."""
+    needed = 8 * rows * columns
     message = f"the covariance of {n} points needs {needed / 2**30:.3g} GiB (8 n^2 bytes); train on fewer rows"
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         if needed > memory > 0:
             raise MemoryError(f"{message}: this machine has {memory / 2**30:.3g} GiB")
     try:
-        return np.empty((n, n))
+        return np.empty((rows, columns))
     except MemoryError:
         raise MemoryError(message) from None
 

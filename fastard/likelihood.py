@@ -195,7 +195,7 @@ class LogMarginalLikelihood:
         known = self.observation_variance
         with self._turn:
             if self._workspace is None:
-                self._workspace = Workspace(self.X.shape[0])
+                self._workspace = Workspace(*self.y.shape)
             evaluation = evaluate(
                 [Term(kernel, length_scale, signal_variance, free)],
                 self.X,
@@ -215,12 +215,12 @@ class LogMarginalLikelihood:
         of_noise = 0.5 * noise_variance * float(evaluation.diagonal_weights.sum())
         return np.concatenate([term.log_length_scale, [term.log_signal_variance, of_noise], term.log_shape])
 
-    def release(self) -> Workspace:
-        """Give the buffer away, with what the last evaluation left in it; the next evaluation allocates anew."""
+    def release(self) -> Array:
+        """Give the matrix away that the last evaluation left, (n, n); the next evaluation allocates anew."""
         with self._turn:
             workspace, self._workspace = self._workspace, None
         assert workspace is not None
-        return workspace
+        return workspace.release()
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_workspace": None, "_turn": None}

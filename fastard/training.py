@@ -188,7 +188,6 @@ def fit(
     assert search.best is not None  # run() raises otherwise
     parameters = search.natural(search.best.free_theta)
     evaluation = objective.evaluate(*parameters, gradient=False)
-    workspace = objective.release()
     return GaussianProcess(
         kernel=parameters[3],
         length_scale=parameters[0],
@@ -203,7 +202,7 @@ def fit(
         _X=objective.X,
         _y_mean=y_mean,
         _alpha=evaluation.alpha,
-        _factor=workspace.buffer,
+        _factor=objective.release(),
     )
 
 
