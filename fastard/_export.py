@@ -9,6 +9,7 @@ from fastard._config import versions
 from fastard._study import Study
 
 _MOST_BARS = 100  # a chart of more is taller than a screen shows and an image may be
+_LONGEST_NAME = 30  # characters; longer names leave no room for the bars
 
 
 class ExportError(ValueError):
@@ -73,23 +74,29 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def _shortened(name: str) -> str:
+    return name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…"
+
+
 def write_chart(study: Study, path: str) -> None:
     """A bar for each input's relevance, the most relevant on top, in the format that the path's suffix names."""
     from matplotlib.figure import Figure  # without pyplot: no display, and nobody's backend is changed
 
     order = study.by_relevance[:_MOST_BARS]
-    names = [study.training.input_names[i].replace("$", r"\$") for i in order]  # $ would start a formula
+    names = [_shortened(study.training.input_names[i]) for i in order]
     figure = Figure(figsize=(6.4, 1.4 + 0.28 * len(order)), layout="constrained")
     axes = figure.add_subplot()
     bars = axes.barh(range(len(order)), study.model.relevance[order], color="#33658a")
     axes.bar_label(bars, labels=[f"{study.model.length_scale[i]:.3g}" for i in order], padding=3, fontsize=8)
-    axes.set_yticks(range(len(order)), names)
+    axes.set_yticks(range(len(order)), names, parse_math=False)  # a $ in a name starts no formula
     axes.set_ylim(len(order) - 0.4, -0.6)
     axes.margins(x=0.12)
-    axes.set_xlabel("relevance: standard deviation / length scale, scaled to sum 1")
-    axes.set_ylabel("input (length scale beside its bar)")
-    shown = f", {len(order)} of {len(study.by_relevance)} inputs" if len(order) < len(study.by_relevance) else ""
-    axes.set_title(f"{study.training.target_name}: {study.kernel_name} kernel, {study.training.y.size} rows{shown}")
+    figure.supxlabel("relevance: standard deviation / length scale, scaled to sum 1", fontsize="medium")
+    axes.set_ylabel("input")
+    d = len(study.by_relevance)
+    which = "inputs" if len(order) == d else f"{len(order)} most relevant of {d} inputs"
+    target = _shortened(study.training.target_name)
+    figure.suptitle(f"{target}: {which}, length scales beside their bars", fontsize="medium", parse_math=False)
     axes.spines[["top", "right"]].set_visible(False)
     try:
         figure.savefig(path, dpi=150)

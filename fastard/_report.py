@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from fastard._study import Study
     from fastard.training import TrainingState
 
-_BAR = 24  # characters of the longest bar
+_BAR = 16  # characters of the longest bar
 _LONGEST_SILENCE = 60.0  # seconds between plain lines of progress; the first come sooner
 
 
@@ -27,8 +27,9 @@ def progress() -> Iterator[Callable[["TrainingState"], None]]:
     In a terminal it is one line, redrawn by a thread of its own; elsewhere a line now and then, ever more rarely.
     """
     so_far = _SoFar()
-    with _live_line(so_far) if _draws(sys.stderr) else contextlib.nullcontext():
-        yield so_far.update if _draws(sys.stderr) else so_far.update_and_print
+    drawn = _draws(sys.stderr)
+    with _live_line(so_far) if drawn else contextlib.nullcontext():
+        yield so_far.update if drawn else so_far.update_and_print
     if so_far.latest is not None:
         print(f"fastard: {so_far.summary()}", file=sys.stderr, flush=True)
 
@@ -143,6 +144,7 @@ def _draw(grid: Grid) -> None:
             Text(grid.header[column]) if grid.header else "",
             justify="left" if side == "<" else "right",
             overflow="fold",
+            no_wrap=bool(grid.header) and column > 0,  # names give way to numbers
             style="bold" if column == 0 else None,
         )
     for row in grid.rows:

@@ -1,0 +1,494 @@
+"""The command line, show_config and warmup: what they print, write and return, and how they refuse."""
+
+import contextlib
+import io
+import json
+import math
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numba.core.dispatcher import Dispatcher
+
+import fastard
+from fastard import _config, _demo, _export, _plain, _report, _study, _threads
+from fastard.__main__ import main
+from fastard._config import show_config, warmup
+from fastard._tables import read_dataset
+from fastard.kernels import BY_NAME
+from fastard.training import fit
+
+N = 60
+
+
+def _numbers() -> np.ndarray:
+    """Three inputs, of which the last is irrelevant, and y = 100 + 20 sin(3 wave) + 5 slope with noise of deviation 1."""
+    random = np.random.default_rng(1)
+    X = random.uniform(-1.0, 1.0, (N, 3))
+    y = 100.0 + 20.0 * np.sin(3.0 * X[:, 0]) + 5.0 * X[:, 1] + random.standard_normal(N)
+    return np.column_stack([X, y])
+
+
+def _csv(path: Path, header: str | None = "wave,slope,idle,y", delimiter: str = ",") -> str:
+    lines = [delimiter.join(map(repr, row)) for row in _numbers().tolist()]
+    path.write_text("\n".join([header, *lines] if header else lines) + "\n", encoding="utf-8")
+    return str(path)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> str:
+    return _csv(tmp_path / "data.csv")
+
+
+def _child(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-W", "error", *arguments],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=120,
+        env={**os.environ, "PYTHONIOENCODING": "utf-8", **environment},
+        cwd=Path(__file__).parent.parent,
+    )
+
+
+# --- fit: the report ---------------------------------------------------------------------------------------------
+
+
+def test_fit_reports_what_was_learned(data: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fit", data, "--target", "y"]) == 0
+    out, err = capsys.readouterr()
+    inputs = [line.split() for line in out.splitlines() if line.startswith(("  wave", "  slope", "  idle"))]
+    assert [row[0] for row in inputs] == ["wave", "slope", "idle"]
+    assert sum(float(row[3]) for row in inputs) == pytest.approx(1.0, abs=2e-3)
+    for part in (
+        "54 rows, 3 inputs, kernel rbf",
+        "log marginal likelihood",
+        "on 6 rows",
+        "nats a row",
+        "evaluations",
+        "converged",
+    ):
+        assert part in out
+    assert "evaluation 1 " in err
+    assert "‖gradient‖" in err
+    assert "\x1b" not in out + err
+
+
+def test_fit_metrics_are_those_of_the_definition(data: str) -> None:
+    table = read_dataset(data, "y")
+    training, test = _study.split(table, 0.25, seed=3)
+    assert test is not None
+    assert (training.y.size, test.y.size) == (45, 15)
+    assert sorted([*training.y, *test.y]) == sorted(table.y)
+    held_out = _study.study(training, test, callback=lambda _: None).held_out
+    model = fit(training.X, training.y)
+    mean, std = model.predict(test.X, return_std=True, include_noise=True)
+    density = np.exp(-((test.y - mean) ** 2) / (2 * std**2)) / (std * math.sqrt(2 * math.pi))
+    assert held_out is not None
+    assert held_out.rmse == pytest.approx(math.sqrt(np.mean((test.y - mean) ** 2)), rel=1e-8)
+    assert held_out.rmse_of_mean == pytest.approx(math.sqrt(np.mean((test.y - training.y.mean()) ** 2)), rel=1e-12)
+    assert held_out.mean_log_predictive_density == pytest.approx(np.mean(np.log(density)), rel=1e-8)
+
+
+def test_fit_writes_json(data: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "model.json"
+    options = ["--kernel", "rational_quadratic", "--restarts", "1", "--seed", "2", "--threads", "1", "--json", str(path)]
+    assert main(["fit", data, "--target", "y", *options]) == 0
+
+    def refuse(token: str) -> None:
+        raise AssertionError(f"{token} is not JSON")
+
+    found = json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
+    assert found["feature_names"] == ["wave", "slope", "idle"]
+    assert found["features_by_relevance"][0] == "wave"
+    assert found["kernel"] == "rational_quadratic"
+    assert len(found["shape"]) == 1
+    assert found["held_out"]["n"] == 6
+    assert found["versions"]["fastard"] == fastard.__version__
+
+    training, _ = _study.split(read_dataset(data, "y"), 0.1, seed=2)
+    value = fastard.log_marginal_likelihood(
+        training.X,
+        training.y - found["target_mean"],
+        length_scale=found["length_scale"],
+        signal_variance=found["signal_variance"],
+        noise_variance=found["noise_variance"],
+        kernel=fastard.RationalQuadratic(*found["shape"]),
+    )
+    assert value == pytest.approx(found["log_marginal_likelihood"], rel=1e-9)
+    assert "shape" in capsys.readouterr().out
+
+
+def test_json_has_null_for_what_is_not_finite() -> None:
+    assert _export._finite({"a": [math.inf, 1.0], "b": {"c": math.nan}}) == {"a": [None, 1.0], "b": {"c": None}}
+
+
+def test_fit_draws_a_chart_without_a_display(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = _csv(tmp_path / "data.csv", f"wave,slope_{{$,{'idle' * 20},$y^")
+    monkeypatch.delenv("DISPLAY", raising=False)
+    assert main(["fit", data, "--target", "$y^", "--plot", str(tmp_path / "relevance.png")]) == 0
+    assert (tmp_path / "relevance.png").read_bytes().startswith(b"\x89PNG")
+    assert main(["fit", data, "--target", "$y^", "--plot", str(tmp_path / "relevance.svg")]) == 0
+    drawn = (tmp_path / "relevance.svg").read_text(encoding="utf-8")
+    for text in ("wave", "slope_{$", "relevance: standard deviation / length scale, scaled to sum 1", "input"):
+        assert f"<!-- {text} -->" in drawn
+    assert "matplotlib.pyplot" not in sys.modules
+
+
+def test_fit_without_held_out_rows(data: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "model.json"
+    assert main(["fit", data, "--target", "y", "--test-fraction", "0", "--json", str(path)]) == 0
+    out = capsys.readouterr().out
+    assert f"{N} rows" in out
+    assert "held-out" not in out
+    assert json.loads(path.read_text(encoding="utf-8"))["held_out"] is None
+
+
+# --- fit: which column ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("target", ["4", "-1"])
+@pytest.mark.parametrize("header", [None, "wave,slope,idle,y"])
+def test_a_number_names_a_column(tmp_path: Path, header: str | None, target: str) -> None:
+    table = read_dataset(_csv(tmp_path / "data.csv", header), target)
+    np.testing.assert_array_equal(np.column_stack([table.X, table.y]), _numbers())
+    assert table.input_names == (["wave", "slope", "idle"] if header else ["column 1", "column 2", "column 3"])
+
+
+def test_a_name_that_exists_goes_before_the_number(tmp_path: Path) -> None:
+    table = read_dataset(_csv(tmp_path / "data.csv", "4,3,2,1"), "4")  # all numbers: no header, so the last column
+    assert table.y[0] == 1.0
+    table = read_dataset(_csv(tmp_path / "data.csv", "4,3,2,x"), "4")
+    assert table.target_name == "4"
+    np.testing.assert_array_equal(table.y, _numbers()[:, 0])
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_reads_what_spreadsheets_write(tmp_path: Path, delimiter: str) -> None:
+    path = tmp_path / "data.csv"
+    lines = [delimiter.join(['"a  b"', "ß", "y"]), "", delimiter.join(["1", " 2.5 ", "-3e2"]), delimiter.join("456"), ""]
+    path.write_bytes(b"\xef\xbb\xbf" + "\r\n".join(lines).encode())
+    table = read_dataset(str(path), "y")
+    assert table.input_names == ["a b", "ß"]
+    np.testing.assert_array_equal(table.X, [[1.0, 2.5], [4.0, 5.0]])
+    np.testing.assert_array_equal(table.y, [-300.0, 6.0])
+
+
+# --- fit: refusals ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("content", "target", "parts"),
+    [
+        (None, "y", ["data.csv", "No such file"]),
+        (b"", "y", ["is empty"]),
+        (b"\xff\xfe\x00y", "y", ["UTF-8"]),
+        (b"a,y\n", "y", ["no rows below the header"]),
+        (b"y\n1\n2\n", "y", ["no inputs"]),
+        (b"x1,Yield\n1,2\n", "yeild", ["no column 'yeild'", "did you mean 'Yield'?"]),
+        (b"x1,x2\n1,2\n", "strength", ["no column 'strength'", "its columns are x1, x2"]),
+        (b"1,2\n3,4\n", "y", ["no column 'y'", "no header", "1 to 2"]),
+        (b"a,y\n1,2\n", "0", ["no column 0", "1 to 2", "-1 to -2"]),
+        (b"a,y\n1,2\n", "-3", ["no column -3"]),
+        (b"a,y,y\n1,2,3\n", "y", ["columns 2 and 3 are both named 'y'"]),
+        (b"a,y\n1,2\nred,4\n", "y", ["line 3", "column 'a'", "'red' is not a number"]),
+        (b"1,2\n1_000,4\n", "2", ["line 2", "column 'column 1'", "'1_000' is not a number"]),
+        (b"a,y\n1,2\n\n,4\n", "y", ["line 4", "column 'a'", "empty"]),
+        (b"a,y\n1,2\n3,NA\n", "y", ["line 3", "column 'y'", "missing value"]),
+        (b"a,y\n1,2\n3,inf\n", "y", ["line 3", "column 'y'", "not finite"]),
+        (b"a,y\n1,2\n3\n", "y", ["line 3", "1 cells", "has 2"]),
+        (b'a,y\n1,"2"3\n', "y", ["line 2"]),
+        (b"a,y\n1,2\n3,4\n", "y", ["too few rows", "2 in all with 1 held out"]),
+    ],
+)
+def test_fit_refuses_a_bad_file_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes | None, target: str, parts: list[str]
+) -> None:
+    path = tmp_path / "data.csv"
+    if content is not None:
+        path.write_bytes(content)
+    assert main(["fit", str(path), f"--target={target}"]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("fastard fit: error: ")
+    assert err.count("\n") == 1
+    for part in parts:
+        assert part in err
+
+
+@pytest.mark.parametrize(
+    ("options", "part"),
+    [
+        ([], "--target"),
+        (["--target", "y", "--test-fraction", "1"], "--test-fraction: must be a number from 0 up to, but not, 1, got '1'"),
+        (["--target", "y", "--test-fraction", "nan"], "--test-fraction"),
+        (["--target", "y", "--restarts", "-1"], "--restarts: must be a whole number >= 0, got '-1'"),
+        (["--target", "y", "--threads", "0"], "--threads: must be a whole number >= 1, got '0'"),
+        (["--target", "y", "--kernel", "matern"], "matern52"),
+    ],
+)
+def test_fit_refuses_bad_options_in_one_line(
+    data: str, capsys: pytest.CaptureFixture[str], options: list[str], part: str
+) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(["fit", data, *options])
+    err = capsys.readouterr().err
+    assert exit_.value.code == 2
+    assert part in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "part"),
+    [
+        (["--json", "nowhere/model.json"], "no folder nowhere"),
+        (["--json", "."], "is a folder"),
+        (["--plot", "chart.xyz"], "must end in one of"),
+    ],
+)
+def test_fit_refuses_where_it_can_not_write_before_it_trains(
+    data: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    options: list[str],
+    part: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["fit", data, "--target", "y", *options]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert part in err
+    assert err.count("\n") == 1
+
+
+def test_a_chart_without_matplotlib_says_how_to_get_it(
+    data: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"] or ["matplotlib"]:
+        monkeypatch.setitem(sys.modules, name, None)
+    assert main(["fit", data, "--target", "y", "--plot", "chart.png"]) == 2
+    assert "pip install fastard[cli]" in capsys.readouterr().err
+
+
+def _raise_at(evaluation: int) -> Callable[[], Any]:
+    """A progress display whose callback is interrupted, as by Ctrl-C."""
+
+    @contextlib.contextmanager
+    def progress() -> Iterator[Callable[[Any], None]]:
+        def callback(state: Any) -> None:
+            if state.evaluation == evaluation:
+                raise KeyboardInterrupt
+
+        yield callback
+
+    return progress
+
+
+def test_ctrl_c_reports_the_best_so_far(
+    data: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(_report, "progress", _raise_at(3))
+    assert main(["fit", data, "--target", "y"]) == 0
+    out = capsys.readouterr().out
+    assert "not converged: interrupted" in out
+    assert "3 evaluations" in out
+
+
+@pytest.mark.parametrize(
+    ("failure", "status", "part"),
+    [
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (fastard.NotPositiveDefiniteError(7), 1, "row 7"),
+        (MemoryError("needs 9 GiB"), 1, "needs 9 GiB"),
+    ],
+)
+def test_what_ends_training_is_told_in_one_line(
+    data: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    failure: BaseException,
+    status: int,
+    part: str,
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise failure
+
+    monkeypatch.setattr(_study, "fit", fail)
+    assert main(["fit", data, "--target", "y"]) == status
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert part in err
+    assert err.count("\n") == 1
+
+
+# --- in a terminal ----------------------------------------------------------------------------------------------
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@contextlib.contextmanager
+def _terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[_Terminal, _Terminal]]:
+    """stdout and stderr as terminals."""
+    for name in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", "80")
+    out, err = _Terminal(), _Terminal()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        yield out, err
+
+
+def test_in_a_terminal_rich_draws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with _terminal(monkeypatch) as (out, err):
+        assert main(["fit", _csv(tmp_path / "data.csv", "[red],slope,idle,y"), "--target", "y"]) == 0
+    assert "\x1b[" in out.getvalue()
+    assert "[red]" in out.getvalue()  # no markup
+    assert max(map(len, re.sub(r"\x1b\[[0-9;]*m", "", out.getvalue()).splitlines())) <= 80
+    assert "\x1b[" in err.getvalue()
+    assert "evaluations" in err.getvalue()
+
+
+def test_in_a_terminal_without_rich_there_are_plain_lines(data: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ["rich", *(name for name in sys.modules if name.startswith("rich."))]:
+        monkeypatch.setitem(sys.modules, name, None)
+    with _terminal(monkeypatch) as (out, err):
+        assert main(["fit", data, "--target", "y"]) == 0
+    assert "\x1b" not in out.getvalue() + err.getvalue()
+    assert "relevance" in out.getvalue()
+    assert "evaluation 1 " in err.getvalue()
+
+
+def test_progress_lines_are_few(capsys: pytest.CaptureFixture[str]) -> None:
+    X = np.linspace(0.0, 1.0, 30)[:, np.newaxis]
+    with _report.progress() as callback:
+        fit(X, np.sin(9.0 * X), n_restarts=5, random_state=0, callback=callback)
+    lines = capsys.readouterr().err.splitlines()
+    assert 2 <= len(lines) <= 6
+    assert "best" in lines[-1]
+
+
+# --- demo, info, help -------------------------------------------------------------------------------------------
+
+
+def test_demo_needs_only_the_dependencies() -> None:
+    block = "import sys; sys.modules.update(dict.fromkeys(['rich', 'matplotlib', 'pandas', 'sklearn']))"
+    ran = _child("-c", f"{block}; from fastard.__main__ import main; sys.exit(main(['demo', '--n', '200', '--threads', '1']))")
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert ran.stdout.count("ok    ") == 3
+    assert "FAILED" not in ran.stdout
+    assert "n = 200, d = 8" in ran.stdout
+
+
+def test_demo_tells_a_wrong_answer(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(_demo, "_STRONGEST", "r")
+    monkeypatch.setattr(_demo, "_CLOCK_LIMIT", 0.0)
+    assert main(["demo", "--n", "50"]) == 1
+    assert "FAILED  relevance" in capsys.readouterr().out
+
+
+def test_borehole_at_a_known_point() -> None:
+    # At the middle of the ranges, by hand: ln(25050 / 0.1) = 12.431, 2 pi Tu (Hu - Hl) / (...) = 70.8729.
+    middle = np.array([[0.1, 25050.0, 89335.0, 1050.0, 89.55, 760.0, 1400.0, 10950.0]])
+    assert _demo.borehole(middle)[0] == pytest.approx(70.87291263681897, rel=1e-12)
+
+
+def test_the_yardstick_computes_the_same() -> None:
+    data = _demo.sample(60, np.random.default_rng(0))
+    scales, y = 2.0 * data.X.std(axis=0), data.y - data.y.mean()
+    value, gradient = _plain.log_marginal_likelihood(data.X, y, scales, 500.0, 20.0)
+    ours, our_gradient = fastard.log_marginal_likelihood(
+        data.X, y, length_scale=scales, signal_variance=500.0, noise_variance=20.0, eval_gradient=True
+    )
+    assert ours == pytest.approx(value, rel=1e-11)
+    np.testing.assert_allclose(our_gradient, gradient, rtol=0, atol=1e-10 * np.abs(gradient).max())
+
+
+def test_info_from_the_module_without_a_cache(tmp_path: Path) -> None:
+    ran = _child("-m", "fastard", "info", NUMBA_CACHE_DIR=str(tmp_path))
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stderr == ""
+    for part in (fastard.__version__, "numba", "cores available", "own; Numba's threading layer is not used", str(tmp_path)):
+        assert part in ran.stdout
+
+
+def test_help_names_every_default(capsys: pytest.CaptureFixture[str]) -> None:
+    for command, defaults in (("fit", 7), ("demo", 2)):
+        with pytest.raises(SystemExit) as exit_:
+            main([command, "--help"])
+        assert exit_.value.code == 0
+        assert " ".join(capsys.readouterr().out.split()).count("(default: ") == defaults
+
+
+def test_no_command_is_an_error_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main([])
+    assert exit_.value.code == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+# --- show_config and warmup -------------------------------------------------------------------------------------
+
+
+def test_show_config(capsys: pytest.CaptureFixture[str]) -> None:
+    assert show_config() is None
+    printed = capsys.readouterr().out
+    config = show_config(mode="dicts")
+    assert config is not None
+    assert capsys.readouterr().out == ""
+    for section, entries in config.items():
+        assert section in printed
+        assert all(key in printed for key in entries)
+    assert config["versions"]["numpy"] == np.__version__
+    assert config["threads"]["default"] == _threads.default_threads()
+    with pytest.raises(ValueError, match="mode must be"):
+        show_config(mode="html")  # type: ignore[arg-type]
+
+
+def _compiled() -> dict[str, set[Any]]:
+    modules = [module for name, module in sys.modules.items() if name.startswith("fastard.")]
+    values = [value for module in modules for value in vars(module).values() if isinstance(value, Dispatcher)]
+    return {f"{value.__module__}.{value.__name__}": set(value.signatures) for value in values}
+
+
+@pytest.mark.skipif(os.environ.get("NUMBA_DISABLE_JIT", "0") != "0", reason="nothing is compiled")
+@pytest.mark.parametrize("kernel", ["rbf", "rational_quadratic"])
+def test_warmup_leaves_nothing_to_compile(kernel: str, capsys: pytest.CaptureFixture[str]) -> None:
+    warmup(kernel)
+    before = _compiled()
+    assert sum(map(len, before.values())) > 10
+    random = np.random.default_rng(0)
+    X, Y = random.standard_normal((300, 2)), random.standard_normal((300, 3))
+    X.flags.writeable = Y.flags.writeable = False
+    fit(X, Y, kernel=kernel, max_iterations=2).predict(X[::2], return_cov=True)
+    fastard.covariance(X, kernel=kernel, length_scale=1.0)
+    fastard.covariance_vjp(random.standard_normal((300, 300)), X, kernel=kernel, length_scale=1.0)
+    fastard.log_marginal_likelihood(X, Y, kernel=kernel, length_scale=[1.0, 2.0], eval_gradient=True)
+    assert _compiled() == before
+    assert capsys.readouterr().err == ""
+
+
+def test_warmup_takes_every_kernel_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    used: list[Any] = []
+    monkeypatch.setattr(_config, "_use", used.append)
+    warmup()
+    assert [type(kernel) for kernel in used] == list(BY_NAME.values())
+
+
+def test_warmup_tells_of_its_progress_where_asked(capsys: pytest.CaptureFixture[str]) -> None:
+    warmup(fastard.RBF(), progress=True)
+    assert capsys.readouterr().err == "fastard: compiling RBF\n"
+    with pytest.raises(ValueError, match="kernel must be one of"):
+        warmup("rbff")
