@@ -1,8 +1,10 @@
 """The benchmarks measure the same thing for everyone, and every class of theirs still runs."""
 
 import inspect
+import json
 import re
 import sys
+import tomllib
 from importlib import import_module
 from pathlib import Path
 
@@ -14,10 +16,11 @@ sys.path.append(str(ROOT))  # after what is installed: the fastard under test st
 
 pytest.importorskip("benchmarks", reason="the benchmarks come with the source only")
 
-from benchmarks import timing  # noqa: E402
+from benchmarks import peers, timing  # noqa: E402
 from benchmarks.implementations import IMPLEMENTATIONS  # noqa: E402
 from benchmarks.longdouble import reference  # noqa: E402
 from benchmarks.problems import KERNELS, make_problem  # noqa: E402
+from benchmarks.report import describe_machine, markdown  # noqa: E402
 
 MODULES = ["accuracy", "batches", "evaluation", "fit", "limits", "memory", "peers", "stalls", "startup", "threads"]
 SLOW = {"track_cached", "track_second_kernel_cold", "track_second_kernel_cached"}  # each compiles all anew
@@ -65,23 +68,18 @@ def test_each_benchmark_runs_at_its_smallest(benchmark_class):
             getattr(benchmark, "setup", lambda *_: None)(*first)
         except NotImplementedError as error:
             pytest.skip(str(error))
-        result = getattr(benchmark, name)(*first)
-        getattr(benchmark, "teardown", lambda *_: None)(*first)
+        try:
+            result = getattr(benchmark, name)(*first)
+        finally:
+            getattr(benchmark, "teardown", lambda *_: None)(*first)
         if name.startswith("track_"):
             assert np.isfinite(result), name
         elif name.startswith("timeraw_"):
             compile(result, name, "exec")
 
 
-def test_what_is_meant_to_be_floating_point_work_is_that():
-    n = 20
-    K = np.full((n, n), 1.0 / n) + 0.5 * np.eye(n)
-    assert blas.product(n)().shape == (n, n)
-    assert np.linalg.cond(K) < 4.0  # so that inverting in place, again and again, loses nothing
-
-
 def test_peers_race_and_a_wrong_answer_is_left_out():
-    interpreters = {name: sys.executable for name in ("fastard", "numpy-by-dimension")}
+    interpreters = dict.fromkeys(("fastard", "numpy-by-dimension"), sys.executable)
     text, figures = peers.table([(20, 2)], interpreters, total_seconds=0.0, progress=lambda line: None)
     result = figures["results"][0]
     assert set(result["seconds"]) == set(interpreters)
