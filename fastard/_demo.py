@@ -61,7 +61,12 @@ def run(n: int, n_threads: int | None) -> bool:
     with progress() as callback:
         result = study(training, test, callback=callback, n_threads=n_threads)
     show_study(result)
-    verdicts = [_check_relevance(result), _check_noise(result), _check_gradient(result, n_threads)]
+    verdicts = [
+        _check_relevance(result),
+        _check_noise(result),
+        _check_prediction(result),
+        _check_gradient(result, n_threads),
+    ]
     print()
     _time(result, n_threads)
     return all(verdicts)
@@ -82,6 +87,14 @@ def _check_noise(result: Study) -> bool:
     found = math.sqrt(result.model.noise_variance)
     allowed = 4.0 / math.sqrt(2.0 * result.training.y.size)  # four standard errors
     return _verdict(abs(found / _NOISE - 1.0) < allowed, f"noise: {_NOISE:g} was added; found {found:.3f}")
+
+
+def _check_prediction(result: Study) -> bool:
+    assert result.held_out is not None
+    error, spread = result.held_out.rmse, result.held_out.rmse_of_mean
+    return _verdict(
+        error < 0.1 * spread, f"prediction: held-out error {error:.3g} of a spread of {spread:.3g}, noise included"
+    )
 
 
 def _check_gradient(result: Study, n_threads: int | None) -> bool:

@@ -387,7 +387,7 @@ def test_demo_needs_only_the_dependencies() -> None:
     block = "import sys; sys.modules.update(dict.fromkeys(['rich', 'matplotlib', 'pandas', 'sklearn']))"
     ran = _child("-c", f"{block}; from fastard.__main__ import main; sys.exit(main(['demo', '--n', '200', '--threads', '1']))")
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert ran.stdout.count("ok    ") == 3
+    assert ran.stdout.count("ok    ") == 4
     assert "FAILED" not in ran.stdout
     assert "n = 200, d = 8" in ran.stdout
 
