@@ -7,8 +7,9 @@ from conftest import assert_agree, data
 
 import fastard
 
-# Tiles have 64 rows: one point, two, and one less, as many and one more than one tile or two.
-SIZES = [(1, 1), (2, 3), (5, 0), (7, 1), (63, 4), (64, 5), (65, 2), (129, 3), (129, 9)]
+# One point, two, and one less, as many and one more than the tiles of 48 and 64 rows that there have been, once and twice;
+# 770 is beyond where tiles of 96 rows begin.
+SIZES = [(1, 1), (2, 3), (5, 0), (7, 1), (47, 2), (48, 3), (49, 4), (63, 4), (64, 5), (65, 2), (97, 3), (129, 3), (129, 9)]
 
 SIGNAL, NOISE = 1.7, 0.05
 
@@ -48,6 +49,12 @@ def test_sizes(kernel, n, d, m, known):
     X, y = data(n, d, m)
     observation_variance = np.random.default_rng(n).uniform(0.0, 0.3, n) if known else None
     check(kernel, X, y, scales(d), observation_variance=observation_variance)
+
+
+@pytest.mark.parametrize("m", [1, 3])
+def test_the_larger_tiles(kernel, m):
+    X, y = data(770, 3, m)
+    check(kernel, X, y, scales(3))
 
 
 def unaligned(array):

@@ -1,0 +1,332 @@
+"""Every public function refuses what is wrong, with the right exception, and a message that names the argument."""
+
+import copy
+import pickle
+import re
+
+import numpy as np
+import pytest
+from conftest import data
+
+import fastard
+
+N, D = 6, 2
+X, Y = data(N, D)
+Q = np.ones((N, N))
+
+
+def likelihood(**changed):
+    arguments = {"X": X, "y": Y, "length_scale": 1.0, **changed}
+    return fastard.log_marginal_likelihood(arguments.pop("X"), arguments.pop("y"), **arguments)
+
+
+def objective(**changed):
+    arguments = {"X": X, "y": Y, **changed}
+    return fastard.LogMarginalLikelihood(arguments.pop("X"), arguments.pop("y"), **arguments)
+
+
+def covariance(**changed):
+    arguments = {"X": X, "length_scale": 1.0, **changed}
+    return fastard.covariance(arguments.pop("X"), arguments.pop("Z", None), **arguments)
+
+
+def vjp(**changed):
+    arguments = {"Q": Q, "X": X, "length_scale": 1.0, **changed}
+    return fastard.covariance_vjp(arguments.pop("Q"), arguments.pop("X"), **arguments)
+
+
+def fit(**changed):
+    arguments = {"X": X, "y": Y, "max_iterations": 2, **changed}
+    return fastard.fit(arguments.pop("X"), arguments.pop("y"), **arguments)
+
+
+FUNCTIONS = [likelihood, objective, covariance, vjp, fit]
+WITH_Y = [likelihood, objective, fit]
+WITH_SCALES = [likelihood, covariance, vjp, fit]
+
+good = {
+    "X": X,
+    "y": Y,
+    "Z": X,
+    "Q": Q,
+    "length_scale": np.ones(D),
+    "observation_variance": np.full(N, 0.1),
+    "signal_variance": np.array(1.0),
+    "noise_variance": np.array(0.1),
+}
+takes = {
+    likelihood: ["X", "y", "length_scale", "observation_variance", "signal_variance", "noise_variance"],
+    objective: ["X", "y", "observation_variance"],
+    covariance: ["X", "Z", "length_scale", "signal_variance"],
+    vjp: ["Q", "X", "length_scale", "signal_variance"],
+    fit: ["X", "y", "length_scale", "observation_variance", "signal_variance", "noise_variance"],
+}
+ARRAYS = [pytest.param(function, name, id=f"{function.__name__}-{name}") for function in FUNCTIONS for name in takes[function]]
+
+
+def refuses(function, exception, name, *words, **changed):
+    with pytest.raises(exception, match=rf"\b{re.escape(name)}\b") as caught:
+        function(**changed)
+    assert type(caught.value) is exception  # not a subclass such as UnicodeError or LinAlgError
+    for word in words:
+        assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(("function", "name"), ARRAYS)
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("where", [0, -1], ids=["first", "last"])
+def test_not_finite(function, name, value, where):
+    array = good[name].copy()
+    array.flat[where] = value
+    refuses(function, ValueError, name, "finite", str(value), **{name: array})
+    refuses(function, ValueError, name, "finite", **{name: array.tolist()})
+
+
+@pytest.mark.parametrize(("function", "name"), ARRAYS)
+def test_complex(function, name):
+    refuses(function, TypeError, name, "complex", **{name: good[name] + 0j})
+    refuses(function, TypeError, name, "real", **{name: (good[name] + 1j).tolist()})
+
+
+@pytest.mark.parametrize(("function", "name"), ARRAYS)
+@pytest.mark.parametrize("kind", [str, bytes, "datetime64[s]", object])
+def test_text_dates_and_objects(function, name, kind):
+    if kind is object:
+        array = np.full(good[name].shape, {}, dtype=object)
+    elif isinstance(kind, str):
+        array = np.zeros(good[name].shape, dtype=np.int64).astype(kind)
+    else:
+        array = good[name].astype(kind)
+    refuses(function, TypeError, name, "numbers", **{name: array})
+
+
+@pytest.mark.parametrize(("function", "name"), ARRAYS)
+def test_masked(function, name):
+    array = np.ma.masked_array(good[name])
+    array[(0,) * array.ndim] = np.ma.masked
+    refuses(function, ValueError, name, "masked", **{name: array})
+
+
+@pytest.mark.parametrize(("function", "name"), [case for case in ARRAYS if case.values[1] in ("X", "Z", "Q")])
+def test_ragged(function, name):
+    refuses(function, ValueError, name, "rectangular", **{name: [[1.0, 2.0], [3.0]]})
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize("shape", [(), (N,), (N, D, 1)], ids=str)
+def test_dimensions_of_x(function, shape):
+    refuses(function, ValueError, "X", str(shape), X=np.ones(shape))
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_no_rows(function):
+    changed = {"X": np.empty((0, D))}
+    changed |= {"y": np.empty(0)} if function in WITH_Y else {}
+    changed |= {"Q": np.empty((0, 0))} if function is vjp else {}
+    refuses(function, ValueError, "X", "at least one row", **changed)
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_one_dimension_gets_a_hint(function):
+    refuses(function, ValueError, "X", "[:, None]", X=X[:, 0])
+
+
+@pytest.mark.parametrize("function", WITH_Y)
+@pytest.mark.parametrize("shape", [(), (N - 1,), (N + 1,), (1, N), (N, 0), (N, 1, 1), (0,)], ids=str)
+def test_shape_of_y(function, shape):
+    refuses(function, ValueError, "y", str(shape), str(N), y=np.ones(shape))
+
+
+@pytest.mark.parametrize("function", WITH_Y)
+@pytest.mark.parametrize("shape", [(), (1,), (N - 1,), (N, 1), (D,)], ids=str)
+def test_shape_of_known_variances(function, shape):
+    refuses(function, ValueError, "observation_variance", str(shape), observation_variance=np.ones(shape))
+
+
+@pytest.mark.parametrize("function", WITH_Y)
+def test_negative_known_variances(function):
+    refuses(function, ValueError, "observation_variance", ">= 0", "-0.5", observation_variance=[0.0] * (N - 1) + [-0.5])
+
+
+@pytest.mark.parametrize("shape", [(), (N,), (N, N - 1), (N - 1, N - 1), (N * N,), (N, N, 1)], ids=str)
+def test_shape_of_weights(shape):
+    refuses(vjp, ValueError, "Q", str(shape), Q=np.ones(shape))
+
+
+@pytest.mark.parametrize("shape", [(N,), (3, D - 1), (3, D + 1), (0, D)], ids=str)
+def test_shape_of_other_points(shape):
+    refuses(covariance, ValueError, "Z", str(shape), Z=np.ones(shape))
+
+
+@pytest.mark.parametrize("function", WITH_SCALES)
+@pytest.mark.parametrize("shape", [(0,), (1,), (D + 1,), (1, D), (D, 1)], ids=str)
+def test_shape_of_length_scales(function, shape):
+    refuses(function, ValueError, "length_scale", str(shape), f"({D},)", length_scale=np.ones(shape))
+
+
+@pytest.mark.parametrize("function", WITH_SCALES)
+@pytest.mark.parametrize("value", [0.0, -0.0, -1.0, [1.0, 0.0], [-2.0, 1.0]], ids=str)
+def test_length_scales_out_of_range(function, value):
+    refuses(function, ValueError, "length_scale", "> 0", length_scale=value)
+
+
+@pytest.mark.parametrize("function", WITH_SCALES)
+def test_length_scales_that_overflow(function):
+    refuses(function, ValueError, "length_scale", length_scale=1e-200)
+
+
+def test_other_points_that_overflow():
+    refuses(covariance, ValueError, "length_scale", Z=1e160 * X)
+
+
+@pytest.mark.parametrize("function", WITH_SCALES)
+@pytest.mark.parametrize("value", [0.0, -1.0, [1.0, 2.0]], ids=str)
+def test_signal_variance(function, value):
+    refuses(function, ValueError, "signal_variance", signal_variance=value)
+
+
+@pytest.mark.parametrize("function", [likelihood, fit])
+@pytest.mark.parametrize("value", [-1e-300, -1.0, [1.0, 2.0]], ids=str)
+def test_noise_variance(function, value):
+    refuses(function, ValueError, "noise_variance", noise_variance=value)
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("RBF", "rbf"),
+        ("rbff", "rbf"),
+        ("matern", "matern"),
+        ("Matern 52", "matern52"),
+        ("matern-3/2", "matern32"),
+        ("matern53", "matern52"),
+        ("rational quadratic", "rational_quadratic"),
+        ("RationalQuadratic", "rational_quadratic"),
+    ],
+)
+def test_near_kernel_names(function, name, near):
+    refuses(function, ValueError, "kernel", repr(name), "did you mean", f"'{near}", kernel=name)
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_far_kernel_names(function):
+    every = [repr(name) for name in ("rbf", "matern12", "matern32", "matern52", "rational_quadratic")]
+    refuses(function, ValueError, "kernel", "'zzz'", *every, kernel="zzz")
+    refuses(function, ValueError, "kernel", *every, kernel="")
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize("bad", [None, 5, fastard.RBF, (), (1.0,), b"rbf", ["rbf"]], ids=repr)
+def test_kernels_of_no_kind(function, bad):
+    refuses(function, TypeError, "kernel", kernel=bad)
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize("shape", [0.0, -1.0, np.nan, np.inf])
+def test_kernel_shape_out_of_range(function, shape):
+    refuses(function, ValueError, "shape", kernel=fastard.RationalQuadratic(shape))
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize("shape", ["a", 1j, None])
+def test_kernel_shape_of_no_number(function, shape):
+    with pytest.raises((TypeError, ValueError), match="shape"):
+        function(kernel=fastard.RationalQuadratic(shape))
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize("bad", [0, -1])
+def test_thread_counts_out_of_range(function, bad):
+    refuses(function, ValueError, "n_threads", n_threads=bad)
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize("bad", [1.5, "2", [1], np.nan], ids=repr)
+def test_thread_counts_of_no_kind(function, bad):
+    refuses(function, TypeError, "n_threads", n_threads=bad)
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_unknown_arguments(function):
+    with pytest.raises(TypeError, match="lenght_scale"):
+        function(lenght_scale=1.0)
+
+
+# Not positive definite --------------------------------------------------------------------------------------------------
+
+FAR = 1e6 * np.arange(8.0)[:, None]
+FAR[5] = FAR[2]  # its pivot is exactly 0
+
+
+def failures():
+    y = np.ones(8)
+    yield lambda: fastard.log_marginal_likelihood(FAR, y, length_scale=1.0, noise_variance=0.0)
+    yield lambda: fastard.log_marginal_likelihood(FAR, y, length_scale=1.0, noise_variance=0.0, eval_gradient=True)
+    yield lambda: fastard.LogMarginalLikelihood(FAR, y)([0.0, 0.0, -np.inf])
+    yield lambda: fastard.LogMarginalLikelihood(FAR, y)([0.0, 0.0, -100.0])
+    yield lambda: fastard.fit(FAR, y, length_scale=1.0, noise_variance=0.0, noise_variance_bounds="fixed", standardize=False)
+
+
+@pytest.mark.parametrize("fails", list(failures()), ids=["value", "gradient", "objective", "objective_tiny_noise", "fit"])
+def test_not_positive_definite(fails):
+    with pytest.raises(fastard.NotPositiveDefiniteError) as caught:
+        fails()
+    error = caught.value
+    assert type(error) is fastard.NotPositiveDefiniteError
+    assert isinstance(error, np.linalg.LinAlgError)
+    assert error.row == 5
+    message = str(error)
+    assert "row 5" in message
+    assert "noise_variance" in message
+    assert "duplicate" in message
+
+
+@pytest.mark.parametrize("clone", [lambda e: pickle.loads(pickle.dumps(e)), copy.copy, copy.deepcopy])
+def test_not_positive_definite_error_is_copied(clone):
+    error = fastard.NotPositiveDefiniteError(17)
+    twin = clone(error)
+    assert type(twin) is type(error)
+    assert twin.row == 17
+    assert str(twin) == str(error)
+
+
+def test_no_jitter():
+    """A singular matrix is an error, and a nearly singular one is what it is: a jitter of 1e-10 would move this by 2."""
+    for noise in (1e-12, 1e-10, 1e-8):
+        value = fastard.log_marginal_likelihood(FAR, np.ones(8), length_scale=1.0, noise_variance=noise)
+        # Rows 2 and 5 are one pair with eigenvalues 2 + noise and noise; the rest have 1 + noise.
+        expected = -0.5 * (6 / (1 + noise) + 2 / (2 + noise))
+        expected -= 0.5 * (6 * np.log1p(noise) + np.log(noise * (2.0 + noise)) + 8 * np.log(2 * np.pi))
+        np.testing.assert_allclose(value, expected, atol=1e-3)
+
+
+# Small, but not wrong ---------------------------------------------------------------------------------------------------
+
+
+def test_one_point():
+    value, gradient = fastard.log_marginal_likelihood([[5.0]], [2.0], length_scale=1.0, noise_variance=0.5, eval_gradient=True)
+    np.testing.assert_allclose(value, -0.5 * (4.0 / 1.5 + np.log(2 * np.pi * 1.5)), rtol=1e-14)
+    of_variance = 0.5 * (4.0 / 1.5**2 - 1 / 1.5)
+    np.testing.assert_allclose(gradient, [0.0, of_variance, 0.5 * of_variance], rtol=1e-13)
+    assert fastard.covariance([[5.0]], length_scale=1.0) == [[1.0]]
+    np.testing.assert_array_equal(fastard.covariance_vjp([[3.0]], [[5.0]], length_scale=1.0), [0.0, 3.0])
+
+
+def test_no_columns():
+    """A function without inputs is a constant with a normal prior."""
+    value, gradient = fastard.log_marginal_likelihood(
+        np.empty((3, 0)), [1.0, 2.0, 3.0], length_scale=1.0, noise_variance=0.5, eval_gradient=True
+    )
+    K = np.ones((3, 3)) + 0.5 * np.eye(3)
+    y = np.array([1.0, 2.0, 3.0])
+    expected = -0.5 * (y @ np.linalg.solve(K, y) + np.log(np.linalg.det(K)) + 3 * np.log(2 * np.pi))
+    np.testing.assert_allclose(value, expected, rtol=1e-13)
+    assert gradient.shape == (2,)
+    np.testing.assert_array_equal(fastard.covariance(np.empty((3, 0)), length_scale=[]), np.ones((3, 3)))
+
+
+def test_scalars_may_be_arrays_of_one():
+    expected = likelihood(signal_variance=2.0, noise_variance=0.5)
+    assert likelihood(signal_variance=np.array(2.0), noise_variance=np.float32(0.5)) == expected
+    assert likelihood(length_scale=np.float64(1.0), signal_variance=2, noise_variance=0.5) == expected

@@ -1,0 +1,215 @@
+"""The trained model's predictions, against the plain truth and scikit-learn's shapes."""
+
+import copy
+import pickle
+import threading
+import tracemalloc
+
+import naive
+import numpy as np
+import pytest
+from conftest import assert_agree, data
+
+import fastard
+
+SCALES = np.array([0.5, 1.3, 2.0])
+FIXED = {
+    "length_scale": SCALES,
+    "signal_variance": 1.7,
+    "noise_variance": 0.1,
+    "length_scale_bounds": "fixed",
+    "signal_variance_bounds": "fixed",
+    "noise_variance_bounds": "fixed",
+    "standardize": False,
+}
+
+
+def trained(kernel=("rbf", "rbf", ()), n=70, m=1, **changed):
+    """A model whose parameters are given, and its data."""
+    X, y = data(n, 3, m)
+    y = y + 5.0
+    shape = {"shape_bounds": "fixed"} if kernel[2] else {}
+    return fastard.fit(X, y, kernel=kernel[1], **{**FIXED, **shape, **changed}), X, y
+
+
+def points(q=23):
+    return data(q, 3, seed=9)[0]
+
+
+@pytest.mark.parametrize("m", [1, 3])
+@pytest.mark.parametrize("n", [1, 63, 65, 129])
+@pytest.mark.parametrize("noise", [False, True])
+def test_agrees_with_the_truth(kernel, m, n, noise):
+    name, _, shape = kernel
+    model, X, y = trained(kernel, n, m)
+    Z, term = points(), naive.Term(name, SCALES, 1.7, shape)
+    mean, cov = naive.predict(term, X, y - y.mean(axis=0), 0.1, Z)
+    mean = (mean + y.mean(axis=0)).reshape((23,) if m == 1 else (23, m))
+    cov = cov + (0.1 * np.eye(23) if noise else 0.0)
+    std = np.sqrt(np.diagonal(cov))
+    assert_agree(model.predict(Z), mean)
+    got_mean, got_std = model.predict(Z, return_std=True, include_noise=noise)
+    assert_agree(got_mean, mean)
+    assert_agree(got_std, std if m == 1 else np.tile(std[:, None], (1, m)))
+    got_mean, got_cov = model.predict(Z, return_cov=True, include_noise=noise)
+    assert_agree(got_mean, mean)
+    assert_agree(got_cov, cov if m == 1 else np.tile(cov[:, :, None], (1, 1, m)))
+
+
+def test_known_variances():
+    known = np.linspace(0.0, 0.5, 70)
+    model, X, y = trained(observation_variance=known)
+    mean, cov = naive.predict(naive.Term("rbf", SCALES, 1.7), X, y - y.mean(), 0.1 + known, points())
+    got_mean, got_std = model.predict(points(), return_std=True)
+    assert_agree(got_mean, mean[:, 0] + y.mean())
+    assert_agree(got_std, np.sqrt(np.diagonal(cov)))
+
+
+@pytest.mark.parametrize("shape", [(30,), (30, 1), (30, 2)], ids=str)
+def test_shapes_are_scikit_learns(shape):
+    gaussian_process = pytest.importorskip("sklearn.gaussian_process")
+    X = data(30, 2)[0]
+    y = np.random.default_rng(0).standard_normal(shape)
+    fixed = gaussian_process.kernels.RBF([1.0, 2.0], "fixed")
+    peer = gaussian_process.GaussianProcessRegressor(fixed, alpha=0.1, optimizer=None).fit(X, y - y.mean(axis=0))
+    options = {**FIXED, "length_scale": [1.0, 2.0], "signal_variance": 1.0}
+    model = fastard.fit(X, y, **options)
+    Z = data(7, 2, seed=9)[0]
+    assert model.predict(Z).shape == peer.predict(Z).shape
+    for option in ("return_std", "return_cov"):
+        mine, theirs = model.predict(Z, **{option: True}), peer.predict(Z, **{option: True})
+        assert_agree(mine[0], theirs[0] + np.squeeze(y.mean(axis=0)))
+        assert_agree(mine[1], theirs[1], 1e-8)
+
+
+def test_interpolates_without_noise():
+    X, y = data(20, 3)
+    model = fastard.fit(X, y, **{**FIXED, "noise_variance": 0.0})
+    mean, std = model.predict(X, return_std=True)
+    assert_agree(mean, y, 1e-8)
+    assert (std >= 0.0).all()
+    assert std.max() < 1e-5
+
+
+def test_far_away_is_the_prior():
+    model, _, y = trained()
+    mean, std = model.predict(np.full((2, 3), 1e6), return_std=True)
+    np.testing.assert_allclose(mean, y.mean(), rtol=1e-14)
+    np.testing.assert_allclose(std, np.sqrt(1.7), rtol=1e-14)
+
+
+def test_both_returns_are_an_error():
+    model, _, _ = trained()
+    with pytest.raises(ValueError, match=r"return_std.*return_cov"):
+        model.predict(points(), return_std=True, return_cov=True)
+
+
+@pytest.mark.parametrize(
+    ("bad", "exception"),
+    [
+        (np.ones(3), ValueError),
+        (np.ones((4, 2)), ValueError),
+        (np.ones((4, 4)), ValueError),
+        (np.full((4, 3), np.nan), ValueError),
+        (np.full((4, 3), np.inf), ValueError),
+        (np.ones((4, 3), dtype=complex), TypeError),
+        (np.full((4, 3), "a"), TypeError),
+        (None, (TypeError, ValueError)),
+        (np.ones((4, 3, 1)), ValueError),
+    ],
+)
+def test_wrong_points(bad, exception):
+    model, _, _ = trained()
+    with pytest.raises(exception, match=r"\bX\b"):
+        model.predict(bad)
+
+
+def test_covariance_is_symmetric_and_has_the_variances():
+    model, _, _ = trained()
+    Z = points()
+    cov, std = model.predict(Z, return_cov=True)[1], model.predict(Z, return_std=True)[1]
+    assert_agree(cov, cov.T, 1e-15)
+    assert_agree(np.diagonal(cov), std**2, 1e-13)
+    assert np.linalg.eigvalsh(cov).min() > -1e-12
+
+
+@pytest.mark.parametrize("m", [1, 2])
+def test_blocks_and_whole(m, monkeypatch):
+    """Point by point, in blocks, and all at once."""
+    from fastard import posterior
+
+    model, _, _ = trained(m=m)
+    Z = points(200)
+    mean, std = model.predict(Z, return_std=True)
+    one = [model.predict(point[None], return_std=True) for point in Z[:20]]
+    assert_agree(np.concatenate([first for first, _ in one]), mean[:20], 1e-13)
+    assert_agree(np.concatenate([second for _, second in one]), std[:20], 1e-13)
+    monkeypatch.setattr(posterior, "_BLOCK_ENTRIES", 70 * 13)
+    in_blocks = model.predict(Z, return_std=True)
+    assert_agree(in_blocks[0], mean, 1e-13)
+    assert_agree(in_blocks[1], std, 1e-13)
+
+
+def test_memory_of_many_points():
+    """50 000 points and 400 training rows: their covariance would take 160 MB."""
+    model, _, _ = trained(n=400)
+    Z = points(50_000)
+    model.predict(Z[:10], return_std=True)
+    tracemalloc.start()
+    try:
+        mean, std = model.predict(Z, return_std=True)
+        used = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert used < 100e6
+    assert mean.shape == std.shape == (50_000,)
+
+
+@pytest.mark.parametrize(
+    "clone", [copy.copy, copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))], ids=["copy", "deepcopy", "pickle"]
+)
+def test_copies(clone):
+    model, _, _ = trained(("rational_quadratic", fastard.RationalQuadratic(0.7), (0.7,)))
+    twin = clone(model)
+    for name in ("length_scale", "signal_variance", "noise_variance", "log_marginal_likelihood", "relevance", "kernel"):
+        np.testing.assert_array_equal(getattr(twin, name), getattr(model, name))
+    assert (twin.converged, twin.message, twin.n_evaluations) == (model.converged, model.message, model.n_evaluations)
+    expected = model.predict(points(), return_std=True)
+    for got, wanted in zip(twin.predict(points(), return_std=True), expected, strict=True):
+        np.testing.assert_array_equal(got, wanted)
+
+
+def test_predictions_leave_the_model_alone():
+    model, _, _ = trained()
+    first = model.predict(points(), return_std=True)
+    model.predict(points(), return_cov=True, include_noise=True)
+    model.predict(points(5))
+    again = model.predict(points(), return_std=True)
+    np.testing.assert_array_equal(first[0], again[0])
+    np.testing.assert_array_equal(first[1], again[1])
+
+
+def test_shared_by_threads():
+    model, _, _ = trained(n=129)
+    Z = points(300)
+    expected = model.predict(Z, return_std=True)
+    wrong = []
+
+    def work():
+        for _ in range(5):
+            mean, std = model.predict(Z, return_std=True)
+            if not (np.array_equal(mean, expected[0]) and np.array_equal(std, expected[1])):
+                wrong.append(1)
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_repr():
+    model, _, _ = trained()
+    assert "GaussianProcess" in repr(model)
+    assert len(repr(model)) < 500

@@ -1,0 +1,266 @@
+"""What happens to whole processes: threads, fork, one thread, no cache. Each test is a child process of its own."""
+
+import shutil
+import textwrap
+
+import pytest
+from conftest import ROOT, run_python
+
+LAYERS = ["omp", "workqueue"]
+
+# In the child: data, a fixed answer from the plain formula, and a check of one evaluation against it.
+PREAMBLE = """
+import numpy as np
+import fastard
+
+def problem(seed, n=150, d=6):
+    rng = np.random.default_rng(seed)
+    return rng.standard_normal((n, d)), rng.standard_normal(n), np.exp(rng.uniform(-1.0, 1.0, d))
+
+def truth(X, y, scale):
+    s = (((X[:, None] - X[None]) / scale) ** 2).sum(axis=2)
+    K = np.exp(-0.5 * s) + 0.1 * np.eye(len(X))
+    alpha = np.linalg.solve(K, y)
+    value = -0.5 * (y @ alpha + np.linalg.slogdet(K)[1] + len(y) * np.log(2 * np.pi))
+    Q = np.outer(alpha, alpha) - np.linalg.inv(K)
+    D = ((X[:, None] - X[None]) / scale) ** 2
+    return value, 0.5 * np.einsum("jk,jk,jki->i", Q, np.exp(-0.5 * s), D)
+
+def evaluate(X, y, scale, n_threads=None):
+    return fastard.log_marginal_likelihood(
+        X, y, length_scale=scale, noise_variance=0.1, eval_gradient=True, n_threads=n_threads
+    )
+
+def check(seed, **options):
+    X, y, scale = problem(seed, **options)
+    value, gradient = evaluate(X, y, scale)
+    expected = truth(X, y, scale)
+    assert abs(value - expected[0]) <= 1e-10 * max(1.0, abs(expected[0]))
+    assert np.abs(gradient[: X.shape[1]] - expected[1]).max() <= 1e-10 * max(1.0, np.abs(expected[1]).max())
+    return value, gradient
+"""
+
+
+def child(script, **options):
+    return run_python(PREAMBLE + textwrap.dedent(script), **options)
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_eight_threads_at_once(layer):
+    """Each with its own data, and all with one objective; the first calls of all, compiling or loading, collide too."""
+    child(
+        """
+        import sys, threading
+        sys.setswitchinterval(1e-5)
+        shared = fastard.LogMarginalLikelihood(*problem(100, n=130)[:2])
+        thetas = [np.log([*problem(seed)[2], 1.0, 0.1]) for seed in range(8)]
+        barrier, answers, errors = threading.Barrier(8), {}, []
+
+        def work(seed):
+            try:
+                barrier.wait()
+                for _ in range(5):
+                    check(seed, n=100 + 20 * seed)
+                    for i in range(8):
+                        value, gradient = shared(thetas[(seed + i) % 8])
+                        answers.setdefault((seed + i) % 8, set()).add((value, gradient.tobytes()))
+            except BaseException as error:
+                errors.append(error)
+                raise
+
+        threads = [threading.Thread(target=work, args=(seed,)) for seed in range(8)]
+        [thread.start() for thread in threads]
+        [thread.join() for thread in threads]
+        assert not errors, errors
+        assert len(answers) == 8 and all(len(found) == 1 for found in answers.values())
+        """,
+        NUMBA_THREADING_LAYER=layer,
+    )
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_fork_after_use(layer):
+    """The child evaluates too, and gets the parent's bits; then the parent goes on."""
+    child(
+        """
+        import os, warnings
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12: a process with threads forks; that is the test
+        objective = fastard.LogMarginalLikelihood(*problem(1)[:2])
+        theta = np.log([*problem(1)[2], 1.0, 0.1])
+        before = check(0), objective(theta)
+        pid = os.fork()
+        if pid == 0:
+            status = 1
+            try:
+                after = check(0), objective(theta)
+                same = all(a[0] == b[0] and (a[1] == b[1]).all() for a, b in zip(before, after))
+                if same and os.fork() == 0:  # and a child's child
+                    os._exit(0 if check(0)[0] == before[0][0] else 1)
+                status = 0 if same and (os.wait()[1] == 0) else 2
+            finally:
+                os._exit(status)
+        assert os.waitpid(pid, 0)[1] == 0
+        assert check(0)[0] == before[0][0]
+        """,
+        NUMBA_THREADING_LAYER=layer,
+    )
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_multiprocessing(layer, method, tmp_path):
+    """A pool after use, with an objective sent to its workers."""
+    script = tmp_path / "main.py"
+    script.write_text(
+        PREAMBLE
+        + textwrap.dedent(
+            f"""
+            import multiprocessing, warnings
+            warnings.simplefilter("ignore", DeprecationWarning)
+
+            def work(task):
+                objective, theta = task
+                return check(0)[0], objective(theta)[0]
+
+            if __name__ == "__main__":
+                objective = fastard.LogMarginalLikelihood(*problem(1)[:2])
+                thetas = [np.log([*problem(seed)[2], 1.0, 0.1]) for seed in range(4)]
+                expected = [(check(0)[0], objective(theta)[0]) for theta in thetas]
+                with multiprocessing.get_context("{method}").Pool(2) as pool:
+                    assert pool.map(work, [(objective, theta) for theta in thetas]) == expected
+            """
+        )
+    )
+    run_python(f"import runpy; runpy.run_path({str(script)!r}, run_name='__main__')", NUMBA_THREADING_LAYER=layer)
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_one_thread(layer):
+    child(
+        """
+        import threading
+        check(0, n=300)
+        X, y, scale = problem(0, n=300)
+        assert (evaluate(X, y, scale)[1] == evaluate(X, y, scale, n_threads=3)[1]).all()
+        """,
+        NUMBA_NUM_THREADS="1",
+        NUMBA_THREADING_LAYER=layer,
+    )
+
+
+def test_no_thread_of_ours_with_one_thread():
+    child(
+        """
+        import threading
+        before = threading.active_count()
+        check(0, n=300)
+        assert threading.active_count() == before
+        """,
+        NUMBA_NUM_THREADS="1",
+    )
+
+
+def test_exits_while_threads_evaluate():
+    """The interpreter ends although a daemon thread is inside compiled code."""
+    child(
+        """
+        import threading
+
+        def work():
+            while True:
+                check(1)
+
+        check(0)
+        threading.Thread(target=work, daemon=True).start()
+        check(0)
+        """,
+        timeout=120,
+    )
+
+
+def read_only_package(tmp_path):
+    """A copy that no one can write a cache for, root included: files stand where directories would have to be made."""
+    package = tmp_path / "site" / "fastard"
+    shutil.copytree(ROOT / "fastard", package, ignore=shutil.ignore_patterns("__pycache__"))
+    (package / "__pycache__").write_text("not a directory")
+    for path in package.rglob("*"):
+        path.chmod(0o444)
+    package.chmod(0o555)
+    nowhere = tmp_path / "file"
+    nowhere.write_text("not a directory")
+    return package.parent, str(nowhere / "below")
+
+
+def test_no_writable_cache(tmp_path):
+    """It compiles anew in every process, and says nothing."""
+    site, nowhere = read_only_package(tmp_path)
+    places = dict.fromkeys(("HOME", "XDG_CACHE_HOME", "IPYTHONDIR"), nowhere)
+    script = """
+    import os, sys
+    from numba import njit
+    try:  # the place is what it claims to be: Numba itself finds nowhere to cache what the package's files hold
+        exec(compile("def f(): pass", fastard._loops.__file__, "exec"))
+        njit(cache=True)(f)
+    except RuntimeError as error:
+        assert "locator" in str(error), error
+    else:
+        raise AssertionError("this install is not read-only")
+    assert fastard.__file__.startswith(os.environ["SITE"]), fastard.__file__
+    check(0)
+    """
+    out = child(script, NUMBA_CACHE_DIR=None, PYTHONPATH=str(site), SITE=str(site), **places)
+    assert out == ""
+
+
+def test_cache_directory_that_cannot_be_made(tmp_path):
+    """NUMBA_CACHE_DIR itself points nowhere: slower, not broken."""
+    site, nowhere = read_only_package(tmp_path)
+    places = dict.fromkeys(("HOME", "XDG_CACHE_HOME", "IPYTHONDIR", "NUMBA_CACHE_DIR"), nowhere)
+    child("check(0)", PYTHONPATH=str(site), **places)
+
+
+def test_without_the_compiler():
+    """NUMBA_DISABLE_JIT=1: right on a small case, or one clear error that names the variable."""
+    out = child(
+        """
+        try:
+            check(0, n=10, d=2)
+        except Exception as error:
+            assert "NUMBA_DISABLE_JIT" in str(error), repr(error)
+            print("refused")
+        else:
+            print("right")
+        """,
+        NUMBA_DISABLE_JIT="1",
+    )
+    assert out.strip() in ("refused", "right")
+
+
+def test_import_has_no_side_effects():
+    """No compiler run, no thread, no layer chosen, no optional package, no global changed."""
+    child(
+        """
+        import os, subprocess, sys
+        script = '''
+        import os, threading, warnings
+        import numba, numpy
+        environment, filters, errors = dict(os.environ), list(warnings.filters), numpy.geterr()
+        state = numpy.random.get_state()[1].tolist()
+        import fastard
+        assert dict(os.environ) == environment
+        assert warnings.filters == filters
+        assert numpy.geterr() == errors
+        assert numpy.random.get_state()[1].tolist() == state
+        assert threading.active_count() == 1
+        import sys
+        loaded = {name.partition(".")[0] for name in sys.modules}
+        assert not loaded & {"sklearn", "pandas", "matplotlib", "rich", "jax", "torch"}, loaded
+        assert "scipy.linalg" not in sys.modules and "scipy.optimize" not in sys.modules
+        from fastard import _loops
+        for name, function in vars(_loops).items():
+            assert not getattr(function, "signatures", []), name
+        '''
+        import textwrap
+        subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=True)
+        """
+    )

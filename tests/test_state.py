@@ -1,0 +1,79 @@
+"""The process's global state is as it was, after calls and after errors."""
+
+import os
+import warnings
+
+import numba
+import numpy as np
+import pytest
+from conftest import data
+
+import fastard
+
+X, Y = data(300, 9)
+FAR = 1e6 * np.arange(8.0)[:, None]
+FAR[5] = FAR[2]
+
+
+def raises(exception, function):
+    def call():
+        with pytest.raises(exception):
+            function()
+
+    return call
+
+
+CALLS = {
+    "likelihood": lambda: fastard.log_marginal_likelihood(X, Y, length_scale=1.0, eval_gradient=True),
+    "threads": lambda: fastard.log_marginal_likelihood(X, Y, length_scale=1.0, n_threads=3),
+    "objective": lambda: fastard.LogMarginalLikelihood(X, Y)(np.zeros(11)),
+    "covariance": lambda: fastard.covariance(X, length_scale=1.0),
+    "vjp": lambda: fastard.covariance_vjp(X @ X.T, X, length_scale=1.0),
+    "underflow": lambda: fastard.log_marginal_likelihood(X, Y, length_scale=1e-120, kernel="matern32", eval_gradient=True),
+    "fit": lambda: fastard.fit(X[:40], Y[:40], n_restarts=1, max_iterations=3),
+    "fit_seeded": lambda: fastard.fit(X[:40], Y[:40], n_restarts=1, max_iterations=3, random_state=0),
+    "predict": lambda: fastard.fit(X[:40], Y[:40], max_iterations=3).predict(X, return_std=True),
+    "bad_input": raises(ValueError, lambda: fastard.log_marginal_likelihood(X, Y[1:], length_scale=1.0)),
+    "bad_theta": raises(ValueError, lambda: fastard.LogMarginalLikelihood(X, Y)(np.full(11, 1e6))),
+    "not_positive_definite": raises(
+        fastard.NotPositiveDefiniteError,
+        lambda: fastard.log_marginal_likelihood(FAR, np.ones(8), length_scale=1.0, noise_variance=0.0),
+    ),
+    "too_large": raises(
+        MemoryError, lambda: fastard.log_marginal_likelihood(np.zeros((10**7, 1)), np.zeros(10**7), length_scale=1.0)
+    ),
+}
+
+
+def state():
+    threadpoolctl = pytest.importorskip("threadpoolctl")
+    pools = {pool["filepath"]: pool["num_threads"] for pool in threadpoolctl.threadpool_info()}
+    return {
+        "environment": dict(os.environ),
+        "numpy errors": np.geterr(),
+        "random state": [part.tolist() if hasattr(part, "tolist") else part for part in np.random.get_state()],  # noqa: NPY002
+        "numba threads": numba.get_num_threads(),
+        "filters": list(warnings.filters),
+        "print options": np.get_printoptions(),
+        "pools": pools,
+        "directory": os.getcwd(),
+    }
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("errors", ["raise", "ignore"])
+def test_global_state(call, errors):
+    """Also under the strictest setting a user may have made: an underflow of ours is nobody's error."""
+    state(), CALLS[call]()  # load what is loaded lazily, thread pools included
+    with np.errstate(all=errors):
+        before = state()
+        CALLS[call]()
+        assert state() == before
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_inputs_are_unchanged(name):
+    before = X.copy(), Y.copy()
+    CALLS[name]()
+    np.testing.assert_array_equal(X, before[0])
+    np.testing.assert_array_equal(Y, before[1])

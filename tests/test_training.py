@@ -1,0 +1,480 @@
+"""fit(): the optimum, in the user's units, under bounds, through trouble, and stopped half-way."""
+
+import naive
+import numpy as np
+import pytest
+from conftest import assert_agree, data
+
+import fastard
+
+
+def borehole(n, seed=0):
+    """The eight-input borehole function (Morris, Mitchell and Ylvisaker 1993), whose inputs differ widely in units."""
+    low = np.array([0.05, 100.0, 63070.0, 990.0, 63.1, 700.0, 1120.0, 9855.0])
+    high = np.array([0.15, 50000.0, 115600.0, 1110.0, 116.0, 820.0, 1680.0, 12045.0])
+    X = np.random.default_rng(seed).uniform(low, high, (n, 8))
+    rw, r, tu, hu, tl, hl, length, kw = X.T
+    ratio = np.log(r / rw)
+    return X, 2 * np.pi * tu * (hu - hl) / (ratio * (1 + 2 * length * tu / (ratio * rw**2 * kw) + tu / tl))
+
+
+def problem(n=60, m=1, seed=0):
+    """Three inputs of different units, of which the last does nothing; noisy targets far from zero."""
+    rng = np.random.default_rng(seed)
+    X = rng.uniform(size=(n, 3)) * [1.0, 1e3, 1e-2] + [0.0, 5e3, 0.0]
+    y = 100.0 + 10.0 * np.sin(6.0 * X[:, 0]) + 5.0 * np.cos(X[:, 1] / 200.0)
+    if m > 1:
+        y = np.column_stack([y * (1 + t) + t for t in range(m)])
+    return X, y + 0.3 * rng.standard_normal(y.shape)
+
+
+def reproduced(model, X, y, **options):
+    """The value and gradient that the user computes from what the model says."""
+    return fastard.log_marginal_likelihood(
+        X,
+        y - np.mean(y, axis=0),
+        length_scale=model.length_scale,
+        signal_variance=model.signal_variance,
+        noise_variance=model.noise_variance,
+        kernel=model.kernel,
+        eval_gradient=True,
+        **options,
+    )
+
+
+@pytest.mark.parametrize("standardize", [True, False])
+@pytest.mark.parametrize("m", [1, 2])
+def test_reaches_a_stationary_point(kernel, standardize, m):
+    X, y = problem(m=m)
+    scale = X.std(axis=0)
+    options = {} if standardize else {"length_scale": scale, "signal_variance": 50.0, "noise_variance": 5.0}
+    bounds = np.outer(scale, [1e-3, 1e3])
+    model = fastard.fit(X, y, kernel=kernel[1], standardize=standardize, length_scale_bounds=bounds, **options)
+    value, gradient = reproduced(model, X, y)
+    assert model.converged
+    assert model.kernel.__class__ is kernel[1].__class__
+    assert_agree(model.log_marginal_likelihood, value, 1e-12)
+    at_bound = np.isclose(model.length_scale, bounds[:, 1]) & (gradient[:3] > 0)
+    assert np.abs(gradient[:3][~at_bound]).max() < 0.05
+    assert np.abs(gradient[3:5]).max() < 0.05
+    assert 0.05 < model.noise_variance < 0.3 * (1 if m == 1 else 3)
+    assert model.n_evaluations > 5
+    assert model.message
+
+
+def test_relevance_finds_the_input_that_does_nothing():
+    X, y = problem()
+    model = fastard.fit(X, y)
+    assert model.relevance.shape == (3,)
+    assert model.relevance.sum() == pytest.approx(1.0)
+    assert model.relevance[2] < 0.05
+    rates = X.std(axis=0) / model.length_scale
+    assert_agree(model.relevance, rates / rates.sum(), 1e-12)
+
+
+def test_borehole():
+    X, y = borehole(120)
+    model = fastard.fit(X, y)
+    Z, truth = borehole(200, seed=1)
+    error = model.predict(Z) - truth
+    assert np.sqrt(np.mean(error**2)) < 0.05 * truth.std()
+    assert np.argmax(model.relevance) == 0  # the radius of the borehole
+    assert model.relevance[[1, 2, 4]].max() < 0.05
+
+
+@pytest.mark.parametrize("standardize", [True, False])
+def test_units_do_not_matter(standardize):
+    """Inputs and targets in other units, with everything given in them: the same optimum, in them."""
+    X, y = problem()
+    factor, stretch = np.array([1e3, 1e-3, 1e6]), 1e-2
+    options = {"standardize": standardize, "max_iterations": 200}
+    start = X.std(axis=0)
+    first = fastard.fit(X, y, length_scale=start, signal_variance=50.0, noise_variance=1.0, **_bounds(start, 1.0), **options)
+    second = fastard.fit(
+        X * factor + 7.0,
+        y * stretch - 3.0,
+        length_scale=start * factor,
+        signal_variance=50.0 * stretch**2,
+        noise_variance=stretch**2,
+        **_bounds(start * factor, stretch**2),
+        **options,
+    )
+    difference = first.log_marginal_likelihood - len(y) * np.log(stretch) - second.log_marginal_likelihood
+    assert abs(difference) < 1e-3
+    np.testing.assert_allclose(second.length_scale[:2], (first.length_scale * factor)[:2], rtol=0.02)
+    np.testing.assert_allclose(second.noise_variance, first.noise_variance * stretch**2, rtol=0.02)
+    np.testing.assert_allclose(
+        second.predict(X[:5] * factor + 7.0), first.predict(X[:5]) * stretch - 3.0, rtol=1e-4, atol=1e-4
+    )
+
+
+def _bounds(scale, variance):
+    return {
+        "length_scale_bounds": np.outer(scale, [1e-2, 1e2]),
+        "signal_variance_bounds": (1.0 * variance, 1e4 * variance),
+        "noise_variance_bounds": (1e-4 * variance, 10.0 * variance),
+    }
+
+
+def test_standardize_by_itself_changes_no_answer():
+    X, y = problem()
+    start = X.std(axis=0)
+    given = {"length_scale": start, "signal_variance": 50.0, "noise_variance": 1.0, **_bounds(start, 1.0)}
+    models = [fastard.fit(X, y, standardize=standardize, **given) for standardize in (True, False)]
+    assert abs(models[0].log_marginal_likelihood - models[1].log_marginal_likelihood) < 1e-2
+
+
+def test_observation_variance():
+    X, y = problem()
+    known = np.linspace(0.01, 0.2, 60)
+    model = fastard.fit(X, y, observation_variance=known)
+    value, _ = reproduced(model, X, y, observation_variance=known)
+    assert_agree(model.log_marginal_likelihood, value, 1e-12)
+
+
+@pytest.mark.parametrize("which", ["length_scale", "signal_variance", "noise_variance"])
+def test_fixed_parameters(which):
+    X, y = problem()
+    start = {"length_scale": np.array([0.3, 300.0, 1.0]), "signal_variance": 40.0, "noise_variance": 0.2}
+    model = fastard.fit(X, y, **start, **{f"{which}_bounds": "fixed"})
+    for name, value in start.items():
+        if name == which:
+            np.testing.assert_allclose(getattr(model, name), value, rtol=1e-14)
+        else:
+            assert not np.allclose(getattr(model, name), value)
+
+
+def test_one_fixed_dimension():
+    X, y = problem()
+    model = fastard.fit(X, y, length_scale=[0.3, 300.0, 1.0], length_scale_bounds=[(1e-2, 1e2), "fixed", (1e-3, 1e3)])
+    np.testing.assert_allclose(model.length_scale[1], 300.0, rtol=1e-14)
+    assert not np.isclose(model.length_scale[0], 0.3)
+
+
+def test_everything_fixed():
+    X, y = problem()
+    model = fastard.fit(
+        X,
+        y,
+        length_scale=[0.3, 300.0, 1.0],
+        signal_variance=40.0,
+        noise_variance=0.0,
+        observation_variance=np.full(60, 0.2),
+        length_scale_bounds="fixed",
+        signal_variance_bounds="fixed",
+        noise_variance_bounds="fixed",
+    )
+    assert model.noise_variance == 0.0
+    assert model.n_evaluations == 1
+    term = naive.Term("rbf", np.array([0.3, 300.0, 1.0]), 40.0)
+    assert_agree(model.log_marginal_likelihood, naive.log_marginal_likelihood([term], X, y - y.mean(), 0.2))
+
+
+def test_bounds_are_respected():
+    X, y = problem()
+    bounds = {"length_scale": (0.5, 250.0), "signal_variance": (5.0, 20.0), "noise_variance": (0.5, 0.7)}
+    seen = []
+    model = fastard.fit(
+        X,
+        y,
+        callback=lambda state: seen.append(state.parameters),
+        n_restarts=2,
+        random_state=0,
+        **{f"{name}_bounds": pair for name, pair in bounds.items()},
+    )
+    for parameters in [*seen, {name: getattr(model, name) for name in bounds}]:
+        for name, (low, high) in bounds.items():
+            assert np.all(parameters[name] >= low * (1 - 1e-12))
+            assert np.all(parameters[name] <= high * (1 + 1e-12))
+    np.testing.assert_allclose(model.noise_variance, 0.5)  # the optimum lies below
+
+
+def test_callback():
+    X, y = problem()
+    states = []
+    model = fastard.fit(X, y, kernel="rational_quadratic", callback=states.append)
+    assert [state.evaluation for state in states] == list(range(1, len(states) + 1))
+    assert len(states) <= model.n_evaluations
+    assert max(state.log_marginal_likelihood for state in states) == pytest.approx(model.log_marginal_likelihood, rel=1e-12)
+    for state in states[:: max(1, len(states) // 5)]:
+        parameters = dict(state.parameters)
+        value, gradient = fastard.log_marginal_likelihood(
+            X,
+            y - y.mean(),
+            length_scale=parameters["length_scale"],
+            signal_variance=parameters["signal_variance"],
+            noise_variance=parameters["noise_variance"],
+            kernel=fastard.RationalQuadratic(float(np.squeeze(parameters["shape"]))),
+            eval_gradient=True,
+        )
+        assert_agree(state.log_marginal_likelihood, value, 1e-9)
+        assert_agree(state.gradient, gradient, 1e-8)
+
+
+@pytest.mark.parametrize("answer", [True, np.True_])
+def test_callback_stops(answer):
+    X, y = problem()
+    states = []
+
+    def stop(state):
+        states.append(state)
+        return answer if state.evaluation == 4 else None
+
+    model = fastard.fit(X, y, callback=stop, n_restarts=3)
+    assert len(states) == model.n_evaluations == 4
+    assert not model.converged
+    assert "callback" in model.message
+    assert model.log_marginal_likelihood == pytest.approx(max(state.log_marginal_likelihood for state in states), rel=1e-12)
+
+
+def test_interrupt_keeps_the_best_so_far():
+    X, y = problem()
+    states = []
+
+    def interrupt(state):
+        states.append(state)
+        if state.evaluation == 5:
+            raise KeyboardInterrupt
+
+    model = fastard.fit(X, y, callback=interrupt, n_restarts=3)
+    assert not model.converged
+    assert "interrupt" in model.message
+    assert model.log_marginal_likelihood == pytest.approx(max(state.log_marginal_likelihood for state in states), rel=1e-12)
+    assert np.isfinite(model.predict(X)).all()
+
+
+def test_errors_of_the_callback_come_through():
+    X, y = problem()
+
+    def fail(state):
+        raise RuntimeError("mine")
+
+    with pytest.raises(RuntimeError, match="mine"):
+        fastard.fit(X, y, callback=fail)
+
+
+def test_max_iterations():
+    X, y = problem()
+    model = fastard.fit(X, y, max_iterations=2)
+    assert not model.converged
+    assert model.n_evaluations < 30
+
+
+def test_restarts_are_reproducible():
+    X, y = problem()
+    models = [fastard.fit(X, y, n_restarts=2, random_state=seed) for seed in (5, 5, np.random.default_rng(5), 6)]
+    np.testing.assert_array_equal(models[0].length_scale, models[1].length_scale)
+    np.testing.assert_array_equal(models[0].length_scale, models[2].length_scale)
+    assert models[0].n_evaluations == models[1].n_evaluations
+    single = fastard.fit(X, y)
+    assert models[0].n_evaluations > single.n_evaluations
+    assert all(model.log_marginal_likelihood >= single.log_marginal_likelihood for model in models)
+    state = np.random.RandomState(5)
+    np.testing.assert_array_equal(
+        fastard.fit(X, y, n_restarts=1, random_state=state).length_scale,
+        fastard.fit(X, y, n_restarts=1, random_state=np.random.RandomState(5)).length_scale,
+    )
+
+
+def test_a_restart_finds_the_better_optimum():
+    """From a start that explains all as noise only restarts lead out."""
+    X, y = problem()
+    poor = {"length_scale": [1e-3, 1.0, 1e-5], "signal_variance": 1e-3, "noise_variance": 50.0, "standardize": False}
+    wide = {
+        "length_scale_bounds": [(1e-4, 1e2), (1e-1, 1e5), (1e-6, 1.0)],
+        "signal_variance_bounds": (1e-4, 1e4),
+        "noise_variance_bounds": (1e-3, 1e3),
+    }
+    alone = fastard.fit(X, y, **poor, **wide)
+    several = fastard.fit(X, y, n_restarts=4, random_state=0, **poor, **wide)
+    assert several.log_marginal_likelihood >= alone.log_marginal_likelihood
+
+
+# Trial points that are not positive definite ----------------------------------------------------------------------------
+
+
+def smooth(n=40):
+    """Noise-free and smooth: long length scales and little noise make the covariance numerically singular."""
+    X = np.linspace(0.0, 1.0, n)[:, None]
+    return X, np.sin(3.0 * X[:, 0])
+
+
+def test_a_failed_first_step_does_not_end_the_search():
+    """L-BFGS-B's first step runs to where K is not positive definite; the optimum is reached nevertheless."""
+    X, y = problem(n=50)
+    y = np.round(y, 12)
+    options = {"standardize": False, "noise_variance_bounds": (1e-13, 10.0), "signal_variance_bounds": (1e-2, 1e8)}
+    scale = X.std(axis=0)
+    wide = np.outer(scale, [1e-3, 1e7])
+    failures, tried = 0, []
+
+    from fastard.likelihood import LogMarginalLikelihood
+
+    evaluate = LogMarginalLikelihood.evaluate
+
+    def counted(self, *arguments, **keywords):
+        nonlocal failures
+        try:
+            found = evaluate(self, *arguments, **keywords)
+        except fastard.NotPositiveDefiniteError:
+            failures += 1
+            tried.append("failed")
+            raise
+        tried.append("fine")
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LogMarginalLikelihood, "evaluate", counted)
+        model = fastard.fit(
+            X, y, length_scale=3.0 * scale, signal_variance=1e4, noise_variance=1e-7, length_scale_bounds=wide, **options
+        )
+    best = fastard.fit(X, y, length_scale_bounds=wide, **options)
+    assert failures > 0, "the problem no longer fails at any trial point; choose a harder one"
+    assert model.log_marginal_likelihood > best.log_marginal_likelihood - 1.0
+
+
+@pytest.mark.parametrize("kernel", ["rbf", "matern52"])
+def test_never_converged_beside_failed_points(kernel):
+    """Smooth data without noise have their optimum where K stops being positive definite."""
+    X, y = smooth()
+    failures = 0
+
+    from fastard.likelihood import LogMarginalLikelihood
+
+    evaluate = LogMarginalLikelihood.evaluate
+
+    def counted(self, *arguments, **keywords):
+        nonlocal failures
+        try:
+            return evaluate(self, *arguments, **keywords)
+        except fastard.NotPositiveDefiniteError:
+            failures += 1
+            raise
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LogMarginalLikelihood, "evaluate", counted)
+        model = fastard.fit(X, y, kernel=kernel, noise_variance_bounds=(1e-18, 1.0), length_scale_bounds=(1e-3, 1e3))
+    assert np.isfinite(model.log_marginal_likelihood)
+    assert model.log_marginal_likelihood > 100.0
+    if model.converged:  # then at a stationary point or at its bounds, as ever
+        _, gradient = reproduced(model, X, y)
+        inside = (model.length_scale[0] < 999.0, True, model.noise_variance > 1.01e-18)
+        assert all(abs(entry) < 1.0 for entry, free in zip(gradient, inside, strict=True) if free)
+    else:
+        assert failures > 0
+        assert "not positive definite" in model.message
+
+
+def test_every_start_fails():
+    X, y = smooth()
+    with pytest.raises(fastard.NotPositiveDefiniteError):
+        fastard.fit(X, y, length_scale=1e3, noise_variance=1e-18, noise_variance_bounds=(1e-19, 1e-17), standardize=False,
+                    length_scale_bounds=(1e2, 1e6), n_restarts=1)  # fmt: skip
+
+
+# Special data -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("standardize", [True, False])
+def test_constant_columns(standardize):
+    X, y = problem()
+    start = np.array([0.3, 300.0, 1.0])
+    given = {"signal_variance": 50.0, "noise_variance": 1.0, "standardize": standardize}
+    plain = fastard.fit(X, y, length_scale=start, length_scale_bounds=np.outer(start, [1e-2, 1e4]), **given)
+    wide = np.insert(X, 1, 0.1, axis=1)
+    scale = np.insert(start, 1, 1.0)
+    model = fastard.fit(wide, y, length_scale=scale, length_scale_bounds=np.outer(scale, [1e-2, 1e4]), **given)
+    assert model.length_scale[1] == pytest.approx(1.0)
+    assert model.relevance[1] == 0.0
+    assert model.log_marginal_likelihood == pytest.approx(plain.log_marginal_likelihood, abs=1e-3)
+
+
+def test_constant_targets():
+    X, _ = problem()
+    model = fastard.fit(X, np.full(60, 5.0))
+    np.testing.assert_allclose(model.predict(X[:3]), 5.0)
+
+
+def test_one_row_and_no_columns():
+    model = fastard.fit([[1.0, 2.0]], [3.0])
+    np.testing.assert_allclose(model.predict([[0.0, 0.0]]), [3.0])
+    model = fastard.fit(np.empty((4, 0)), [1.0, 2.0, 3.0, 4.0])
+    np.testing.assert_allclose(model.predict(np.empty((2, 0))), [2.5, 2.5])
+
+
+def test_storage_and_names():
+    pandas = pytest.importorskip("pandas")
+    X, y = problem()
+    expected = fastard.fit(X, y)
+    frame = pandas.DataFrame(X, columns=["a", "b", "c"])
+    model = fastard.fit(frame, pandas.Series(y))
+    assert list(model.feature_names) == ["a", "b", "c"]
+    assert expected.feature_names is None
+    np.testing.assert_array_equal(model.length_scale, expected.length_scale)
+    np.testing.assert_array_equal(model.predict(frame), expected.predict(X))
+    for given in (X.tolist(), np.asfortranarray(X), X.astype(">f8")):
+        np.testing.assert_array_equal(fastard.fit(given, y[:, None]).length_scale, expected.length_scale)
+
+
+def test_what_is_trained_on_may_change_afterwards():
+    """A model keeps its own data."""
+    X, y = problem()
+    model = fastard.fit(X, y)
+    Z = X[:5].copy()
+    before = model.predict(Z, return_std=True)
+    X[:] = 0.0
+    y[:] = 0.0
+    after = model.predict(Z, return_std=True)
+    np.testing.assert_array_equal(before[0], after[0])
+    np.testing.assert_array_equal(before[1], after[1])
+
+
+def test_two_outputs_share_hyperparameters():
+    X, y = problem(m=2)
+    model = fastard.fit(X, y)
+    assert model.length_scale.shape == (3,)
+    value, _ = reproduced(model, X, y)
+    assert_agree(model.log_marginal_likelihood, value, 1e-12)
+
+
+# Bad input that only fit takes; the rest stands in test_bad_input.py ------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["length_scale_bounds", "signal_variance_bounds", "noise_variance_bounds"])
+@pytest.mark.parametrize(
+    "bad", [(1.0,), (2.0, 1.0), (0.0, 1.0), (-1.0, 1.0), (1.0, np.nan), (1.0, 2.0, 3.0, 4.0), "free", 5.0, [(1.0, 2.0)] * 7]
+)
+def test_bounds_out_of_range(name, bad):
+    X, y = data(20, 3)
+    with pytest.raises((ValueError, TypeError), match=name):
+        fastard.fit(X, y, **{name: bad})
+
+
+@pytest.mark.parametrize("name", ["length_scale", "signal_variance", "noise_variance"])
+def test_start_outside_its_bounds(name):
+    X, y = data(20, 3)
+    with pytest.raises(ValueError, match=name):
+        fastard.fit(X, y, **{name: 5.0, f"{name}_bounds": (1.0, 2.0)})
+
+
+@pytest.mark.parametrize(
+    ("name", "bad"), [("n_restarts", -1), ("n_restarts", 1.5), ("max_iterations", 0), ("max_iterations", "9")]
+)
+def test_counts(name, bad):
+    X, y = data(20, 3)
+    with pytest.raises((ValueError, TypeError), match=name):
+        fastard.fit(X, y, **{name: bad})
+
+
+@pytest.mark.parametrize("bad", ["seed", -1, 1.5])
+def test_random_state(bad):
+    X, y = data(20, 3)
+    with pytest.raises((ValueError, TypeError), match="random_state"):
+        fastard.fit(X, y, n_restarts=1, random_state=bad)
+
+
+@pytest.mark.parametrize("bad", [5, "print"])
+def test_callback_must_be_callable(bad):
+    X, y = data(20, 3)
+    with pytest.raises(TypeError, match="callback"):
+        fastard.fit(X, y, callback=bad)
