@@ -116,7 +116,7 @@ def cache_directory() -> str | None:
 def warmup(kernel: str | Kernel | None = None, *, progress: bool = False) -> None:
     """Compile, or load from the cache, all that fastard compiles lazily, so that no later call waits for it.
 
-    Without a cached copy this takes some seconds a kernel; with one, some milliseconds.
+    Without a cached copy this takes many seconds; with one, a fraction of a second.
 
     Parameters
     ----------
@@ -137,16 +137,23 @@ def warmup(kernel: str | Kernel | None = None, *, progress: bool = False) -> Non
     for chosen in [kind() for kind in BY_NAME.values()] if kernel is None else [as_kernel(kernel)]:
         if progress:
             print(f"fastard: compiling {type(chosen).__name__}", file=sys.stderr)
-        _use(chosen)
+        compile_training(chosen)
+        compile_derivatives(chosen)
 
 
-def _use(kernel: Kernel) -> None:
-    """One small call of everything, which compiles it for the types of array that it will meet."""
-    from fastard.covariance import covariance, covariance_vjp
+def compile_training(kernel: str | Kernel) -> None:
+    """What ``fit`` and ``predict`` need, by one small call of each."""
+    from fastard.covariance import covariance
     from fastard.training import fit
 
     X = np.linspace(0.0, 1.0, 8)[:, np.newaxis]
     fit(X, np.sin(X), kernel=kernel, max_iterations=1, n_threads=1).predict(X, return_std=True)
-    covariance_vjp(np.ones((8, 8)), X, length_scale=1.0, kernel=kernel)
     many = np.linspace(0.0, 1.0, 400)[:, np.newaxis]  # enough to be shared out, which compiles the waiting
     covariance(many, many, length_scale=1.0, kernel=kernel, n_threads=2)
+
+
+def compile_derivatives(kernel: str | Kernel) -> None:
+    """What ``covariance_vjp`` needs."""
+    from fastard.covariance import covariance_vjp
+
+    covariance_vjp(np.ones((8, 8)), np.linspace(0.0, 1.0, 8)[:, np.newaxis], length_scale=1.0, kernel=kernel)

@@ -481,10 +481,13 @@ def test_warmup_leaves_nothing_to_compile(kernel: str, capsys: pytest.CaptureFix
 
 
 def test_warmup_takes_every_kernel_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
-    used: list[Any] = []
-    monkeypatch.setattr(_config, "_use", used.append)
+    trained: list[Any] = []
+    derived: list[Any] = []
+    monkeypatch.setattr(_config, "compile_training", trained.append)
+    monkeypatch.setattr(_config, "compile_derivatives", derived.append)
     warmup()
-    assert [type(kernel) for kernel in used] == list(BY_NAME.values())
+    assert [type(kernel) for kernel in trained] == list(BY_NAME.values())
+    assert derived == trained
 
 
 def test_warmup_tells_of_its_progress_where_asked(capsys: pytest.CaptureFixture[str]) -> None:
