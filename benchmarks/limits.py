@@ -31,7 +31,7 @@ class Limits:
 
     params = (SIZES,)
     param_names = ("(n, d)",)
-    timeout = 300
+    timeout = 600
     unit = "ratio"
 
     def track_time_over_floor(self, size):
@@ -48,7 +48,7 @@ class Dimension:
     """What one further dimension costs a pair of points, on one thread."""
 
     unit = "ns a pair"
-    timeout = 300
+    timeout = 600
 
     def track_nanoseconds_a_dimension(self, n=1000, few=10, many=50):
         contestants = {"few": one_thread(n, few), "many": one_thread(n, many)}

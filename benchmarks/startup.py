@@ -73,6 +73,8 @@ class FirstCall:
 class LaterCall:
     """What is not computing: validation, allocation and Python around a problem of two points."""
 
+    timeout = 300
+
     def setup(self):
         self.evaluate = fastard(make_problem(2, 5))
         self.evaluate()
