@@ -10,7 +10,7 @@ from functools import partial
 from benchmarks import blas
 from benchmarks.implementations import fastard
 from benchmarks.problems import make_problem
-from benchmarks.report import describe_machine, markdown
+from benchmarks.report import describe_machine, markdown, milliseconds
 from benchmarks.timing import Contestant, best_times, ratio_of_best
 
 SIZES = [(100, 5), (250, 5), (500, 10), (1000, 10), (1000, 50), (2000, 20), (4000, 20)]
@@ -76,7 +76,7 @@ def table(sizes, total_seconds):
         best = measure(n, d, total_seconds)
         ours, floor = best["fastard"], best["product"] / 2
         ratios = (ours / floor, ours / best["lapack"], best["one thread"] / ours)
-        rows.append([n, d, *(f"{1e3 * time:.3g}" for time in (ours, floor, best["lapack"])), *(f"{r:.2f}" for r in ratios)])
+        rows.append([n, d, *map(milliseconds, (ours, floor, best["lapack"])), *(f"{r:.2f}" for r in ratios)])
     times = ["fastard, ms", "floor, ms", "dpotrf + dpotri, ms"]
     return markdown(["n", "d", *times, "over the floor", "over LAPACK", "one thread over all"], rows)
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmarks.implementations import IMPLEMENTATIONS, largest_array
 from benchmarks.peer_libraries import PEERS
-from benchmarks.report import describe_machine, markdown
+from benchmarks.report import describe_machine, markdown, milliseconds
 from benchmarks.timing import BURST_SECONDS, best_times
 
 SIZES = [(100, 5), (250, 5), (500, 10), (1000, 10), (1000, 50), (2000, 20)]
@@ -107,7 +107,7 @@ def compete(workers: dict[str, Worker], n: int, d: int, total_seconds: float) ->
 def _milliseconds(name, best):
     if name not in best:
         return "–"
-    text = f"{1e3 * best[name]:.3g} ms"
+    text = f"{milliseconds(best[name])} ms"
     return text if name == "fastard" else f"{text} ({best[name] / best['fastard']:.1f}×)"
 
 
@@ -123,7 +123,7 @@ def table(sizes, interpreters, total_seconds, progress=print):
             best, failures = compete(workers, n, d, total_seconds)
             results.append({"n": n, "d": d, "seconds": best, "failures": failures})
             rows.append([n, d, *(_milliseconds(name, best) for name in workers)])
-            progress(f"n = {n}, d = {d}: " + ", ".join(f"{name} {1e3 * time:.3g} ms" for name, time in best.items()))
+            progress(f"n = {n}, d = {d}: " + ", ".join(f"{name} {milliseconds(time)} ms" for name, time in best.items()))
             for name, failure in failures.items():
                 progress(f"  {name}: {failure}")
         versions = {name: worker.build(10, 2)["version"] for name, worker in workers.items()}

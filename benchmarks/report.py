@@ -16,6 +16,11 @@ def markdown(headings: list[str], rows: list[list[object]]) -> str:
     return "\n".join([lines[0], rule, *lines[1:]])
 
 
+def milliseconds(seconds: float) -> str:
+    """Three digits, and no powers of ten."""
+    return f"{1e3 * seconds:.3g}" if seconds < 0.9995 else f"{1e3 * seconds:.0f}"
+
+
 def version(package: str) -> str:
     """The installed version of a package."""
     try:

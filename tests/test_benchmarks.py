@@ -20,7 +20,7 @@ from benchmarks import peers, timing  # noqa: E402
 from benchmarks.implementations import IMPLEMENTATIONS  # noqa: E402
 from benchmarks.longdouble import reference  # noqa: E402
 from benchmarks.problems import KERNELS, make_problem  # noqa: E402
-from benchmarks.report import describe_machine, markdown  # noqa: E402
+from benchmarks.report import describe_machine, markdown, milliseconds  # noqa: E402
 
 MODULES = ["accuracy", "batches", "evaluation", "fit", "limits", "memory", "peers", "stalls", "startup", "threads"]
 SLOW = {"track_cached", "track_second_kernel_cold", "track_second_kernel_cached"}  # each compiles all anew
@@ -98,6 +98,7 @@ def test_absent_environments_are_skipped(tmp_path):
 
 def test_tables_are_markdown_and_name_the_machine():
     assert markdown(["n", "time"], [[1, "2 ms"]]) == "| n | time |\n|--:|-----:|\n| 1 | 2 ms |"
+    assert [milliseconds(s) for s in (1e-4, 0.01234, 1.3712)] == ["0.1", "12.3", "1371"]
     assert re.search(r"\d+ cores.*fastard .*numba .*numpy .*scipy .*\d{4}-\d{2}-\d{2}", describe_machine())
 
 
