@@ -14,33 +14,39 @@ _ROUND = 1.5 * 2.0**52  # x + _ROUND - _ROUND rounds x to an integer, which stan
 _ONE_BITS = 1023 << 52
 _SMALLEST = -708.0  # exp of less is taken as 0: below the normal numbers, where 2^n can not be made by bits
 
-(_E2, _E3, _E4, _E5, _E6, _E7, _E8, _E9, _E10, _E11, _E12, _E13) = (1.0 / math.factorial(k) for k in range(2, 14))
+# q(r) = (e^r - 1 - r) / r^2 interpolated at ten Chebyshev nodes of |r| <= ln(2) / 2: 1.6e-17 in e^r, a seventh of half an ulp.
+(_Q0, _Q1, _Q2, _Q3, _Q4, _Q5, _Q6, _Q7, _Q8, _Q9) = (
+    0.5000000000000001,
+    0.16666666666666669,
+    0.04166666666662399,
+    0.008333333333330051,
+    0.0013888888917281794,
+    0.00019841269863105968,
+    2.480152119021773e-05,
+    2.7557268378684192e-06,
+    2.7620138719733994e-07,
+    2.5100424157005067e-08,
+)
 
 
 @jit(**INLINE)
 def exp(x: float) -> float:
-    """e^x for x <= 0 to 1 ulp; exactly 0 below -708; NaN stays NaN.
-
-    Taylor's polynomial of degree 13 on |r| <= ln(2) / 2: its remainder is 4e-18, a thirtieth of half an ulp.
-    """
+    """e^x for x <= 0 to 1 ulp; exactly 0 below -708; NaN stays NaN."""
     clamped = _SMALLEST if x < _SMALLEST else x
     shifted = clamped * _LOG2_E + _ROUND
     k = shifted - _ROUND
     r = (clamped - k * _LN2_HIGH) - k * _LN2_LOW
-    p = _E12 + r * _E13
-    p = _E11 + r * p
-    p = _E10 + r * p
-    p = _E9 + r * p
-    p = _E8 + r * p
-    p = _E7 + r * p
-    p = _E6 + r * p
-    p = _E5 + r * p
-    p = _E4 + r * p
-    p = _E3 + r * p
-    p = _E2 + r * p
-    p = 1.0 + (r + r * r * p)
+    q = _Q8 + r * _Q9
+    q = _Q7 + r * q
+    q = _Q6 + r * q
+    q = _Q5 + r * q
+    q = _Q4 + r * q
+    q = _Q3 + r * q
+    q = _Q2 + r * q
+    q = _Q1 + r * q
+    q = _Q0 + r * q
     power = np.int64((np.float64(shifted).view(np.int64) << 52) + _ONE_BITS).view(np.float64)
-    return 0.0 if x < _SMALLEST else p * power
+    return 0.0 if x < _SMALLEST else power + power * (r + (r * r) * q)
 
 
 _MANTISSA = (1 << 52) - 1

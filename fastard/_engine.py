@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from fastard import _loops
 from fastard._microkernel import COLS, ROWS
 from fastard._schedule import CONTRACT, FAILED, FILL, INVERT, block_rows, space_doubles, state_places, work
+from fastard._spd import back_substitute
 from fastard._threads import new_state, share
-from fastard._validation import Array, read_only, square_buffer
+from fastard._validation import Array, large_array, read_only
 from fastard.kernels import RBF, Kernel
 
 # Below so many points one thread does all: waking a second takes 30 to 60 microseconds, an evaluation at n = 160 takes 350.
@@ -58,7 +59,7 @@ class Workspace:
         leading = _up(n, ROWS)
         if leading % 64 == 0:  # columns 512 bytes apart fall into the same few sets of the first cache
             leading += ROWS
-        self.buffer = square_buffer(n, _up(n, COLS), leading)
+        self.buffer = large_array(_up(n, COLS), leading)
         self.buffer[n:] = 0.0
         self.buffer[:n, n:] = 0.0
         self.rhs = np.zeros((_up(m, ROWS), _up(n, ROWS)))
@@ -88,11 +89,23 @@ def _up(x: int, unit: int) -> int:
 
 
 def sizes(n: int) -> tuple[int, int]:
-    """Tile and block: the pairs' and the sweep's unit, and the columns that one step of the sweep takes."""
-    if n <= 768:
+    """Tile and block: the tasks are updates of tile x tile elements with depth block, the columns of a step of the sweep.
+
+    CPU time on one thread over n^3 flops at one-thread dgemm's rate, whole evaluation: n = 100: (48, 48) 4.45, (24, 24) 4.8;
+    n = 250: (72, 72) 1.78, (48, 48) 1.80 and more even tasks; n = 500: (72, 72) 1.40, (96, 96) 1.46, (48, 48) 1.53;
+    n = 1000: (96, 96) 1.24, (72, 72) 1.28, (96, 192) 1.24; n = 2000: (96, 192) 1.10, (96, 96) 1.14, (72, 72) 1.2;
+    n = 4000: (96, 192) 1.10, (96, 288) 1.13, (120, 240) 1.16. From n = 2000 on, Z (n x block) must fit a tenth of the matrix.
+    """
+    if n < 350:
         return 48, 48
-    if n < 3500:
+    if n < 700:
+        return 72, 72
+    if n < 2000:
         return 96, 96
+    if n < 2600:
+        return 120, 120
+    if n < 3400:
+        return 72, 144
     return 96, 192
 
 
@@ -176,6 +189,8 @@ def evaluate(
     half_log_determinant, *fits = workspace.logs.sum(axis=1).tolist()
     fit = sum(fits)
     value = -0.5 * fit - m * half_log_determinant - 0.5 * n * m * float(np.log(2.0 * np.pi))
+    if not gradient:
+        back_substitute(workspace.buffer, workspace.rhs, n, m)
     rows = workspace.rhs[:m, :n].copy()
     if not gradient:
         return Evaluation(-1, value, rows.T)

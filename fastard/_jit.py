@@ -6,10 +6,9 @@ from typing import Any
 
 from numba import njit
 
-# Sums may be contracted to fused multiply-adds. `reassoc` is left out: it folds the rounding trick in `exp` away.
+# Products and sums may become fused multiply-adds. `reassoc` is left out: it folds the rounding trick in `exp` away, and lets
+# the order of a sum depend on what else was compiled.
 EXACT = {"contract", "nsz", "arcp"}
-# For loops that only add and multiply: lets LLVM keep several partial sums in vector registers.
-REORDER = EXACT | {"reassoc"}
 
 # Functions of one number, called in the innermost loops: LLVM vectorises the loop only when they are part of it.
 INLINE: dict[str, Any] = {"error_model": "numpy", "fastmath": EXACT, "forceinline": True}

@@ -7,17 +7,31 @@ s, this way 6e-14; a row and not the mean, so that constant columns are exactly 
 
 Element (i, j), i >= j, of a symmetric matrix stands at ``A[j, i]``; its mirror place is free and holds the profile's
 derivative w. Everything is done in tiles, whose number and order depend on n alone and which threads take one by one, so
-that the results have the same bits on any number of threads.
+that the results have the same bits on any number of threads. A tile is done in strips of COLS columns j of the matrix, so
+that what lies between the distances and the result stays in the first cache; a strip is [COLS][rows], rows rounded up to
+ROWS. No loop here may be reordered by the compiler (`reassoc`): compiled in one process and loaded from the cache in the
+next, it would not give the same bits.
 """
 
 import math
 
 import numpy as np
 
-from fastard._jit import REORDER, jit
-from fastard._microkernel import COLS, ROWS, address_of, distances, never_inline
+from fastard._jit import jit
+from fastard._microkernel import (
+    COLS,
+    LANES,
+    ROWS,
+    address_of,
+    distances,
+    never_inline,
+    transpose_blocks,
+    weighted_distances,
+)
 from fastard._threads import enter, leave, next_task
 from fastard.kernels import profile
+
+_ACROSS = 40 * ROWS  # columns of a cross-covariance's task: a strip of 480 to 960 and its w stay in the first two caches
 
 
 @jit
@@ -47,19 +61,16 @@ def scale(X, center, columns, length_scale):
 
 
 @jit
-def squared_distances(U, i0, i1, V, j0, j1, s):
-    """s[j - j0, i - i0] = sum_p (U[p, i] - V[p, j])^2 for i0 <= i < i1 and j0 <= j < j1, in whole blocks of ROWS x COLS."""
-    never_inline()
-    u, u_step, v, v_step = address_of(U), 8 * U.shape[1], address_of(V), 8 * V.shape[1]
-    target, column = address_of(s), 8 * s.shape[1]
-    for j in range(j0, j1, COLS):
-        for i in range(i0, i1, ROWS):
-            distances(u + 8 * i, u_step, v + 8 * j, v_step, U.shape[0], target + (j - j0) * column + 8 * (i - i0), column)
+def squared_distances(U, first, rows, V, j, s):
+    """Strip s[c, i] = sum_p (U[p, first + i] - V[p, j + c])^2."""
+    u, v, target = address_of(U) + 8 * first, address_of(V) + 8 * j, address_of(s)
+    for i in range(0, rows, ROWS):
+        distances(u + 8 * i, 8 * U.shape[1], v, 8 * V.shape[1], U.shape[0], target + 8 * i, 8 * rows)
 
 
 @jit
 def covariance_and_slope(kernel, variance, s, w):
-    """In place: s becomes variance k(s); w gets variance w(s). Flat, over a tile at once: row by row takes twice as long."""
+    """In place: s becomes variance k(s); w gets variance w(s)."""
     never_inline()
     for i in range(s.size):
         here, slope, _ = profile(kernel, s[i])
@@ -79,81 +90,79 @@ def covariance_slope_and_shape(kernel, variance, s, w, v):
 
 
 @jit
-def fill_tile(kernel, variance, U, A, diagonal, accumulate, i0, i1, j0, j1, s, w):
-    """K of the tile, diagonal added, and w in its mirror place: row by row where both are full squares, else transposed.
+def strip_space(tile):
+    """Doubles of one strip."""
+    return COLS * round_up(tile, ROWS)
+
+
+@jit
+def corners(n, tile, i, j):
+    """i0, i1, j0, j1: the rows i0 <= row < i1 and columns j0 <= column < j1 of tile (i, j)."""
+    return i * tile, min(n, i * tile + tile), j * tile, min(n, j * tile + tile)
+
+
+@jit
+def strip_of(i0, i1, j):
+    """The first row of the strip at column j of a tile with rows i0 ... i1, and its number of rows, rounded up.
+
+    Of a diagonal tile it is the lower triangle, from the block of ROWS on that the diagonal crosses.
+    """
+    first = max(i0, j // ROWS * ROWS)
+    return first, round_up(i1 - first, ROWS)
+
+
+@jit
+def fill_tile(kernel, variance, U, A, diagonal, accumulate, n, tile, i, j, scratch):
+    """K of tile (i, j), diagonal added, and w in its mirror place: row by row where both are full squares, else transposed.
 
     Where ``accumulate``, K is added to what is there, and no w is kept nor diagonal added.
     """
     never_inline()
-    rows, columns = j1 - j0, i1 - i0
-    square = i0 > j0 and rows == columns
-    squared_distances(U, i0, i1, U, j0, j1, s)
-    size = rows * s.shape[1]
-    covariance_and_slope(kernel, variance, s.ravel()[:size], w.ravel()[:size])
-    for j in range(rows):
-        start = j if i0 == j0 else 0
-        here, target = s[j, start:columns], A[j0 + j, i0 + start : i1]
-        if accumulate:
+    i0, i1, j0, j1 = corners(n, tile, i, j)
+    square = i0 > j0 and i1 - i0 == j1 - j0
+    for j in range(j0, j1, COLS):
+        first, rows = strip_of(i0, i1, j)
+        s, w = scratch[0, : COLS * rows], scratch[1, : COLS * rows]
+        squared_distances(U, first, rows, U, j, s)
+        covariance_and_slope(kernel, variance, s, w)
+        for c in range(min(COLS, j1 - j)):
+            start = max(first, j + c)
+            here, target = s[c * rows + start - first : c * rows + i1 - first], A[j + c, start:i1]
+            if accumulate:
+                for i in range(here.size):
+                    target[i] += here[i]
+                continue
             for i in range(here.size):
-                target[i] += here[i]
-            continue
-        for i in range(here.size):
-            target[i] = here[i]
-        if i0 == j0:
-            target[0] += diagonal[j0 + j]
-        if square:
-            slope, mirror = w[j, :columns], A[i0 + j, j0:j1]
-            for i in range(columns):
-                mirror[i] = slope[i]
-    if not square and not accumulate:
-        for i in range(i0, i1):
-            mirror = A[i]
-            for j in range(j0, min(j1, i)):
-                mirror[j] = w[j - j0, i - i0]
-
-
-@jit(fastmath=REORDER)
-def contract(U, free, G, i0, columns, j0, rows, out):
-    """out[p] += sum_ij G[j, i] (U[p, i0 + i] - U[p, j0 + j])^2 for the first ``free`` dimensions p.
-
-    Four rows at once share the load of U and one sum: 0.14 ns a pair and dimension where one row at a time takes 0.19.
-    """
-    never_inline()
-    fours = rows - rows % 4
-    for j in range(0, fours, 4):
-        g0, g1, g2, g3 = G[j, :columns], G[j + 1, :columns], G[j + 2, :columns], G[j + 3, :columns]
-        for p in range(free):
-            u, v = U[p, i0 : i0 + columns], U[p, j0 + j : j0 + j + 4]
-            v0, v1, v2, v3 = v[0], v[1], v[2], v[3]
-            total = 0.0
-            for i in range(columns):
-                d0, d1, d2, d3 = u[i] - v0, u[i] - v1, u[i] - v2, u[i] - v3
-                total += (g0[i] * d0) * d0 + (g1[i] * d1) * d1 + ((g2[i] * d2) * d2 + (g3[i] * d3) * d3)
-            out[p] += total
-    for j in range(fours, rows):
-        g = G[j, :columns]
-        for p in range(free):
-            u, v0 = U[p, i0 : i0 + columns], U[p, j0 + j]
-            total = 0.0
-            for i in range(columns):
-                d0 = u[i] - v0
-                total += (g[i] * d0) * d0
-            out[p] += total
-
-
-@jit(fastmath=REORDER)
-def dot(a, b):
-    """sum_i a[i] b[i]."""
-    total = 0.0
-    for i in range(a.size):
-        total += a[i] * b[i]
-    return total
+                target[i] = here[i]
+            if i0 == j0:
+                target[0] += diagonal[j + c]
+            if square:
+                slope, mirror = w[c * rows : c * rows + i1 - first], A[i0 + j + c - j0, j0:j1]
+                for i in range(slope.size):
+                    mirror[i] = slope[i]
+        if not square and not accumulate:
+            start = max(first, j + COLS)
+            blocks = (i1 - start + COLS - 1) // COLS
+            transpose_blocks(
+                address_of(w) + 8 * (start - first),
+                8 * rows,
+                8 * COLS,
+                address_of(A) + 8 * (start * A.shape[1] + j),
+                8 * A.shape[1],
+                8 * COLS * A.shape[1],
+                blocks,
+                1.0,
+            )
+            if i0 == j0:  # the block that the diagonal crosses
+                for i in range(j, min(j + COLS, i1)):
+                    for c in range(i - j):
+                        A[i, j + c] = w[c * rows + i - first]
 
 
 @jit
-def likelihood_weights(inverse, alpha, targets, i0, j, q):
-    """q[i] = sum_t alpha_t[j] alpha_t[i0 + i] - m K^-1[j, i0 + i]: the likelihood's weights, R&W (5.9), made on the fly."""
-    here, there = alpha[0, j], alpha[0, i0 : i0 + q.size]
+def likelihood_weights(A, alpha, targets, first, j, q):
+    """q[i] = sum_t alpha_t[j] alpha_t[first + i] - m K^-1[first + i, j]: R&W's (5.9), made on the fly."""
+    inverse, here, there = A[j, first : first + q.size], alpha[0, j], alpha[0, first : first + q.size]
     if targets == 1:
         for i in range(q.size):
             q[i] = here * there[i] - inverse[i]
@@ -161,93 +170,131 @@ def likelihood_weights(inverse, alpha, targets, i0, j, q):
     for i in range(q.size):
         q[i] = here * there[i] - targets * inverse[i]
     for t in range(1, targets):
-        here, there = alpha[t, j], alpha[t, i0 : i0 + q.size]
+        here, there = alpha[t, j], alpha[t, first : first + q.size]
         for i in range(q.size):
             q[i] += here * there[i]
 
 
 @jit
-def contract_tile(U, free, A, alpha, targets, i0, i1, j0, j1, G, out):
-    """out[p] = d l / d ln length_scale_p of one tile's pairs, with the w that ``fill_tile`` left in the mirror places.
+def contract_strip(U, free, first, rows, j, g, total):
+    """total[p, lane] += sum_ci g[c, i] (U[p, first + i] - U[p, j + c])^2 for the first ``free`` dimensions p."""
+    u, step = address_of(U), 8 * U.shape[1]
+    weighted_distances(address_of(g), 8 * rows, u + 8 * first, u + 8 * j, step, rows // LANES, free, address_of(total))
+
+
+@jit
+def add_lanes(total, free, out):
+    """out[p] = the sum over the lanes of total[p], in their order."""
+    for p in range(free):
+        out[p] = 0.0
+        for lane in range(LANES):
+            out[p] += total[p, lane]
+
+
+@jit
+def contract_tile(U, free, A, alpha, targets, n, tile, i, j, scratch, out):
+    """out[p] = d l / d ln length_scale_p of tile (i, j)'s pairs, with the w that ``fill_tile`` left in the mirror places.
 
     R&W (5.9) has a half before the sum over all (i, j); here each pair is met once, which is the same.
     """
     never_inline()
-    rows, columns = j1 - j0, i1 - i0
-    square = i0 > j0 and rows == columns
-    if not square:
-        for j in range(rows):
-            for i in range(columns):
-                G[j, i] = 0.0
-        for i in range(i0, i1):
-            mirror = A[i]
-            for j in range(j0, min(j1, i)):
-                G[j - j0, i - i0] = mirror[j]
-    q = np.empty(columns)
-    for j in range(rows):
-        g = G[j, :columns]
-        w = A[i0 + j, j0:j1] if square else g
-        likelihood_weights(A[j0 + j, i0:i1], alpha, targets, i0, j0 + j, q)
-        if i0 == j0:  # the buffer's upper triangle holds w, not K^-1: w's place in G is 0 there, but 0 times inf is not
-            for i in range(j + 1):
-                q[i] = 0.0
-        for i in range(columns):
-            g[i] = q[i] * w[i]
-    for p in range(free):
-        out[p] = 0.0
-    contract(U, free, G, i0, columns, j0, rows, out)
+    i0, i1, j0, j1 = corners(n, tile, i, j)
+    square = i0 > j0 and i1 - i0 == j1 - j0
+    total = np.zeros((free, LANES))
+    q_all = scratch[1]
+    for j in range(j0, j1, COLS):
+        first, rows = strip_of(i0, i1, j)
+        g = scratch[0, : COLS * rows]
+        for i in range(g.size):
+            g[i] = 0.0
+        if not square:
+            start = max(first, j + COLS)
+            blocks = (i1 - start + COLS - 1) // COLS
+            transpose_blocks(
+                address_of(A) + 8 * (start * A.shape[1] + j),
+                8 * A.shape[1],
+                8 * COLS * A.shape[1],
+                address_of(g) + 8 * (start - first),
+                8 * rows,
+                8 * COLS,
+                blocks,
+                1.0,
+            )
+            if i0 == j0:
+                for i in range(j, min(j + COLS, i1)):
+                    for c in range(i - j):
+                        g[c * rows + i - first] = A[i, j + c]
+        for c in range(COLS):
+            if c >= j1 - j:  # beyond the matrix
+                for i in range(rows):
+                    g[c * rows + i] = 0.0
+                continue
+            start = max(first, j + c + 1)
+            weight, q = g[c * rows + start - first : c * rows + i1 - first], q_all[: i1 - start]
+            w = A[i0 + j + c - j0, j0:j1] if square else weight
+            likelihood_weights(A, alpha, targets, start, j + c, q)
+            for i in range(q.size):
+                weight[i] = q[i] * w[i]
+            for i in range(i1 - first, rows):
+                g[c * rows + i] = 0.0
+        contract_strip(U, free, first, rows, j, g, total)
+    add_lanes(total, free, out)
 
 
 @jit
-def weights_tile(Q, alpha, targets, i0, i1, j0, j1, q):
-    """q[j, i] = the weight of the pair (i0 + i, j0 + j), i > j, 0 for i < j, and of the diagonal for i = j.
+def weights_strip(Q, alpha, targets, first, rows, i1, j, j1, q):
+    """Strip q[c, i] = the weight of the pair (first + i, j + c), of the diagonal where they are one, and 0 above it.
 
     With ``targets`` = 0, Q holds any weights and both of its triangles count: the derivative of <Q, K>. Otherwise Q holds
-    K^-1 at [j, i], i >= j, and the result is that of half the weights sum_t alpha_t alpha_t' - m K^-1.
+    K^-1 and the result is that of half the weights sum_t alpha_t alpha_t' - m K^-1.
     """
-    rows, columns = j1 - j0, i1 - i0
+    for i in range(q.size):
+        q[i] = 0.0
     if targets == 0:
-        for i in range(columns):
-            across = Q[i0 + i]
-            for j in range(rows):
-                q[j, i] = across[j0 + j]
-    for j in range(rows):
-        target, row = q[j, :columns], Q[j0 + j, i0:i1]
+        for i in range(first, i1):
+            across = Q[i]
+            for c in range(min(COLS, j1 - j)):
+                if i >= j + c:
+                    q[c * rows + i - first] = across[j + c]
+    for c in range(min(COLS, j1 - j)):
+        start = max(first, j + c)
+        target, row = q[c * rows + start - first : c * rows + i1 - first], Q[j + c, start:i1]
         if targets > 0:
-            likelihood_weights(row, alpha, targets, i0, j0 + j, target)
+            likelihood_weights(Q, alpha, targets, start, j + c, target)
         else:
-            for i in range(columns):
+            for i in range(target.size):
                 target[i] += row[i]
-        if i0 == j0:
-            for i in range(j):
-                target[i] = 0.0
-            target[j] *= 0.5
+        if start == j + c:
+            target[0] *= 0.5
 
 
 @jit
-def product_tile(kernel, variance, U, free, Q, alpha, targets, i0, i1, j0, j1, q, s, w, v, out):
-    """out = the tile's share of the derivatives by [ln length_scale ..., ln variance, ln shape], profile computed anew.
+def product_tile(kernel, variance, U, free, Q, alpha, targets, n, tile, i, j, scratch, out):
+    """out = tile (i, j)'s share of the derivatives by [ln length_scale ..., ln variance, ln shape], profile computed anew.
 
-    For the weights of ``weights_tile``. A point with itself: k(0) = 1, which neither a length scale nor a shape changes.
+    For the weights of ``weights_strip``. A point with itself: k(0) = 1, which neither a length scale nor a shape changes.
     """
     never_inline()
-    rows, columns = j1 - j0, i1 - i0
-    weights_tile(Q, alpha, targets, i0, i1, j0, j1, q)
-    squared_distances(U, i0, i1, U, j0, j1, s)
-    size = rows * s.shape[1]
-    covariance_slope_and_shape(kernel, variance, s.ravel()[:size], w.ravel()[:size], v.ravel()[:size])
-    of_variance, of_shape = 0.0, 0.0
-    for j in range(rows):
-        of_variance += dot(q[j, :columns], s[j, :columns])
-        of_shape += dot(q[j, :columns], v[j, :columns])
-        weight, slope = q[j, :columns], w[j, :columns]
-        for i in range(columns):
-            weight[i] *= slope[i]
-    for p in range(free):
-        out[p] = 0.0
-    contract(U, free, q, i0, columns, j0, rows, out)
-    out[free] = of_variance
-    out[free + 1] = of_shape
+    i0, i1, j0, j1 = corners(n, tile, i, j)
+    total = np.zeros((free, LANES))
+    of_variance, of_shape = np.zeros(strip_space(i1 - i0)), np.zeros(strip_space(i1 - i0))
+    for j in range(j0, j1, COLS):
+        first, rows = strip_of(i0, i1, j)
+        size = COLS * rows
+        q, s, w, v = scratch[0, :size], scratch[1, :size], scratch[2, :size], scratch[3, :size]
+        weights_strip(Q, alpha, targets, first, rows, i1, j, j1, q)
+        squared_distances(U, first, rows, U, j, s)
+        covariance_slope_and_shape(kernel, variance, s, w, v)
+        for i in range(size):  # a sum a place: the compiler may not reorder a single one to use vectors
+            of_variance[i] += q[i] * s[i]
+            of_shape[i] += q[i] * v[i]
+            q[i] *= w[i]
+        contract_strip(U, free, first, rows, j, q, total)
+    add_lanes(total, free, out)
+    out[free], out[free + 1] = 0.0, 0.0
+    for i in range(of_variance.size):
+        out[free] += of_variance[i]
+        out[free + 1] += of_shape[i]
 
 
 @jit
@@ -256,12 +303,11 @@ def fill(state, kernel, variance, U, A, diagonal, n, tile, accumulate):
     if not enter(state):
         return
     tiles = (n + tile - 1) // tile
-    s, w = np.empty((tile, tile)), np.empty((tile, tile))
+    scratch = np.empty((2, strip_space(tile)))
     task = next_task(state)
     while task < tiles * (tiles + 1) // 2:
         i, j = triangle_corner(task)
-        i0, j0 = i * tile, j * tile
-        fill_tile(kernel, variance, U, A, diagonal, accumulate, i0, min(n, i0 + tile), j0, min(n, j0 + tile), s, w)
+        fill_tile(kernel, variance, U, A, diagonal, accumulate, n, tile, i, j, scratch)
         task = next_task(state)
     leave(state)
 
@@ -272,35 +318,34 @@ def product(state, kernel, variance, U, free, Q, alpha, targets, n, tile, partia
     if not enter(state):
         return
     tiles = (n + tile - 1) // tile
-    q, s, w, v = np.empty((tile, tile)), np.empty((tile, tile)), np.empty((tile, tile)), np.empty((tile, tile))
+    scratch = np.empty((4, strip_space(tile)))
     task = next_task(state)
     while task < tiles * (tiles + 1) // 2:
         i, j = triangle_corner(task)
-        i0, j0 = i * tile, j * tile
-        i1, j1 = min(n, i0 + tile), min(n, j0 + tile)
-        product_tile(kernel, variance, U, free, Q, alpha, targets, i0, i1, j0, j1, q, s, w, v, partial[task])
+        product_tile(kernel, variance, U, free, Q, alpha, targets, n, tile, i, j, scratch, partial[task])
         task = next_task(state)
     leave(state)
 
 
 @jit
-def cross_covariance(state, kernel, variance, U, V, tile, out):
-    """out[j, i] = variance k(s) of point j of V and point i of U."""
+def cross_covariance(state, kernel, variance, U, V, out):
+    """out[j, i] = variance k(s) of point j of V and point i of U; a strip is a task."""
     if not enter(state):
         return
-    rows, columns = out.shape
-    across = (columns + tile - 1) // tile
-    s, w = np.empty((tile, tile)), np.empty((tile, tile))
+    n, columns = out.shape
+    scratch = np.empty((2, strip_space(_ACROSS)))
     task = next_task(state)
-    while task < (rows + tile - 1) // tile * across:
-        j0, i0 = task // across * tile, task % across * tile
-        j1, i1 = min(rows, j0 + tile), min(columns, i0 + tile)
-        squared_distances(U, i0, i1, V, j0, j1, s)
-        size = (j1 - j0) * tile
-        covariance_and_slope(kernel, variance, s.ravel()[:size], w.ravel()[:size])
-        for j in range(j0, j1):
-            here, target = s[j - j0, : i1 - i0], out[j, i0:i1]
-            for i in range(here.size):
-                target[i] = here[i]
+    while task < (n + COLS - 1) // COLS:
+        j = task * COLS
+        for first in range(0, columns, _ACROSS):
+            stop = min(columns, first + _ACROSS)
+            rows = round_up(stop - first, ROWS)
+            s, w = scratch[0, : COLS * rows], scratch[1, : COLS * rows]
+            squared_distances(U, first, rows, V, j, s)
+            covariance_and_slope(kernel, variance, s, w)
+            for c in range(min(COLS, n - j)):
+                here, target = s[c * rows : c * rows + stop - first], out[j + c, first:stop]
+                for i in range(here.size):
+                    target[i] = here[i]
         task = next_task(state)
     leave(state)

@@ -33,7 +33,8 @@ def _shape() -> tuple[int, int, int]:
 
 
 LANES, ROWS, COLS = _shape()
-UNROLL = 4  # steps of the depth a turn of the loop; 2 and 8 are no faster
+UNROLL = 4  # steps of the depth a turn of the loop
+# llvm.fmuladd is one instruction where the machine has it; llvm.fma would be a library call where it has not.
 
 _I64, _F64 = ir.IntType(64), ir.DoubleType()
 _VEC = ir.VectorType(_F64, LANES)
@@ -81,7 +82,7 @@ def _one_copy(builder: Any, name: str, arguments: list[Any], write: Any) -> ir.F
 
 def _make_product(accumulate: bool, masked: bool) -> Any:
     def write(builder, a, panel, b, depth, c, c_panel, c_column, sign, below):
-        fma = cgutils.get_or_insert_function(builder.module, ir.FunctionType(_VEC, [_VEC] * 3), f"llvm.fma.v{LANES}f64")
+        fma = cgutils.get_or_insert_function(builder.module, ir.FunctionType(_VEC, [_VEC] * 3), f"llvm.fmuladd.v{LANES}f64")
         vectors = range(ROWS // LANES)
         acc = [[cgutils.alloca_once(builder, _VEC) for _ in range(COLS)] for _ in vectors]
         for column in acc:
@@ -167,10 +168,10 @@ set_product_below = _make_product(accumulate=False, masked=True)
 
 @intrinsic
 def distances(_, x, x_step, y, y_step, depth, s, s_column):
-    """s (ROWS x COLS, columns ``s_column`` bytes apart) = sum_p (x[p, i] - y[p, j])^2; p to p + 1 is a step of bytes."""
+    """s (ROWS x COLS, columns `s_column` bytes apart) = sum_p (x[p, i] - y[p, j])^2; from p to p + 1 it is a step of bytes."""
 
     def write(builder, x, x_step, y, y_step, depth, s, s_column):
-        fma = cgutils.get_or_insert_function(builder.module, ir.FunctionType(_VEC, [_VEC] * 3), f"llvm.fma.v{LANES}f64")
+        fma = cgutils.get_or_insert_function(builder.module, ir.FunctionType(_VEC, [_VEC] * 3), f"llvm.fmuladd.v{LANES}f64")
         vectors = range(ROWS // LANES)
         acc = [[cgutils.alloca_once(builder, _VEC) for _ in range(COLS)] for _ in vectors]
         for column in acc:
@@ -198,6 +199,46 @@ def distances(_, x, x_step, y, y_step, depth, s, s_column):
     return types.void(*[types.int64] * 7), codegen
 
 
+@intrinsic
+def weighted_distances(_, g, g_row, x, y, step, steps, depth, out):
+    """out[p] (a vector) += sum_ij g[j, i] (x[p, i] - y[p, j])^2 over COLS rows j of g and LANES `steps` columns i, p < depth.
+
+    g's rows are `g_row` bytes apart, from p to p + 1 it is `step` bytes. Only the sum over the vector's lanes is left to do.
+    """
+
+    def write(builder, g, g_row, x, y, step, steps, depth, out):
+        fma = cgutils.get_or_insert_function(builder.module, ir.FunctionType(_VEC, [_VEC] * 3), f"llvm.fmuladd.v{LANES}f64")
+        rows = [builder.add(g, builder.mul(g_row, _const(j))) for j in range(COLS)]
+        acc = [cgutils.alloca_once(builder, _VEC) for _ in rows]
+        with cgutils.for_range(builder, depth, intp=_I64) as over_p:
+            offset = builder.mul(over_p.index, step)
+            here, there = builder.add(x, offset), builder.add(y, offset)
+            ys = [
+                _broadcast(builder, builder.load(_at(builder, builder.add(there, _const(8 * j)), _F64))) for j in range(COLS)
+            ]
+            total = builder.add(out, builder.mul(over_p.index, _const(8 * LANES)))
+            builder.store(_load(builder, total), acc[0])
+            for cell in acc[1:]:
+                builder.store(ir.Constant(_VEC, [0.0] * LANES), cell)
+            with cgutils.for_range(builder, steps, intp=_I64) as over_i:
+                i = builder.mul(over_i.index, _const(8 * LANES))
+                xi = _load(builder, builder.add(here, i))
+                for row, yj, cell in zip(rows, ys, acc, strict=True):
+                    difference = builder.fsub(xi, yj)
+                    weighted = builder.fmul(_load(builder, builder.add(row, i)), difference)
+                    builder.store(builder.call(fma, [weighted, difference, builder.load(cell)]), cell)
+            sums = [builder.load(cell) for cell in acc]
+            while len(sums) > 1:
+                sums = [builder.fadd(a, b) for a, b in zip(sums[::2], sums[1::2], strict=True)]
+            _store(builder, sums[0], total)
+
+    def codegen(context, builder, signature, args):
+        builder.call(_one_copy(builder, f"fastard_weighted_distances_{LANES}_{COLS}", [_I64] * 8, write), args)
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 8), codegen
+
+
 SMALL = 24  # the innermost pivot: rank-one updates of a block whose columns are 24 / LANES vectors; 12 and 48: see _spd
 
 
@@ -207,7 +248,9 @@ def _make_rank_one(first: int) -> Any:
         """Column k of the SMALL x SMALL block at target -= factors[k] v, rows `first` on; v stays in registers."""
 
         def write(builder, target, factors, v):
-            fma = cgutils.get_or_insert_function(builder.module, ir.FunctionType(_VEC, [_VEC] * 3), f"llvm.fma.v{LANES}f64")
+            fma = cgutils.get_or_insert_function(
+                builder.module, ir.FunctionType(_VEC, [_VEC] * 3), f"llvm.fmuladd.v{LANES}f64"
+            )
             rows = range(8 * first, 8 * SMALL, 8 * LANES)
             vs = [builder.fneg(_load(builder, builder.add(v, _const(r)))) for r in rows]
             with cgutils.for_range(builder, _const(SMALL), intp=_I64) as loop:
@@ -227,7 +270,7 @@ def _make_rank_one(first: int) -> Any:
     return rank_one
 
 
-rank_one, rank_one_half = _make_rank_one(0), _make_rank_one(SMALL // 2)
+rank_one, rank_one_half = _make_rank_one(0), _make_rank_one(SMALL // 2 // LANES * LANES)
 
 
 @intrinsic

@@ -173,7 +173,7 @@ def panel(source, leading, transposed, sign, rows, b, l_rows, l_columns, z, pane
                         -1.0,
                         0,
                     )
-    elif leave == TRIANGLE or not transposed:
+    else:
         unpack(z, panel_bytes, rows, b, -1.0, source, leading, transposed)
 
 
@@ -224,34 +224,36 @@ def pivot(A, p0, b, S, z, l_rows, l_columns, panel_bytes, keep_factor, half_log_
     n_rows, n_columns = np.empty(SMALL * SMALL), np.empty(SMALL * SMALL)
     n_panel = SMALL * STEP
     total = 0.0
+    small, leave = min(SMALL, width), TRIANGLE if width > 0 else INVERSE  # variables: Numba compiles anew for a literal
     for c in range(0, width, SMALL):
         bad = small_pivot(S, c, min(SMALL, b - c), N, L)
         if bad >= 0:
             return c + bad
         for j in range(min(SMALL, b - c)):
             total += math.log(L[j, j])
-        n = address_of(N)
-        pack(n, 8 * SMALL, False, SMALL, SMALL, 1.0, address_of(n_rows), n_panel)
-        pack(n, 8 * SMALL, True, SMALL, SMALL, 1.0, address_of(n_columns), n_panel)
+        for way in range(2):
+            pack(address_of(N), 8 * SMALL, way == 1, small, small, 1.0, address_of(n_columns if way else n_rows), n_panel)
         for j in range(SMALL):
             source, target = N[j], S[c + j]
             for r in range(SMALL):
                 target[c + r] = source[r]
         below = c + SMALL
-        panel(s + 8 * c, s_leading, True, 1.0, c, SMALL, address_of(n_rows), address_of(n_columns), z, n_panel, TRIANGLE)
-        panel(
-            s + c * s_leading + 8 * below,
-            s_leading,
-            False,
-            -1.0,
-            width - below,
-            SMALL,
-            address_of(n_rows),
-            address_of(n_columns),
-            z + below // COLS * n_panel,
-            n_panel,
-            TRIANGLE,
-        )
+        for left in range(1, -1, -1):  # the rows of L^-1 that stand above, and the rows of S below
+            source = s + 8 * c if left else s + c * s_leading + 8 * below
+            rows = c if left else width - below
+            panel(
+                source,
+                s_leading,
+                left == 1,
+                1.0 if left else -1.0,
+                rows,
+                small,
+                address_of(n_rows),
+                address_of(n_columns),
+                z if left else z + below // COLS * n_panel,
+                n_panel,
+                leave,
+            )
         if keep_factor:
             for j in range(min(SMALL, b - c)):
                 for r in range(j, min(SMALL, b - c)):
@@ -264,7 +266,7 @@ def pivot(A, p0, b, S, z, l_rows, l_columns, panel_bytes, keep_factor, half_log_
                 -1.0,
                 a + (p0 + c) * leading + 8 * (p0 + below),
                 leading,
-                False,
+                small < SMALL,
             )
         for i in range(below, width, ROWS):
             z_i = z + i // COLS * n_panel
@@ -306,3 +308,24 @@ def pivot_inverse(l_columns, panel_bytes, b, a, leading):
                 set_product(x, panel_bytes, y, b - i, a + j * leading + 8 * i, STEP, leading, 1.0, 0)
             else:
                 set_product_below(x, panel_bytes, y, b - i, a + j * leading + 8 * i, STEP, leading, 1.0, j - i)
+
+
+@jit
+def back_substitute(A, R, n, m):
+    """R's rows t < m, (L^-1 y_t)', become alpha_t = K^-1 y_t, with L at A[j, i], i >= j; n^2 m flops on one thread."""
+    sums = np.empty(8)
+    for t in range(m):
+        x = R[t, :n]
+        for j in range(n - 1, -1, -1):
+            column, rest = A[j, j + 1 : n], x[j + 1 : n]
+            eights = rest.size - rest.size % 8
+            sums[:] = 0.0
+            for i in range(0, eights, 8):  # eight sums side by side, in a fixed order
+                for lane in range(8):
+                    sums[lane] += column[i + lane] * rest[i + lane]
+            total = 0.0
+            for lane in range(8):
+                total += sums[lane]
+            for i in range(eights, rest.size):
+                total += column[i] * rest[i]
+            x[j] = (x[j] - total) / A[j, j]

@@ -39,7 +39,7 @@ def real_array(name: str, value: ArrayLike) -> Array:
             raise TypeError(f"{name} must hold numbers, got {kind}; encode text and dates as numbers first") from None
     with np.errstate(over="ignore"):  # a long double past float64's range: told as infinity below
         array = np.ascontiguousarray(raw, dtype=np.float64).reshape(raw.shape)
-    if not np.isfinite(array).all():
+    if array.size and not (np.isfinite(array.min()) and np.isfinite(array.max())):  # no temporary of the array's size
         bad = np.argwhere(~np.isfinite(array))
         where = f"[{', '.join(map(str, bad[0]))}]" if array.ndim else ""
         raise ValueError(
@@ -47,6 +47,25 @@ def real_array(name: str, value: ArrayLike) -> Array:
             "drop or impute those rows"
         )
     return read_only(array)
+
+
+def log_parameters(theta: ArrayLike, size: int, zero: int) -> Array:
+    """Logarithms of ``size`` parameters, of which the one at ``zero`` may be -inf; as natural parameters."""
+    if not (isinstance(theta, np.ndarray) and theta.dtype == np.float64):
+        if np.asarray(theta).dtype.kind not in "fiub":
+            raise TypeError(f"theta must hold real numbers, got {theta!r}")
+        theta = np.asarray(theta, dtype=np.float64)
+    if theta.shape != (size,):
+        raise ValueError(
+            f"theta must have shape ({size},): the logarithms of the length scales, signal_variance, noise_variance and the "
+            f"kernel's shape parameters; got {theta.shape}"
+        )
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        natural = np.exp(theta)
+    for i, value in enumerate(natural.tolist()):
+        if not (0.0 < value < np.inf or (i == zero and value == 0.0)):
+            raise ValueError(f"theta must hold logarithms of positive float64 numbers, got {theta[i]!r} at theta[{i}]")
+    return natural
 
 
 def read_only(array: Array) -> Array:
@@ -107,9 +126,15 @@ def length_scales(value: ArrayLike, X: Array) -> Array:
 
 def spread(X: Array, length_scale: Array) -> None:
     """Refuse scaled inputs whose squares would overflow."""
-    if X.size:
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            widest = np.max((np.max(X, axis=0) - np.min(X, axis=0)) / length_scale)
+    with np.errstate(over="ignore"):
+        scaled_range(np.ptp(X, axis=0), length_scale)
+
+
+def scaled_range(widths: Array, length_scale: Array) -> None:
+    """The same for the ranges of the columns."""
+    if widths.size:
+        with np.errstate(over="ignore"):
+            widest = (widths / length_scale).max()
         if not widest < _LARGEST_SPREAD:
             raise ValueError(
                 f"length_scale is too small for X: a column spans {widest:.3g} length scales (limit {_LARGEST_SPREAD:g}); "
@@ -186,11 +211,11 @@ def generator(random_state: Any) -> np.random.Generator:
         raise type(error)(f"random_state must be None, an integer >= 0 or a NumPy generator: {error}") from None
 
 
-def square_buffer(n: int, rows: int, columns: int) -> Array:
-    """An uninitialised (rows, columns) array for n points, or a MemoryError that says how much was needed, before the
+def large_array(rows: int, columns: int) -> Array:
+    """An uninitialised (rows, columns) array for a covariance, or a MemoryError that says what was needed, before the
     machine swaps."""
     needed = 8 * rows * columns
-    message = f"the covariance of {n} points needs {needed / 2**30:.3g} GiB (8 n^2 bytes); train on fewer rows"
+    message = f"a covariance of {rows} x {columns} points needs {needed / 2**30:.3g} GiB; use fewer points at a time"
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         if needed > memory > 0:

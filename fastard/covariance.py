@@ -57,9 +57,9 @@ def cross_covariance(term: Term, X: Array, Z: Array, threads: int) -> Array:
     """The same for valid arguments."""
     columns = np.arange(X.shape[1])
     U, V = scale(Z, X[0], columns, term.length_scale), scale(X, X[0], columns, term.length_scale)
-    K = np.empty((X.shape[0], Z.shape[0]))
+    K = validate.large_array(X.shape[0], Z.shape[0])
     workers = threads_for(K.size * (X.shape[1] + 8), threads)
-    share(workers, _loops.cross_covariance, new_state(), term.kernel, term.signal_variance, U, V, TILE, K)
+    share(workers, _loops.cross_covariance, new_state(), term.kernel, term.signal_variance, U, V, K)
     return K
 
 

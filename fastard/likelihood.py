@@ -151,31 +151,23 @@ class LogMarginalLikelihood:
         observation_variance: ArrayLike | None = None,
         n_threads: int | None = None,
     ) -> None:
-        self.X = validate.inputs(X)
+        self.X = validate.read_only(validate.inputs(X).copy())
         n, d = self.X.shape
-        self.y = validate.targets(y, n).reshape(n, -1)
+        self.y = validate.read_only(validate.targets(y, n).reshape(n, -1).copy())
         self.kernel = validate.as_kernel(kernel)
         self.observation_variance = validate.known_variances(observation_variance, n)
         self.n_threads = validate.thread_count(n_threads)
         self.n_parameters = d + 2 + len(self.kernel)
+        with np.errstate(over="ignore"):
+            self._widths = np.ptp(self.X, axis=0)
         self._workspace: Workspace | None = None
         self._turn = threading.Lock()
 
     def __call__(self, theta: ArrayLike) -> tuple[float, Array]:
         """+l and its gradient at ``theta``; see the class."""
         d = self.X.shape[1]
-        theta = np.asarray(theta, dtype=np.float64)
-        if theta.shape != (self.n_parameters,):
-            raise ValueError(
-                f"theta must have shape ({self.n_parameters},): the logarithms of {d} length scales, signal_variance, "
-                f"noise_variance and {len(self.kernel)} shape parameters; got {theta.shape}"
-            )
-        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-            natural = np.exp(theta)
-        others = np.delete(natural, d + 1)
-        if not (np.isfinite(natural).all() and (others > 0.0).all()):
-            raise ValueError(f"theta must hold logarithms of positive float64 numbers, got {theta!r}")
-        validate.spread(self.X, natural[:d])
+        natural = validate.log_parameters(theta, self.n_parameters, d + 1)
+        validate.scaled_range(self._widths, natural[:d])
         kernel = self.kernel.with_shape(natural[d + 2 :].tolist())
         noise = float(natural[d + 1])
         evaluation = self.evaluate(natural[:d], float(natural[d]), noise, kernel, gradient=True)

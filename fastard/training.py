@@ -23,7 +23,7 @@ _SHAPE_BOUNDS = (1e-5, 1e5)
 # ... and starts; the length scales' grow with sqrt(d), so that typical distances stay of the order of one.
 _SIGNAL_VARIANCE, _NOISE_VARIANCE = 1.0, 0.1
 # A memory of 20 steps saves a tenth to a half of the evaluations that SciPy's 10 take on yacht, concrete and energy; SciPy's
-# ftol of 2e-9 ends energy's search 0.06 nats early. Half a thousandth of a nat is nothing, so the gradient may stay 1e-3.
+# ftol of 2e-9 ends energy's search 0.06 nats early. A gradient of 1e-3 a unit of ln is 1e-6 nats from the optimum.
 _L_BFGS_B = {"maxcor": 20, "ftol": 1e-11, "gtol": 1e-3}
 _ABSURD_RISE = 10.0  # of the loss at a trial point, against the fall that the slope promised
 _RESUMPTIONS = 10  # after failed trial points: each begins at the best point with an empty history
@@ -108,7 +108,7 @@ def fit(
     callback : callable, optional
         Called with a :class:`TrainingState` after each evaluation; returning True ends the search.
     progress : bool, default False
-        Whether to show evaluations as they come, on stderr; needs rich (``pip install fastard[cli]``).
+        Whether to show evaluations as they come, on stderr; with rich (``pip install fastard[cli]``) as one live line.
     n_threads : int, optional
         Threads for the compiled loops; all available by default.
 
@@ -136,6 +136,8 @@ def fit(
     n_restarts = validate.count("n_restarts", n_restarts, least=0)
     max_iterations = validate.count("max_iterations", max_iterations, least=1)
     random = validate.generator(random_state)
+    if callback is not None and not callable(callback):
+        raise TypeError(f"callback must be callable with a TrainingState, or None; got {callback!r}")
 
     units = np.ones(d + 2 + len(kernel))
     if standardize:
