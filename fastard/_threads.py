@@ -17,7 +17,7 @@ import numpy as np
 from numba import config
 
 from fastard._jit import jit
-from fastard._microkernel import address_of, atomic_load, atomic_store, fetch_add, pause, yield_processor
+from fastard._microkernel import address_of, atomic_load, atomic_store, fetch_add, never_inline, pause, yield_processor
 
 # Places in a job's `state`, an int64 array, zeros at the start; those that all threads write are 64 bytes apart.
 NEXT, FINISHED, INSIDE = 0, 8, 16
@@ -68,6 +68,7 @@ def leave(state):  # type: ignore[no-untyped-def]
 @jit
 def wait_for(place, value, failed):  # type: ignore[no-untyped-def]
     """Until the counter at address ``place`` has reached ``value``, or the one at ``failed`` is not 0."""
+    never_inline()
     turns = 0
     while atomic_load(place) < value and atomic_load(failed) == 0:
         pause()
