@@ -48,9 +48,9 @@ def repeats(usual: int) -> int:
 
 
 def pause(n: int) -> None:
-    """Until OpenMP's and BLAS's workers have stopped spinning and sleep: 50 ms, 150 ms where a call takes longer."""
+    """Until OpenMP's and BLAS's workers have stopped spinning and sleep: OpenBLAS's still spin after 100 ms."""
     if EFFORT > 0.0:
-        time.sleep(0.15 if n >= 2000 else 0.05)
+        time.sleep(0.15)
 
 
 def best_times(bursts: dict[str, Callable[[], float]], n: int, total_seconds: float) -> dict[str, float]:

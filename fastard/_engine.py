@@ -1,7 +1,7 @@
 """evaluate(): the one door between everything above and the compiled code."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fastard import _loops
 from fastard._microkernel import COLS, ROWS
-from fastard._schedule import CONTRACT, FAILED, FILL, INVERT, block_rows, space_doubles, state_places, work
+from fastard._schedule import CONTRACT, FAILED, FILL, INVERT, block_rows, collect, space_doubles, state_places, work
 from fastard._spd import back_substitute
 from fastard._threads import new_state, share
 from fastard._validation import Array, large_array, read_only
@@ -19,6 +19,8 @@ from fastard.kernels import RBF, Kernel
 _SHARED_FROM = 160
 # For a loop over pairs alone: pairs times dimensions.
 _SERIAL_PAIRS = 300_000
+_LOG_2_PI = float(np.log(2.0 * np.pi))
+_NO_SHAPE = np.zeros(0)
 
 
 class Term(NamedTuple):
@@ -39,15 +41,14 @@ class TermGradient(NamedTuple):
     log_shape: Array  # (p,)
 
 
-@dataclass(frozen=True)
-class Evaluation:
+class Evaluation(NamedTuple):
     """What one evaluation found; ``failed_pivot`` is -1, or the row of X at which K is not positive definite."""
 
     failed_pivot: int
     log_marginal_likelihood: float
     alpha: Array  # (n, m), K^-1 y
-    diagonal_weights: Array = field(default_factory=lambda: np.empty(0))  # (n,), the diagonal of Q = alpha alpha' - m K^-1
-    gradients: tuple[TermGradient, ...] = ()
+    diagonal_weights: Array  # (n,), the diagonal of Q = alpha alpha' - m K^-1; empty without the gradient
+    gradients: tuple[TermGradient, ...]
 
 
 class Workspace:
@@ -67,8 +68,10 @@ class Workspace:
         rows = block_rows(n, self.block)
         self.pivot = np.empty((rows, rows))
         self.logs = np.empty((1 + m, -(-n // self.block)))
+        self.diagonal = np.empty(n)
         tiles = -(-n // self.tile)
         self.pairs_of_tiles = tiles * (tiles + 1) // 2
+        self.places = state_places(n, self.tile, self.block)
 
     @property
     def matrix(self) -> Array:
@@ -114,6 +117,11 @@ def threads_for(work: int, threads: int) -> int:
     return threads if work >= _SERIAL_PAIRS else 1
 
 
+@lru_cache(maxsize=64)
+def _all_columns(d: int) -> NDArray[np.int64]:
+    return np.arange(d)
+
+
 def scale(X: Array, center: Array, columns: NDArray[np.int64], length_scale: Array) -> Array:
     """The given columns of X, less the center, over their length scales: (columns, n and some zeros)."""
     return _loops.scale(read_only(X), read_only(center), columns, read_only(length_scale))  # type: ignore[no-any-return]
@@ -121,7 +129,7 @@ def scale(X: Array, center: Array, columns: NDArray[np.int64], length_scale: Arr
 
 def scaled(term: Term, X: Array) -> tuple[Array, int, NDArray[np.int64]]:
     """The term's scaled points, how many of its columns are free, and which columns they are: the free ones first."""
-    columns = np.arange(X.shape[1]) if term.columns is None else np.asarray(term.columns, dtype=np.int64)
+    columns = _all_columns(X.shape[1]) if term.columns is None else np.asarray(term.columns, dtype=np.int64)
     free = columns.size
     if term.free is not None:
         is_free = term.free[columns]
@@ -157,15 +165,14 @@ def evaluate(
     Cholesky factor L without.
     """
     n, m = y.shape
+    d = X.shape[1]
     points = [scaled(term, X) for term in terms]
     threads = threads if n >= _SHARED_FROM else 1
-    if isinstance(diagonal, float):
-        diagonal = np.full(n, diagonal)
-    alone = len(terms) == 1
+    workspace.diagonal[:] = diagonal
     stages = INVERT if gradient else 0
-    U, free, _ = points[0]
     kernel, variance = terms[0].kernel, terms[0].signal_variance
-    if alone:
+    U, free, columns = points[0]
+    if len(terms) == 1:
         stages |= FILL
         if gradient and len(kernel) == 0:
             stages |= CONTRACT
@@ -173,38 +180,40 @@ def evaluate(
         for index, (term, (scaled_points, _, _)) in enumerate(zip(terms, points, strict=True)):
             share(
                 threads, _loops.fill, new_state(), term.kernel, term.signal_variance, scaled_points, workspace.buffer,
-                diagonal, n, workspace.tile, index > 0,
+                workspace.diagonal, n, workspace.tile, index > 0,
             )  # fmt: skip
         kernel, variance = RBF(), 0.0  # not used, and compiled already
     workspace.rhs[:m, :n] = y.T
-    partial = np.empty((workspace.pairs_of_tiles, free))
-    state = new_state(state_places(n, workspace.tile, workspace.block))
+    partial = np.empty((workspace.pairs_of_tiles if stages & CONTRACT else 0, free))
+    state = new_state(workspace.places)
     share(
-        threads, work, state, kernel, variance, U, free, diagonal, workspace.buffer, workspace.rhs, n, m, workspace.space,
-        workspace.pivot, workspace.logs, partial, workspace.tile, workspace.block, stages,
+        threads, work, state, kernel, variance, U, free, workspace.diagonal, workspace.buffer, workspace.rhs, n, m,
+        workspace.space, workspace.pivot, workspace.logs, partial, workspace.tile, workspace.block, stages,
     )  # fmt: skip
+    alpha, weights, by_dimension = np.empty((n, m)), np.empty(n if gradient else 0), np.empty(free)
     if state[FAILED]:
-        return Evaluation(int(state[FAILED]) - 1, -np.inf, np.empty((0, m)))
-
-    half_log_determinant, *fits = workspace.logs.sum(axis=1).tolist()
-    fit = sum(fits)
-    value = -0.5 * fit - m * half_log_determinant - 0.5 * n * m * float(np.log(2.0 * np.pi))
+        return Evaluation(int(state[FAILED]) - 1, -np.inf, alpha[:0], weights[:0], ())
     if not gradient:
         back_substitute(workspace.buffer, workspace.rhs, n, m)
-    rows = workspace.rhs[:m, :n].copy()
+    half_log_determinant, fit, of_variance = collect(
+        workspace.buffer, workspace.rhs, n, m, workspace.logs, partial, free, workspace.diagonal, alpha, weights, by_dimension
+    )
+    value = -0.5 * fit - m * half_log_determinant - 0.5 * n * m * _LOG_2_PI
     if not gradient:
-        return Evaluation(-1, value, rows.T)
-    inverse = workspace.matrix
-    diagonal_weights = np.einsum("tn,tn->n", rows, rows) - m * np.diagonal(inverse)
-    gradients = []
-    for term, (U, free, columns) in zip(terms, points, strict=True):
-        by_dimension = np.zeros(X.shape[1])
-        if stages & CONTRACT:
-            by_dimension[columns[:free]] = partial.sum(axis=0)
-            of_variance, of_shape = 0.5 * (fit - n * m - float(diagonal @ diagonal_weights)), np.zeros(0)
-        else:
+        return Evaluation(-1, value, alpha, weights, ())
+    if stages & CONTRACT:
+        gradients = [TermGradient(_spread_out(by_dimension, columns, d), of_variance, _NO_SHAPE)]
+    else:
+        gradients = []
+        for term, (U, free, columns) in zip(terms, points, strict=True):
             total = product(term, U, free, workspace.buffer, workspace.rhs, m, n, workspace.tile, threads)
-            by_dimension[columns[:free]] = total[:free]
-            of_variance, of_shape = float(total[free]), total[free + 1 : free + 1 + len(term.kernel)]
-        gradients.append(TermGradient(by_dimension, of_variance, of_shape))
-    return Evaluation(-1, value, rows.T, diagonal_weights, tuple(gradients))
+            shapes = total[free + 1 : free + 1 + len(term.kernel)]
+            gradients.append(TermGradient(_spread_out(total[:free], columns, d), float(total[free]), shapes))
+    return Evaluation(-1, value, alpha, weights, tuple(gradients))
+
+
+def _spread_out(by_dimension: Array, columns: NDArray[np.int64], d: int) -> Array:
+    """The free columns' derivatives in the places of X's d columns, 0 elsewhere."""
+    result = np.zeros(d)
+    result[columns[: by_dimension.size]] = by_dimension
+    return result

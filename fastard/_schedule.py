@@ -290,3 +290,34 @@ def work(state, kernel, variance, U, free, diagonal, A, R, n, m, space, S, logs,
                 wait_for(rhs_of + 8 * j, steps, failed)
                 contract_tile(U, free, A, R, m, n, tile, i, j, scratch, partial[i * (i + 1) // 2 + j])
     leave(state)
+
+
+@jit
+def collect(A, R, n, m, logs, partial, free, diagonal, alpha, weights, by_dimension):
+    """What `work` left in its parts, added up in their order: half of ln|K|, sum_t y_t' K^-1 y_t, and with the gradient
+    (``weights`` not empty) the derivative by ln(variance), weights = diag(alpha alpha' - m K^-1), and by_dimension.
+
+    The derivative by ln(variance) needs no loop over pairs: it is y'alpha - n m less the diagonal's, halved.
+    """
+    half_log_determinant, fit, of_variance = 0.0, 0.0, 0.0
+    for p in range(logs.shape[1]):
+        half_log_determinant += logs[0, p]
+        for t in range(m):
+            fit += logs[1 + t, p]
+    for t in range(m):
+        for j in range(n):
+            alpha[j, t] = R[t, j]
+    if weights.size:
+        for j in range(n):
+            total = -m * A[j, j]
+            for t in range(m):
+                total += R[t, j] * R[t, j]
+            weights[j] = total
+            of_variance += diagonal[j] * total
+        of_variance = 0.5 * (fit - n * m - of_variance)
+        for p in range(free):
+            by_dimension[p] = 0.0
+        for q in range(partial.shape[0]):
+            for p in range(free):
+                by_dimension[p] += partial[q, p]
+    return half_log_determinant, fit, of_variance

@@ -60,12 +60,10 @@ def log_parameters(theta: ArrayLike, size: int, zero: int) -> Array:
             f"theta must have shape ({size},): the logarithms of the length scales, signal_variance, noise_variance and the "
             f"kernel's shape parameters; got {theta.shape}"
         )
-    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        natural = np.exp(theta)
-    for i, value in enumerate(natural.tolist()):
-        if not (0.0 < value < np.inf or (i == zero and value == 0.0)):
-            raise ValueError(f"theta must hold logarithms of positive float64 numbers, got {theta[i]!r} at theta[{i}]")
-    return natural
+    for i, value in enumerate(theta.tolist()):  # exp of more than 709 is infinite, of less than -708 no normal number
+        if not (-708.0 <= value <= 709.0 or (i == zero and value == -np.inf)):
+            raise ValueError(f"theta must hold logarithms of positive float64 numbers, got {value!r} at theta[{i}]")
+    return np.exp(theta)
 
 
 def read_only(array: Array) -> Array:
@@ -124,22 +122,21 @@ def length_scales(value: ArrayLike, X: Array) -> Array:
     return array
 
 
+def least_length_scales(X: Array) -> Array:
+    """Length scales must be longer than these, (d,), lest squares of differences overflow."""
+    with np.errstate(over="ignore"):
+        return np.ptp(X, axis=0) / _LARGEST_SPREAD  # type: ignore[no-any-return]
+
+
 def spread(X: Array, length_scale: Array) -> None:
     """Refuse scaled inputs whose squares would overflow."""
-    with np.errstate(over="ignore"):
-        scaled_range(np.ptp(X, axis=0), length_scale)
-
-
-def scaled_range(widths: Array, length_scale: Array) -> None:
-    """The same for the ranges of the columns."""
-    if widths.size:
-        with np.errstate(over="ignore"):
-            widest = (widths / length_scale).max()
-        if not widest < _LARGEST_SPREAD:
-            raise ValueError(
-                f"length_scale is too small for X: a column spans {widest:.3g} length scales (limit {_LARGEST_SPREAD:g}); "
-                "rescale X or raise length_scale"
-            )
+    short = ~(length_scale > least_length_scales(X))
+    if short.any():
+        column = int(np.argmax(short))
+        raise ValueError(
+            f"length_scale is too small for X: {length_scale[column]!r} for column {column}, which spans more than "
+            f"{_LARGEST_SPREAD:g} of it; rescale X or raise length_scale"
+        )
 
 
 def number(name: str, value: Any, *, least: float = 0.0, may_equal: bool = False) -> float:

@@ -158,8 +158,7 @@ class LogMarginalLikelihood:
         self.observation_variance = validate.known_variances(observation_variance, n)
         self.n_threads = validate.thread_count(n_threads)
         self.n_parameters = d + 2 + len(self.kernel)
-        with np.errstate(over="ignore"):
-            self._widths = np.ptp(self.X, axis=0)
+        self._least = validate.least_length_scales(self.X)
         self._workspace: Workspace | None = None
         self._turn = threading.Lock()
 
@@ -167,7 +166,8 @@ class LogMarginalLikelihood:
         """+l and its gradient at ``theta``; see the class."""
         d = self.X.shape[1]
         natural = validate.log_parameters(theta, self.n_parameters, d + 1)
-        validate.scaled_range(self._widths, natural[:d])
+        if not (natural[:d] > self._least).all():
+            validate.spread(self.X, natural[:d])
         kernel = self.kernel.with_shape(natural[d + 2 :].tolist())
         noise = float(natural[d + 1])
         evaluation = self.evaluate(natural[:d], float(natural[d]), noise, kernel, gradient=True)
@@ -204,8 +204,13 @@ class LogMarginalLikelihood:
     def assemble(self, evaluation: Evaluation, noise_variance: float) -> Array:
         """The gradient in theta's order; the noise's entry is sigma_n^2 tr(Q) / 2."""
         term = evaluation.gradients[0]
-        of_noise = 0.5 * noise_variance * float(evaluation.diagonal_weights.sum())
-        return np.concatenate([term.log_length_scale, [term.log_signal_variance, of_noise], term.log_shape])
+        d = term.log_length_scale.size
+        gradient = np.empty(self.n_parameters)
+        gradient[:d] = term.log_length_scale
+        gradient[d] = term.log_signal_variance
+        gradient[d + 1] = 0.5 * noise_variance * evaluation.diagonal_weights.sum()
+        gradient[d + 2 :] = term.log_shape
+        return gradient
 
     def release(self) -> Array:
         """Give the matrix away that the last evaluation left, (n, n); the next evaluation allocates anew."""
