@@ -50,7 +50,7 @@ def real_array(name: str, value: ArrayLike) -> Array:
 
 
 def log_parameters(theta: ArrayLike, size: int, zero: int) -> Array:
-    """Logarithms of ``size`` parameters, of which the one at ``zero`` may be -inf; as natural parameters."""
+    """Logarithms of ``size`` parameters, of which the one at ``zero`` may vanish; as natural parameters."""
     if not (isinstance(theta, np.ndarray) and theta.dtype == np.float64):
         if np.asarray(theta).dtype.kind not in "fiub":
             raise TypeError(f"theta must hold real numbers, got {theta!r}")
@@ -61,9 +61,26 @@ def log_parameters(theta: ArrayLike, size: int, zero: int) -> Array:
             f"kernel's shape parameters; got {theta.shape}"
         )
     for i, value in enumerate(theta.tolist()):  # exp of more than 709 is infinite, of less than -708 no normal number
-        if not (-708.0 <= value <= 709.0 or (i == zero and value == -np.inf)):
+        if not (-708.0 <= value <= 709.0 or (i == zero and value < -708.0)):
             raise ValueError(f"theta must hold logarithms of positive float64 numbers, got {value!r} at theta[{i}]")
+    if theta[zero] < -708.0:
+        theta = theta.copy()
+        theta[zero] = -np.inf
     return np.exp(theta)
+
+
+def batch(thetas: ArrayLike, y: ArrayLike | None, size: int, zero: int, n: int) -> tuple[Array, Array | None]:
+    """Natural parameters (k, size) of many thetas, and each one's targets (k, n, m) or None."""
+    rows = np.asarray(thetas)
+    if rows.ndim != 2:
+        raise ValueError(f"thetas must have shape (k, {size}), got {rows.shape}")
+    natural = np.array([log_parameters(row, size, zero) for row in rows]).reshape(len(rows), size)
+    if y is None:
+        return natural, None
+    array = real_array("y", y)
+    if array.ndim not in (2, 3) or array.shape[:2] != (len(rows), n) or 0 in array.shape[1:]:
+        raise ValueError(f"y must have shape ({len(rows)}, {n}) or ({len(rows)}, {n}, m), got {array.shape}")
+    return natural, array.reshape(len(rows), n, -1) if len(rows) else array[..., np.newaxis]
 
 
 def read_only(array: Array) -> Array:

@@ -12,6 +12,10 @@ from fastard._validation import Array
 from fastard.exceptions import NotPositiveDefiniteError
 from fastard.kernels import Kernel
 
+# A batch evaluates so small problems side by side: from here on two threads on one evaluation are 1.9 times as fast as one,
+# and one buffer is enough.
+_ONE_THREAD_EACH_BELOW = 1400
+
 
 @overload
 def log_marginal_likelihood(
@@ -173,6 +177,66 @@ class LogMarginalLikelihood:
         evaluation = self.evaluate(natural[:d], float(natural[d]), noise, kernel, gradient=True)
         return evaluation.log_marginal_likelihood, self.assemble(evaluation, noise)
 
+    def batch(self, thetas: ArrayLike, y: ArrayLike | None = None) -> tuple[Array, Array]:
+        """Values and gradients at many thetas at once: restarts, averages over hyperparameters, grids.
+
+        Small problems are evaluated side by side, one to a thread, each with a buffer of its own; the bits are those of
+        calls one by one.
+
+        Parameters
+        ----------
+        thetas : array-like, shape (k, n_parameters)
+            Natural logarithms, as for a call.
+        y : array-like, shape (k, n) or (k, n, m), optional
+            Targets of each theta; those of the objective by default.
+
+        Returns
+        -------
+        values : ndarray, shape (k,)
+        gradients : ndarray, shape (k, n_parameters)
+
+        Raises
+        ------
+        ValueError, TypeError
+            For wrong shapes or numbers.
+        NotPositiveDefiniteError
+            If K is not positive definite at one of the thetas.
+        """
+        n, d = self.X.shape
+        natural, targets = validate.batch(thetas, y, self.n_parameters, d + 1, n)
+        for row in natural:
+            validate.spread(self.X, row[:d])
+        count = natural.shape[0]
+        values, gradients = np.empty(count), np.empty((count, self.n_parameters))
+        side_by_side = min(self.n_threads, count) if n < _ONE_THREAD_EACH_BELOW else 1
+        threads = 1 if side_by_side > 1 else self.n_threads
+        indices = iter(range(count))  # next() on it is indivisible
+
+        def work() -> None:
+            workspaces: dict[int, Workspace] = {}
+            for i in indices:
+                own = self.y if targets is None else targets[i]
+                m = own.shape[1]
+                if m not in workspaces:
+                    workspaces[m] = Workspace(n, m)
+                kernel = self.kernel.with_shape(natural[i, d + 2 :].tolist())
+                noise = float(natural[i, d + 1])
+                evaluation = self._evaluate(
+                    workspaces[m], own, natural[i, :d], float(natural[i, d]), noise, kernel, True, None, threads
+                )
+                values[i] = evaluation.log_marginal_likelihood
+                gradients[i] = self.assemble(evaluation, noise)
+
+        if side_by_side <= 1:
+            work()
+        else:
+            from concurrent.futures import ThreadPoolExecutor
+
+            with ThreadPoolExecutor(side_by_side, thread_name_prefix="fastard-batch") as pool:
+                for future in [pool.submit(work) for _ in range(side_by_side)]:
+                    future.result()
+        return values, gradients
+
     def evaluate(
         self,
         length_scale: Array,
@@ -184,19 +248,29 @@ class LogMarginalLikelihood:
         free: Any = None,
     ) -> Evaluation:
         """One evaluation at valid natural parameters, all that the engine returns; raises NotPositiveDefiniteError."""
-        known = self.observation_variance
         with self._turn:
             if self._workspace is None:
                 self._workspace = Workspace(*self.y.shape)
-            evaluation = evaluate(
-                [Term(kernel, length_scale, signal_variance, free)],
-                self.X,
-                self.y,
-                noise_variance if known is None else noise_variance + known,
-                self._workspace,
-                gradient=gradient,
-                threads=self.n_threads,
+            return self._evaluate(
+                self._workspace, self.y, length_scale, signal_variance, noise_variance, kernel, gradient, free, self.n_threads
             )
+
+    def _evaluate(
+        self,
+        workspace: Workspace,
+        y: Array,
+        length_scale: Array,
+        signal_variance: float,
+        noise_variance: float,
+        kernel: Kernel,
+        gradient: bool,
+        free: Any,
+        threads: int,
+    ) -> Evaluation:
+        known = self.observation_variance
+        diagonal = noise_variance if known is None else noise_variance + known
+        term = Term(kernel, length_scale, signal_variance, free)
+        evaluation = evaluate([term], self.X, y, diagonal, workspace, gradient=gradient, threads=threads)
         if evaluation.failed_pivot >= 0:
             raise NotPositiveDefiniteError(evaluation.failed_pivot)
         return evaluation

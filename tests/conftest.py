@@ -62,6 +62,6 @@ def run_python(script, *, timeout=240, **environment):
         env.pop(name, None)
         if value is not None:
             env[name] = str(value)
-    result = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, timeout=timeout)
+    result = subprocess.run([sys.executable, "-P", "-c", script], env=env, capture_output=True, text=True, timeout=timeout)
     assert result.returncode == 0, f"exit status {result.returncode}\n{result.stdout}\n{result.stderr}"
     return result.stdout

@@ -197,14 +197,8 @@ def test_no_writable_cache(tmp_path):
     places = dict.fromkeys(("HOME", "XDG_CACHE_HOME", "IPYTHONDIR"), nowhere)
     script = """
     import os, sys
-    from numba import njit
-    try:  # the place is what it claims to be: Numba itself finds nowhere to cache what the package's files hold
-        exec(compile("def f(): pass", fastard._loops.__file__, "exec"))
-        njit(cache=True)(f)
-    except RuntimeError as error:
-        assert "locator" in str(error), error
-    else:
-        raise AssertionError("this install is not read-only")
+    # The place is what it claims to be: Numba finds nowhere to cache what the package's files hold.
+    assert fastard._loops.fill.stats.cache_path is None, fastard._loops.fill.stats.cache_path
     assert fastard.__file__.startswith(os.environ["SITE"]), fastard.__file__
     check(0)
     """

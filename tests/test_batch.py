@@ -1,0 +1,68 @@
+"""Many thetas at once: the bits of calls one by one."""
+
+import numpy as np
+import pytest
+from conftest import data
+
+import fastard
+
+
+def objective_and_thetas(n=70, d=3, m=1, k=7, **options):
+    X, y = data(n, d, m)
+    objective = fastard.LogMarginalLikelihood(X, y, **options)
+    start = np.log([*np.linspace(0.5, 2.0, d), 1.5, 0.1, *([1.0] * len(objective.kernel))])
+    return objective, start + 0.3 * np.random.default_rng(1).standard_normal((k, start.size))
+
+
+@pytest.mark.parametrize("n_threads", [1, 2, 5])
+@pytest.mark.parametrize("kernel", ["rbf", "rational_quadratic"])
+@pytest.mark.parametrize("m", [1, 3])
+def test_the_same_bits_as_one_by_one(n_threads, kernel, m):
+    objective, thetas = objective_and_thetas(m=m, kernel=kernel, n_threads=n_threads)
+    values, gradients = objective.batch(thetas)
+    for theta, value, gradient in zip(thetas, values, gradients, strict=True):
+        expected = objective(theta)
+        assert value == expected[0]
+        np.testing.assert_array_equal(gradient, expected[1])
+
+
+@pytest.mark.parametrize("m", [None, 1, 2])
+def test_targets_of_each_theta(m):
+    objective, thetas = objective_and_thetas()
+    y = np.random.default_rng(2).standard_normal((len(thetas), 70) if m is None else (len(thetas), 70, m))
+    values, gradients = objective.batch(thetas, y)
+    for i, theta in enumerate(thetas):
+        value, gradient = fastard.LogMarginalLikelihood(objective.X, y[i])(theta)
+        assert values[i] == value
+        np.testing.assert_array_equal(gradients[i], gradient)
+
+
+def test_none_at_all():
+    objective, thetas = objective_and_thetas()
+    values, gradients = objective.batch(thetas[:0])
+    assert values.shape == (0,)
+    assert gradients.shape == (0, thetas.shape[1])
+
+
+def test_one_that_is_not_positive_definite():
+    X = np.zeros((5, 1))
+    objective = fastard.LogMarginalLikelihood(X, np.arange(5.0), n_threads=2)
+    with pytest.raises(fastard.NotPositiveDefiniteError):
+        objective.batch([[0.0, 0.0, 0.0], [0.0, 0.0, -np.inf]])
+
+
+@pytest.mark.parametrize(
+    ("thetas", "y", "name"),
+    [
+        (np.zeros(5), None, "thetas"),
+        (np.zeros((2, 4)), None, "theta"),
+        (np.full((2, 5), np.nan), None, "theta"),
+        (np.zeros((2, 5)), np.zeros(70), "y"),
+        (np.zeros((2, 5)), np.zeros((3, 70)), "y"),
+        (np.zeros((2, 5)), np.full((2, 70), np.inf), "y"),
+    ],
+)
+def test_bad_input(thetas, y, name):
+    objective, _ = objective_and_thetas()
+    with pytest.raises(ValueError, match=name):
+        objective.batch(thetas, y)
