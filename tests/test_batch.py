@@ -17,8 +17,9 @@ def objective_and_thetas(n=70, d=3, m=1, k=7, **options):
 @pytest.mark.parametrize("n_threads", [1, 2, 5])
 @pytest.mark.parametrize("kernel", ["rbf", "rational_quadratic"])
 @pytest.mark.parametrize("m", [1, 3])
-def test_the_same_bits_as_one_by_one(n_threads, kernel, m):
-    objective, thetas = objective_and_thetas(m=m, kernel=kernel, n_threads=n_threads)
+@pytest.mark.parametrize(("n", "k"), [(70, 7), (170, 45)], ids=["in turn", "side by side"])
+def test_the_same_bits_as_one_by_one(n_threads, kernel, m, n, k):
+    objective, thetas = objective_and_thetas(n=n, m=m, k=k, kernel=kernel, n_threads=n_threads)
     values, gradients = objective.batch(thetas)
     for theta, value, gradient in zip(thetas, values, gradients, strict=True):
         expected = objective(theta)
@@ -45,10 +46,10 @@ def test_none_at_all():
 
 
 def test_one_that_is_not_positive_definite():
-    X = np.zeros((5, 1))
-    objective = fastard.LogMarginalLikelihood(X, np.arange(5.0), n_threads=2)
-    with pytest.raises(fastard.NotPositiveDefiniteError):
-        objective.batch([[0.0, 0.0, 0.0], [0.0, 0.0, -np.inf]])
+    for n, k in ((5, 2), (170, 45)):
+        objective = fastard.LogMarginalLikelihood(np.zeros((n, 1)), np.arange(float(n)), n_threads=2)
+        with pytest.raises(fastard.NotPositiveDefiniteError):
+            objective.batch([*[[0.0, 0.0, 0.0]] * (k - 1), [0.0, 0.0, -np.inf]])
 
 
 @pytest.mark.parametrize(
