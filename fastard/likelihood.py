@@ -215,8 +215,7 @@ class LogMarginalLikelihood:
         threads = 1 if side_by_side > 1 else self.n_threads
         indices = iter(range(count))  # next() on it is indivisible
 
-        def work() -> None:
-            workspaces: dict[int, Workspace] = {}
+        def work(workspaces: dict[int, Workspace]) -> None:
             for i in indices:
                 own = self.y if targets is None else targets[i]
                 m = own.shape[1]
@@ -231,12 +230,15 @@ class LogMarginalLikelihood:
                 gradients[i] = self.assemble(evaluation, noise)
 
         if side_by_side <= 1:
-            work()
+            with self._turn:
+                workspaces = {} if self._workspace is None else {self._workspace.m: self._workspace}
+                work(workspaces)
+                self._workspace = workspaces.get(self.y.shape[1])
         else:
             from concurrent.futures import ThreadPoolExecutor
 
             with ThreadPoolExecutor(side_by_side, thread_name_prefix="fastard-batch") as pool:
-                for future in [pool.submit(work) for _ in range(side_by_side)]:
+                for future in [pool.submit(work, {}) for _ in range(side_by_side)]:
                     future.result()
         return values, gradients
 
