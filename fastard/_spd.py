@@ -17,8 +17,8 @@ triangles, all this is n^3 flops, and at every step the same number.
 L^-1 of a pivot block is formed explicitly, itself by such a sweep over small blocks; with S11^-1 in its place the error would
 grow with the square of the condition. The panel V, from which all that follows is computed, comes by substitution over blocks
 of INNER columns and their inverse triangles alone: K^-1 is then 1.8 to 1.9 times as far off as by potrf + potri (median of 24
-problems, condition 1e4 to 1e12; tests/test_accuracy.py) whatever the block, where products with the whole inverse triangle made
-it 3.5 times at a block of 192.
+problems, condition 1e4 to 1e12; tests/test_accuracy.py) whatever the block, where products with the whole inverse triangle
+made it 3.5 times at a block of 192.
 
 Element (i, j), i >= j, stands at A[j, i]. Addresses and strides are in bytes. A packed panel is COLS rows of a matrix,
 [k][row], so `panel_bytes` = 8 COLS (depth rounded up to COLS); Z and the two packings of L^-1 are arrays of such panels.
