@@ -107,6 +107,20 @@ def inputs(X: ArrayLike, name: str = "X", dimensions: int | None = None) -> Arra
     return array
 
 
+def names_of(X: Any) -> list[str] | None:
+    """The column names of a DataFrame; None for anything else."""
+    return [str(name) for name in X.columns] if hasattr(X, "columns") else None
+
+
+def same_names(X: Any, expected: list[str] | None) -> None:
+    """Refuse a DataFrame whose columns have other names, or another order, than those of training."""
+    names = names_of(X)
+    if names is not None and expected is not None and names != expected:
+        raise ValueError(
+            f"X must have the columns {expected} of training, in this order, got {names}; select X[model.feature_names]"
+        )
+
+
 def targets(y: ArrayLike, n: int) -> Array:
     """Targets, (n,) or (n, m) with m >= 1."""
     array = real_array("y", y)

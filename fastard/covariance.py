@@ -1,5 +1,7 @@
 """The covariance of points, and its vector-Jacobian product: the derivative of <Q, K> for any weights Q."""
 
+from __future__ import annotations
+
 import numpy as np
 from numpy.typing import ArrayLike
 

@@ -1,5 +1,7 @@
 """The log marginal likelihood and its gradient: Rasmussen & Williams (2006), equations (2.30) and (5.9)."""
 
+from __future__ import annotations
+
 import threading
 from typing import Any, Literal, overload
 
@@ -295,8 +297,13 @@ class LogMarginalLikelihood:
         """Give the matrix away that the last evaluation left, (n, n); the next evaluation allocates anew."""
         with self._turn:
             workspace, self._workspace = self._workspace, None
-        assert workspace is not None
+        if workspace is None:
+            raise RuntimeError("nothing has been evaluated yet, so there is no matrix to release")
         return workspace.release()
+
+    def __repr__(self) -> str:
+        n, d = self.X.shape
+        return f"<LogMarginalLikelihood {self.kernel!r} of {n} points in {d} dimensions, {self.n_parameters} parameters>"
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_workspace": None, "_turn": None}

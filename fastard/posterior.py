@@ -1,5 +1,7 @@
 """The trained Gaussian process: predictive mean, variance and covariance, Rasmussen & Williams (2006), Algorithm 2.1."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 import numpy as np
@@ -96,7 +98,7 @@ class GaussianProcess:
         Raises
         ------
         ValueError, TypeError
-            For wrong points, or for both ``return_std`` and ``return_cov``.
+            For wrong points, for a DataFrame whose columns are not those of training in their order, or for both ``return_std`` and ``return_cov``.
 
         References
         ----------
@@ -104,6 +106,7 @@ class GaussianProcess:
         """
         if return_std and return_cov:
             raise ValueError("return_std and return_cov are both true; ask for one: the variances are cov's diagonal")
+        validate.same_names(X, self.feature_names)
         points = validate.inputs(X, dimensions=self._X.shape[1])
         validate.spread(np.vstack([points, self._X[:1]]), self.length_scale)
         term = Term(self.kernel, self.length_scale, self.signal_variance)

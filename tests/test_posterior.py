@@ -213,3 +213,15 @@ def test_repr():
     model, _, _ = trained()
     assert "GaussianProcess" in repr(model)
     assert len(repr(model)) < 500
+
+
+def test_a_data_frame_keeps_its_columns():
+    """Other names, or the same in another order, are refused: the numbers would be wrong without a word."""
+    pandas = pytest.importorskip("pandas")
+    X, y = data(30, 3)
+    frame = pandas.DataFrame(X, columns=["a", "b", "c"])
+    model = fastard.fit(frame, y, max_iterations=2)
+    np.testing.assert_array_equal(model.predict(frame), model.predict(X))
+    for other in (frame[["c", "b", "a"]], frame.rename(columns={"a": "A"})):
+        with pytest.raises(ValueError, match="columns of training"):
+            model.predict(other)

@@ -464,3 +464,13 @@ def test_callback_must_be_callable(bad):
     X, y = data(20, 3)
     with pytest.raises(TypeError, match="callback"):
         fastard.fit(X, y, callback=bad)
+
+
+def test_the_message_names_parameters_at_a_bound():
+    """An input that does nothing has the longest length scale there may be."""
+    rng = np.random.default_rng(0)
+    X = rng.uniform(size=(60, 2))
+    y = np.sin(6.0 * X[:, 0]) + 0.1 * rng.standard_normal(60)
+    model = fastard.fit(X, y, length_scale_bounds=(1e-2, 3.0))
+    assert model.length_scale[1] == pytest.approx(3.0)
+    assert model.message.endswith("at a bound: length_scale[1]")
