@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from fastard import _loops
 from fastard._microkernel import COLS, ROWS
-from fastard._schedule import CONTRACT, FAILED, FILL, INVERT, block_rows, collect, space_doubles, state_places, work
+from fastard._schedule import CONTRACT, FILL, INVERT, block_rows, collect, space_doubles, state_places, work
 from fastard._spd import back_substitute
-from fastard._threads import new_state, share
+from fastard._threads import FAILED, new_state, share
 from fastard._validation import Array, large_array, read_only
 from fastard.kernels import RBF, Kernel
 
@@ -127,7 +127,17 @@ def scale(X: Array, center: Array, columns: NDArray[np.int64], length_scale: Arr
     return _loops.scale(read_only(X), read_only(center), columns, read_only(length_scale))  # type: ignore[no-any-return]
 
 
-def scaled(term: Term, X: Array) -> tuple[Array, int, NDArray[np.int64]]:
+def central(X: Array) -> Array:
+    """Of each column the value nearest its median, (d,): what is subtracted before the division, so that neither an outlier
+    nor a distance from the origin costs the other points digits, and constant columns become exactly 0."""
+    if X.shape[1] == 0:
+        return np.empty(0)
+    middle = X.shape[0] // 2
+    values: Array = np.partition(X, middle, axis=0)[middle]
+    return values
+
+
+def scaled(term: Term, X: Array, center: Array) -> tuple[Array, int, NDArray[np.int64]]:
     """The term's scaled points, how many of its columns are free, and which columns they are: the free ones first."""
     columns = _all_columns(X.shape[1]) if term.columns is None else np.asarray(term.columns, dtype=np.int64)
     free = columns.size
@@ -135,7 +145,7 @@ def scaled(term: Term, X: Array) -> tuple[Array, int, NDArray[np.int64]]:
         is_free = term.free[columns]
         columns = np.concatenate([columns[is_free], columns[~is_free]])
         free = int(np.count_nonzero(is_free))
-    return scale(X, X[0], columns, term.length_scale), free, columns
+    return scale(X, center, columns, term.length_scale), free, columns
 
 
 def product(term: Term, U: Array, free: int, Q: Array, alpha: Array, targets: int, n: int, tile: int, threads: int) -> Array:
@@ -158,15 +168,17 @@ def evaluate(
     *,
     gradient: bool,
     threads: int,
+    center: Array | None = None,
 ) -> Evaluation:
     """The log marginal likelihood of K = sum of terms + diag(diagonal), and where asked its derivatives.
 
-    R&W (2.30) and (5.9). X is (n, d) and y (n, m). Afterwards the workspace's matrix holds K^-1 with ``gradient`` and the
-    Cholesky factor L without.
+    R&W (2.30) and (5.9). X is (n, d) and y (n, m); ``center`` is ``central(X)``, for who calls often. Afterwards the
+    workspace's matrix holds K^-1 with ``gradient`` and the Cholesky factor L without.
     """
     n, m = y.shape
     d = X.shape[1]
-    points = [scaled(term, X) for term in terms]
+    center = central(X) if center is None else center
+    points = [scaled(term, X, center) for term in terms]
     threads = threads if n >= _SHARED_FROM else 1
     workspace.diagonal[:] = diagonal
     stages = INVERT if gradient else 0

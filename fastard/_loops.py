@@ -1,9 +1,9 @@
 """The compiled O(n^2 d) loops over pairs of points: fill the covariance, contract its derivatives, and the cross-covariance.
 
-The points come scaled, as ``U[p, j] = (x_jp - x_0p) / length_scale_p``, shape (d, round_up(n, ROWS)), zeros beyond n: one
-data row is subtracted before the division, because 10^6 standard deviations from the origin dividing first costs 6e-11 in
-s, this way 6e-14; a row and not the mean, so that constant columns are exactly 0. A pair's s is the sum over p of
-(U[p, j] - U[p, i])^2.
+The points come scaled, as ``U[p, j] = (x_jp - center_p) / length_scale_p``, shape (d, round_up(n, ROWS)), zeros beyond n: a
+value of each column is subtracted before the division, because 10^6 standard deviations from the origin dividing first costs
+6e-11 in s, this way 6e-14; one of the data and not the mean, so that constant columns are exactly 0. A pair's s is the sum
+over p of (U[p, j] - U[p, i])^2.
 
 Element (i, j), i >= j, of a symmetric matrix stands at ``A[j, i]``; its mirror place is free and holds the profile's
 derivative w. Everything is done in tiles, whose number and order depend on n alone and which threads take one by one, so
@@ -28,7 +28,7 @@ from fastard._microkernel import (
     transpose_blocks,
     weighted_distances,
 )
-from fastard._threads import enter, leave, next_task
+from fastard._threads import next_task
 from fastard.kernels import profile
 
 _ACROSS = 40 * ROWS  # columns of a cross-covariance's task: a strip of 480 to 960 and its w stay in the first two caches
@@ -49,7 +49,7 @@ def triangle_corner(q):
 
 @jit
 def scale(X, center, columns, length_scale):
-    """U for the given columns of X, in the order given: one row a column, ``center`` (a data row) subtracted first."""
+    """U for the given columns of X, in the order given: one row a column, ``center`` subtracted first."""
     n = X.shape[0]
     U = np.zeros((columns.size, round_up(n, ROWS)))
     for p in range(columns.size):
@@ -300,8 +300,6 @@ def product_tile(kernel, variance, U, free, Q, alpha, targets, n, tile, i, j, sc
 @jit
 def fill(state, kernel, variance, U, A, diagonal, n, tile, accumulate):
     """Every tile of the covariance of n points."""
-    if not enter(state):
-        return
     tiles = (n + tile - 1) // tile
     scratch = np.empty((2, strip_space(tile)))
     task = next_task(state)
@@ -309,14 +307,11 @@ def fill(state, kernel, variance, U, A, diagonal, n, tile, accumulate):
         i, j = triangle_corner(task)
         fill_tile(kernel, variance, U, A, diagonal, accumulate, n, tile, i, j, scratch)
         task = next_task(state)
-    leave(state)
 
 
 @jit
 def product(state, kernel, variance, U, free, Q, alpha, targets, n, tile, partial):
     """partial[tile] = that tile's share, by ``product_tile``."""
-    if not enter(state):
-        return
     tiles = (n + tile - 1) // tile
     scratch = np.empty((4, strip_space(tile)))
     task = next_task(state)
@@ -324,14 +319,11 @@ def product(state, kernel, variance, U, free, Q, alpha, targets, n, tile, partia
         i, j = triangle_corner(task)
         product_tile(kernel, variance, U, free, Q, alpha, targets, n, tile, i, j, scratch, partial[task])
         task = next_task(state)
-    leave(state)
 
 
 @jit
 def cross_covariance(state, kernel, variance, U, V, out):
     """out[j, i] = variance k(s) of point j of V and point i of U; a strip is a task."""
-    if not enter(state):
-        return
     n, columns = out.shape
     scratch = np.empty((2, strip_space(_ACROSS)))
     task = next_task(state)
@@ -348,4 +340,3 @@ def cross_covariance(state, kernel, variance, U, V, out):
                 for i in range(here.size):
                     target[i] = here[i]
         task = next_task(state)
-    leave(state)

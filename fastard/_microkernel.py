@@ -22,7 +22,10 @@ def _shape() -> tuple[int, int, int]:
         for feature in (numba.config.CPU_FEATURES or "").split(","):
             has[feature.lstrip("+-")] = feature.startswith("+")
     else:
-        has = dict(llvm.get_host_cpu_features())
+        try:
+            has = dict(llvm.get_host_cpu_features())
+        except RuntimeError:  # LLVM can not tell on this platform
+            has = {}
     if has.get("avx512f"):
         return 8, 24, 8  # 24 of 32 registers
     if has.get("avx2") and has.get("fma"):

@@ -31,11 +31,11 @@ from fastard._microkernel import (
     load_double,
 )
 from fastard._spd import CHOLESKY, INVERSE, STEP, panel, pivot, pivot_inverse, update
-from fastard._threads import STATE, enter, leave, next_task, wait_for
+from fastard._threads import FAILED, STATE, next_task, wait_for
 
 FILL, INVERT, CONTRACT = 1, 2, 4  # stages beside the factorisation
 
-FAILED, PIVOTS, RHS_PANELS, COUNTS = STATE, STATE + 8, STATE + 16, STATE + 24  # places in a job's state
+PIVOTS, RHS_PANELS, COUNTS = STATE, STATE + 8, STATE + 16  # places in a job's state
 
 PANEL, RHS_PANEL, PIVOT_INVERSE, PIVOT, RHS_UPDATE, UPDATE = 0, 1, 2, 3, 4, 5  # kinds of tasks
 
@@ -139,10 +139,8 @@ def work(state, kernel, variance, U, free, diagonal, A, R, n, m, space, S, logs,
     partial : (tiles (tiles + 1) / 2, free)
         Each tile's share of the derivatives.
     state : new_state(state_places)
-        Zeros. state[FAILED] becomes 1 + the row of a pivot that is not positive; state[NEXT] is the progress.
+        Zeros. state[FAILED] becomes 1 + the row of a pivot that is not positive.
     """
-    if not enter(state):
-        return
     here = address_of(state)
     failed = here + 8 * FAILED
     pivots, rhs_panels = here + 8 * PIVOTS, here + 8 * RHS_PANELS
@@ -289,7 +287,6 @@ def work(state, kernel, variance, U, free, diagonal, A, R, n, m, space, S, logs,
                 wait_for(rhs_of + 8 * i, steps, failed)
                 wait_for(rhs_of + 8 * j, steps, failed)
                 contract_tile(U, free, A, R, m, n, tile, i, j, scratch, partial[i * (i + 1) // 2 + j])
-    leave(state)
 
 
 @jit

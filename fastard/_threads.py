@@ -19,9 +19,12 @@ from numba import config
 from fastard._jit import jit
 from fastard._microkernel import address_of, atomic_load, atomic_store, fetch_add, never_inline, pause, yield_processor
 
-# Places in a job's `state`, an int64 array, zeros at the start; those that all threads write are 64 bytes apart.
-NEXT, FINISHED, INSIDE = 0, 8, 16
-STATE = 24  # further places are the job's own
+# Places in a job's `state`, an int64 array, zeros at the start; those that all threads write are 64 bytes apart. FAILED is not
+# 0 where the job cannot be finished: ABORTED after an exception, or what the job itself writes there.
+NEXT, FINISHED, INSIDE, FAILED = 0, 8, 16, 24
+STATE = 32  # further places are the job's own
+ABORTED = -1
+_MOST_PER_CORE = 4  # more threads than that only wait
 
 _SPINS = 200  # turns of waiting, some 10 microseconds, before the processor is offered to others
 
@@ -94,11 +97,18 @@ def _help(jobs: Any) -> None:
     while True:
         job = jobs.get()
         try:
-            function, arguments = job.pop()
+            function, state, arguments, errors = job.pop()
         except IndexError:  # the caller is done, and has taken the job back
             continue
-        function(*arguments)
-        del function, arguments  # the arrays must not live until the next job
+        if enter(state):
+            try:
+                function(state, *arguments)
+            except BaseException as error:  # for the caller to raise: this thread goes on
+                errors.append(error)
+                state[FAILED] = ABORTED
+            finally:
+                leave(state)
+        del function, state, arguments, errors  # the arrays must not live until the next job
 
 
 def _forget() -> None:
@@ -114,31 +124,42 @@ def _enlist(helpers: int) -> None:
     global _helpers
     with _lock:
         while _helpers < helpers:
-            threading.Thread(target=_help, args=(_jobs,), name=f"fastard-{_helpers + 1}", daemon=True).start()
+            helper = threading.Thread(target=_help, args=(_jobs,), name=f"fastard-{_helpers + 1}", daemon=True)
+            try:
+                helper.start()
+            except RuntimeError:  # the system or the container gives no more threads: fewer will do
+                return
             _helpers += 1
 
 
 def share(threads: int, function: Callable[..., Any], state: Any, *arguments: Any) -> None:
     """Run ``function(state, *arguments)`` here and on up to ``threads - 1`` helpers that are free, until all have left it.
 
-    The function begins with ``enter(state)``, takes tasks by ``next_task(state)`` and ends with ``leave(state)``.
+    The function takes tasks by ``next_task(state)``; where a task waits for others, it waits by ``wait_for``.
     """
     if threads == 1:
         function(state, *arguments)
         return
     if _helpers < threads - 1:
+        threads = min(threads, _MOST_PER_CORE * available_cores())
         _enlist(threads - 1)
-    handed_out = []
+    handed_out: list[list[Any]] = []
+    errors: list[BaseException] = []
     try:
         for _ in range(threads - 1):
-            job = [(function, (state, *arguments))]
+            job = [(function, state, arguments, errors)]
             handed_out.append(job)
             _jobs.put(job)
         function(state, *arguments)
+    except BaseException:
+        state[FAILED] = ABORTED  # helpers that wait for a task of ours wait no longer
+        raise
     finally:  # also after Ctrl-C: no helper may touch the arrays once we have returned
         _close(state)
         for job in handed_out:
             job.clear()
+    if errors:
+        raise errors[0]
 
 
 def new_state(places: int = 0) -> Any:

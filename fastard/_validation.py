@@ -31,13 +31,13 @@ def real_array(name: str, value: ArrayLike) -> Array:
         try:  # a DataFrame of mixed number types arrives as objects
             if raw.dtype.kind != "O":
                 raise TypeError
-            if any(isinstance(entry, str | bytes | complex) for entry in raw.flat):
+            if any(isinstance(entry, str | bytes | complex | np.complexfloating) for entry in raw.flat):
                 raise TypeError
             raw = raw.astype(np.float64)
         except (TypeError, ValueError):
             kind = "text or objects" if raw.dtype.kind == "O" else str(raw.dtype)
             raise TypeError(f"{name} must hold numbers, got {kind}; encode text and dates as numbers first") from None
-    with np.errstate(over="ignore"):  # a long double past float64's range: told as infinity below
+    with np.errstate(all="ignore"):  # a long double past float64's range: told as infinity below
         array = np.ascontiguousarray(raw, dtype=np.float64).reshape(raw.shape)
     if array.size and not (np.isfinite(array.min()) and np.isfinite(array.max())):  # no temporary of the array's size
         bad = np.argwhere(~np.isfinite(array))
@@ -116,9 +116,7 @@ def same_names(X: Any, expected: list[str] | None) -> None:
     """Refuse a DataFrame whose columns have other names, or another order, than those of training."""
     names = names_of(X)
     if names is not None and expected is not None and names != expected:
-        raise ValueError(
-            f"X must have the columns {expected} of training, in this order, got {names}; select X[model.feature_names]"
-        )
+        raise ValueError(f"X must have the columns of training, {expected}, got {names}; pass X[model.feature_names]")
 
 
 def targets(y: ArrayLike, n: int) -> Array:
@@ -155,7 +153,7 @@ def length_scales(value: ArrayLike, X: Array) -> Array:
 
 def least_length_scales(X: Array) -> Array:
     """Length scales must be longer than these, (d,), lest squares of differences overflow."""
-    with np.errstate(over="ignore"):
+    with np.errstate(all="ignore"):
         return np.ptp(X, axis=0) / _LARGEST_SPREAD  # type: ignore[no-any-return]
 
 
@@ -165,7 +163,7 @@ def spread(X: Array, length_scale: Array) -> None:
     if short.any():
         column = int(np.argmax(short))
         raise ValueError(
-            f"length_scale is too small for X: {length_scale[column]!r} for column {column}, which spans more than "
+            f"length_scale is too small for X: {float(length_scale[column])!r} for column {column}, which spans more than "
             f"{_LARGEST_SPREAD:g} of it; rescale X or raise length_scale"
         )
 

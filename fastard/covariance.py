@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 
 from fastard import _loops
 from fastard import _validation as validate
-from fastard._engine import Term, product, scale, scaled, threads_for
+from fastard._engine import Term, central, product, scale, scaled, threads_for
 from fastard._threads import new_state, share
 from fastard._validation import Array
 from fastard.kernels import Kernel
@@ -58,7 +58,8 @@ def covariance(
 def cross_covariance(term: Term, X: Array, Z: Array, threads: int) -> Array:
     """The same for valid arguments."""
     columns = np.arange(X.shape[1])
-    U, V = scale(Z, X[0], columns, term.length_scale), scale(X, X[0], columns, term.length_scale)
+    center = central(Z)  # not of X, so that a point's row does not depend on what other points are asked for
+    U, V = scale(Z, center, columns, term.length_scale), scale(X, center, columns, term.length_scale)
     K = validate.large_array(X.shape[0], Z.shape[0])
     workers = threads_for(K.size * (X.shape[1] + 8), threads)
     share(workers, _loops.cross_covariance, new_state(), term.kernel, term.signal_variance, U, V, K)
@@ -102,7 +103,7 @@ def covariance_vjp(
     Q = validate.weights(Q, X.shape[0])
     scales = validate.length_scales(length_scale, X)
     term = Term(validate.as_kernel(kernel), scales, validate.number("signal_variance", signal_variance))
-    U, free, _ = scaled(term, X)
+    U, free, _ = scaled(term, X, central(X))
     workers = threads_for(Q.size * (free + 8), validate.thread_count(n_threads))
     total = product(term, U, free, Q, _NO_TARGETS, 0, X.shape[0], TILE, workers)
     return total[: free + 1 + len(term.kernel)]

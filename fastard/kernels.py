@@ -141,7 +141,7 @@ def _matern52(kernel, s):  # type: ignore[no-untyped-def]
 
 @_overload_profile(RationalQuadratic)
 def _rational_quadratic(kernel, s):  # type: ignore[no-untyped-def]
-    u = s / (2.0 * kernel.shape)
+    u = 0.5 * s / kernel.shape
     logarithm = log1p(u)
     k = exp(-kernel.shape * logarithm)
     w = k / (1.0 + u)

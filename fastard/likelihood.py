@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from typing import Any, Literal, overload
 
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastard import _validation as validate
-from fastard._engine import Evaluation, Term, Workspace, evaluate
+from fastard._engine import Evaluation, Term, Workspace, central, evaluate
 from fastard._validation import Array
 from fastard.exceptions import NotPositiveDefiniteError
 from fastard.kernels import Kernel
@@ -137,8 +138,8 @@ class LogMarginalLikelihood:
     -----
     ``objective(theta)`` returns ``(value, gradient)`` of +l for theta, shape (d + 2 + p,), the natural logarithms of
     [length_scale ..., signal_variance, noise_variance, shape ...]; an entry of -inf for the noise stands for no noise.
-    It raises :class:`NotPositiveDefiniteError` as every other call does. It pickles (without its buffer). Threads that
-    share one take turns; give each its own to compute side by side.
+    It raises :class:`NotPositiveDefiniteError` as every other call does. It pickles (without its buffer). Of threads
+    that share one, the first uses its buffer, the others each a temporary one.
 
     Examples
     --------
@@ -163,9 +164,11 @@ class LogMarginalLikelihood:
         n, d = self.X.shape
         self.y = validate.read_only(validate.targets(y, n).reshape(n, -1).copy())
         self.kernel = validate.as_kernel(kernel)
-        self.observation_variance = validate.known_variances(observation_variance, n)
+        known = validate.known_variances(observation_variance, n)
+        self.observation_variance = None if known is None else validate.read_only(known.copy())
         self.n_threads = validate.thread_count(n_threads)
         self.n_parameters = d + 2 + len(self.kernel)
+        self._center = central(self.X)
         self._least = validate.least_length_scales(self.X)
         self._workspace: Workspace | None = None
         self._turn = threading.Lock()
@@ -232,10 +235,7 @@ class LogMarginalLikelihood:
                 gradients[i] = self.assemble(evaluation, noise)
 
         if side_by_side <= 1:
-            with self._turn:
-                workspaces = {} if self._workspace is None else {self._workspace.m: self._workspace}
-                work(workspaces)
-                self._workspace = workspaces.get(self.y.shape[1])
+            work({})
         else:
             from concurrent.futures import ThreadPoolExecutor
 
@@ -255,12 +255,16 @@ class LogMarginalLikelihood:
         free: Any = None,
     ) -> Evaluation:
         """One evaluation at valid natural parameters, all that the engine returns; raises NotPositiveDefiniteError."""
-        with self._turn:
+        arguments = (self.y, length_scale, signal_variance, noise_variance, kernel, gradient, free, self.n_threads)
+        # Another thread's turn, or that of one which a fork has left behind: a buffer of our own, rather than wait.
+        if not self._turn.acquire(blocking=False):
+            return self._evaluate(Workspace(*self.y.shape), *arguments)
+        try:
             if self._workspace is None:
                 self._workspace = Workspace(*self.y.shape)
-            return self._evaluate(
-                self._workspace, self.y, length_scale, signal_variance, noise_variance, kernel, gradient, free, self.n_threads
-            )
+            return self._evaluate(self._workspace, *arguments)
+        finally:
+            self._turn.release()
 
     def _evaluate(
         self,
@@ -277,9 +281,11 @@ class LogMarginalLikelihood:
         known = self.observation_variance
         diagonal = noise_variance if known is None else noise_variance + known
         term = Term(kernel, length_scale, signal_variance, free)
-        evaluation = evaluate([term], self.X, y, diagonal, workspace, gradient=gradient, threads=threads)
+        evaluation = evaluate([term], self.X, y, diagonal, workspace, gradient=gradient, threads=threads, center=self._center)
         if evaluation.failed_pivot >= 0:
             raise NotPositiveDefiniteError(evaluation.failed_pivot)
+        if not math.isfinite(evaluation.log_marginal_likelihood):
+            raise ValueError("the log marginal likelihood overflows float64: y is too large for the variances; rescale y")
         return evaluation
 
     def assemble(self, evaluation: Evaluation, noise_variance: float) -> Array:

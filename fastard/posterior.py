@@ -98,7 +98,8 @@ class GaussianProcess:
         Raises
         ------
         ValueError, TypeError
-            For wrong points, for a DataFrame whose columns are not those of training in their order, or for both ``return_std`` and ``return_cov``.
+            For wrong points, for a DataFrame whose columns are not those of training in their order, or for both
+            ``return_std`` and ``return_cov``.
 
         References
         ----------

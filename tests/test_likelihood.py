@@ -315,3 +315,24 @@ def test_tiny_distances(kernel):
     term = naive.Term(name, np.ones(2), 1.0, shape)
     assert_agree(value, naive.log_marginal_likelihood([term], 0.0 * X, y, 1e-2))
     assert_agree(gradient, naive.gradient(term, 0.0 * X, y, 1e-2))
+
+
+@pytest.mark.parametrize("big", [1e6, 1e9, 1e12])
+def test_an_outlier_in_the_first_row_harms_no_other(big):
+    """Whatever row it stands in: the value that is subtracted before scaling is one near the median."""
+    X, y = data(61, 2)
+    X[0, 0] = big
+    first = fastard.log_marginal_likelihood(X, y, length_scale=1.0, eval_gradient=True)
+    last = fastard.log_marginal_likelihood(X[::-1], y[::-1], length_scale=1.0, eval_gradient=True)
+    for a, b in zip(first, last, strict=True):
+        assert np.max(np.abs(a - b)) <= 1e-10 * max(1.0, np.max(np.abs(b)))
+
+
+def test_overflow_is_told():
+    X, y = data(10, 2)
+    with pytest.raises(ValueError, match="rescale y"):
+        fastard.log_marginal_likelihood(X, 1e160 * y, length_scale=1.0)
+    with pytest.raises(ValueError, match="rescale"):
+        fastard.fit(X, 1e160 * y, standardize=False)
+    with pytest.raises(ValueError, match="rescale"):
+        fastard.fit(X, 1e-155 * y)

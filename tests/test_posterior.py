@@ -225,3 +225,13 @@ def test_a_data_frame_keeps_its_columns():
     for other in (frame[["c", "b", "a"]], frame.rename(columns={"a": "A"})):
         with pytest.raises(ValueError, match="columns of training"):
             model.predict(other)
+
+
+@pytest.mark.parametrize("far", [1e8, 1e12, 1e16])
+def test_a_far_query_harms_no_other(far):
+    X, y = data(40, 2)
+    model = fastard.fit(X, y, max_iterations=3)
+    query = X[:3] + 0.1
+    together = model.predict(np.vstack([np.full((1, 2), far), query]), return_std=True)
+    for found, expected in zip(together, model.predict(query, return_std=True), strict=True):
+        np.testing.assert_allclose(found[1:], expected, rtol=1e-12)
