@@ -147,7 +147,7 @@ def length_scales(value: ArrayLike, X: Array) -> Array:
         raise ValueError(f"length_scale must be a scalar or have shape ({d},), one for each column of X, got {array.shape}")
     if not (array > 0.0).all():
         raise ValueError(f"length_scale must be > 0, got {array[~(array > 0.0)][0]}; it is not the logarithm")
-    spread(X, array)
+    spread(least_length_scales(X), array)
     return array
 
 
@@ -157,9 +157,9 @@ def least_length_scales(X: Array) -> Array:
         return np.ptp(X, axis=0) / _LARGEST_SPREAD  # type: ignore[no-any-return]
 
 
-def spread(X: Array, length_scale: Array) -> None:
-    """Refuse scaled inputs whose squares would overflow."""
-    short = ~(length_scale > least_length_scales(X))
+def spread(least: Array, length_scale: Array) -> None:
+    """Refuse length scales that are not longer than ``least_length_scales`` of the points."""
+    short = ~(length_scale > least)
     if short.any():
         column = int(np.argmax(short))
         raise ValueError(

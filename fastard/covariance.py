@@ -50,7 +50,8 @@ def covariance(
     others = X if Z is None else validate.inputs(Z, "Z", X.shape[1])
     scales = validate.length_scales(length_scale, X)
     if Z is not None:
-        validate.spread(np.vstack([X.min(axis=0), X.max(axis=0), others.min(axis=0), others.max(axis=0)]), scales)
+        corners = np.vstack([X.min(axis=0), X.max(axis=0), others.min(axis=0), others.max(axis=0)])
+        validate.spread(validate.least_length_scales(corners), scales)
     term = Term(validate.as_kernel(kernel), scales, validate.number("signal_variance", signal_variance))
     return cross_covariance(term, X, others, validate.thread_count(n_threads))
 

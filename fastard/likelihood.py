@@ -177,8 +177,7 @@ class LogMarginalLikelihood:
         """+l and its gradient at ``theta``; see the class."""
         d = self.X.shape[1]
         natural = validate.log_parameters(theta, self.n_parameters, d + 1)
-        if not (natural[:d] > self._least).all():
-            validate.spread(self.X, natural[:d])
+        validate.spread(self._least, natural[:d])
         kernel = self.kernel.with_shape(natural[d + 2 :].tolist())
         noise = float(natural[d + 1])
         evaluation = self.evaluate(natural[:d], float(natural[d]), noise, kernel, gradient=True)
@@ -212,7 +211,7 @@ class LogMarginalLikelihood:
         n, d = self.X.shape
         natural, targets = validate.batch(thetas, y, self.n_parameters, d + 1, n)
         for row in natural:
-            validate.spread(self.X, row[:d])
+            validate.spread(self._least, row[:d])
         count = natural.shape[0]
         values, gradients = np.empty(count), np.empty((count, self.n_parameters))
         worth_it = _SIDE_BY_SIDE[0] <= n < _SIDE_BY_SIDE[1] and count * n**3 >= _SIDE_BY_SIDE_FROM

@@ -109,7 +109,7 @@ class GaussianProcess:
             raise ValueError("return_std and return_cov are both true; ask for one: the variances are cov's diagonal")
         validate.same_names(X, self.feature_names)
         points = validate.inputs(X, dimensions=self._X.shape[1])
-        validate.spread(np.vstack([points, self._X[:1]]), self.length_scale)
+        validate.spread(validate.least_length_scales(np.vstack([points, self._X[:1]])), self.length_scale)
         term = Term(self.kernel, self.length_scale, self.signal_variance)
         noise = self.noise_variance if include_noise else 0.0
         q, m = points.shape[0], self._alpha.shape[1]
