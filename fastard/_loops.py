@@ -340,3 +340,52 @@ def cross_covariance(state, kernel, variance, U, V, out):
                 for i in range(here.size):
                     target[i] = here[i]
         task = next_task(state)
+
+
+@jit
+def differences(U, first, rows, g, V, j, moment):
+    """moment[p, lane] += sum_i g[i] (U[p, first + i] - V[p, j]), the slope towards point j of V; each lane every ROWS-th i."""
+    for p in range(U.shape[0]):
+        u, origin, total = U[p, first : first + rows], V[p, j], moment[p]
+        for i in range(0, rows, ROWS):
+            here, weight = u[i : i + ROWS], g[i : i + ROWS]
+            for lane in range(ROWS):  # a sum a lane: the compiler may not reorder a single one to use vectors
+                total[lane] += weight[lane] * (here[lane] - origin)
+
+
+@jit
+def point_gradient(state, kernel, variance, U, V, Q, out):
+    """out[t, p, j] = sum_i Q[t, j, i] d K(v_j, u_i) / d v_jp, v and u scaled; the points j that share a strip are a task.
+
+    Q is (targets, 1 or points, n): weights of each pair, or the same for every point.
+    """
+    targets, shared, n = Q.shape[0], Q.shape[1] == 1, Q.shape[2]
+    scratch = np.empty((3, strip_space(_ACROSS)))
+    task = next_task(state)
+    while task < (out.shape[2] + COLS - 1) // COLS:
+        start = task * COLS
+        members = min(COLS, out.shape[2] - start)
+        moments = np.zeros((COLS, targets, U.shape[0], ROWS))
+        for first in range(0, n, _ACROSS):
+            stop = min(n, first + _ACROSS)
+            rows = round_up(stop - first, ROWS)
+            s, w, g = scratch[0, : COLS * rows], scratch[1, : COLS * rows], scratch[2, :rows]
+            squared_distances(U, first, rows, V, start, s)
+            covariance_and_slope(kernel, variance, s, w)
+            for c in range(members):
+                slope = w[c * rows : c * rows + stop - first]
+                for t in range(targets):
+                    weight = Q[t, 0 if shared else start + c, first:stop]
+                    for i in range(slope.size):
+                        g[i] = weight[i] * slope[i]
+                    for i in range(slope.size, rows):
+                        g[i] = 0.0
+                    differences(U, first, rows, g, V, start + c, moments[c, t])
+        for c in range(members):
+            for t in range(targets):
+                for p in range(U.shape[0]):
+                    total = 0.0
+                    for lane in range(ROWS):
+                        total += moments[c, t, p, lane]
+                    out[t, p, start + c] = total
+        task = next_task(state)

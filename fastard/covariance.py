@@ -67,6 +67,22 @@ def cross_covariance(term: Term, X: Array, Z: Array, threads: int) -> Array:
     return K
 
 
+def point_gradient(term: Term, Q: Array, X: Array, Z: Array, threads: int) -> Array:
+    """G[t, j] = sum_i Q[t, j, i] dK(x_j, z_i) / dx_j for the points X (q, d), Z (n, d), as (targets, q, d).
+
+    Q is (targets, q, n), or (targets, 1, n) for the same weights at every point. Matérn 1/2 has no derivative where a point
+    of X is one of Z: that pair counts nothing.
+    """
+    columns = np.arange(X.shape[1])
+    center = central(Z)
+    U, V = scale(Z, center, columns, term.length_scale), scale(X, center, columns, term.length_scale)
+    moments = np.empty((Q.shape[0], X.shape[1], X.shape[0]))
+    workers = threads_for(X.shape[0] * Z.shape[0] * (X.shape[1] * (Q.shape[0] + 1) + 8), threads)
+    share(workers, _loops.point_gradient, new_state(), term.kernel, term.signal_variance, U, V, validate.read_only(Q), moments)
+    result: Array = moments.transpose(0, 2, 1) / term.length_scale
+    return result
+
+
 def covariance_vjp(
     Q: ArrayLike,
     X: ArrayLike,
