@@ -6,6 +6,7 @@ WhiteKernel. Classes are recognised by the identity of their methods, so that a 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -19,6 +20,8 @@ from fastard.kernels import RBF, Kernel, Matern12, Matern32, Matern52, RationalQ
 
 _MATERN: dict[float, Kernel] = {0.5: Matern12(), 1.5: Matern32(), 2.5: Matern52(), np.inf: RBF()}
 _MOST_SUMMANDS = 16
+_LARGEST = 1e300  # of a parameter, and 1 over it but for a variance of 0: beyond it is scikit-learn's
+_LARGEST_LOGARITHM = math.log(_LARGEST)
 # What decides a kernel's value and the order of its parameters.
 _METHODS = ("__call__", "diag", "get_params", "theta", "hyperparameters", "is_stationary", "requires_vector_input")
 _ATTRIBUTES: dict[type, tuple[str, ...]] = {
@@ -94,7 +97,11 @@ def _expand(kernel: Any, start: int) -> tuple[list[Summand], int]:
         value = np.squeeze(np.asarray(getattr(kernel, hyperparameter.name)))
         if value.ndim > 1 or value.dtype.kind not in "fiu":
             raise NotOursError(f"{hyperparameter.name} of {type(kernel).__name__} is not a number or a vector of numbers")
-        parameters[hyperparameter.name] = Parameter(value.astype(float), place)
+        value = value.astype(float)
+        is_variance = cls in (sk.ConstantKernel, sk.WhiteKernel)
+        if not ((value < _LARGEST) & ((value > 1.0 / _LARGEST) | (is_variance & (value == 0.0)))).all():
+            raise NotOursError(f"{hyperparameter.name} of {type(kernel).__name__} is out of range")
+        parameters[hyperparameter.name] = Parameter(value, place)
     if cls is sk.ConstantKernel:
         return [Summand((parameters["constant_value"],))], start
     if cls is sk.WhiteKernel:
@@ -114,6 +121,12 @@ def _times(a: Summand, b: Summand) -> Summand:
         raise NotOursError("a product of two kernels that depend on X, or on noise, is not one that fastard computes")
     factor = b if a.kernel is None and not a.white else a
     return factor._replace(constants=a.constants + b.constants)
+
+
+def _in_range(variance: float) -> float:
+    if not 0.0 <= variance < _LARGEST:
+        raise NotOursError("a variance is out of range")
+    return variance
 
 
 class Covariance:
@@ -148,31 +161,23 @@ class Covariance:
 
         ``least`` are the data's ``least_length_scales``. Raises NotOursError where a number is out of fastard's range.
         """
-        with np.errstate(all="ignore"):
-            natural = None if theta is None else np.exp(theta)
+        natural = None
+        if theta is not None:
+            if not np.abs(theta).max(initial=0.0) < _LARGEST_LOGARITHM:
+                raise NotOursError("a parameter is out of range")
+            natural = np.exp(theta)
         terms = []
         for term, columns, free in zip(self.terms, self._columns, self._free, strict=True):
             kernel: Kernel = RBF() if term.kernel is None else term.kernel
             length_scale = np.ones(self.d or 0)
             if term.length_scale is not None:
                 length_scale[:] = term.length_scale.at(natural)
-                if not ((length_scale > least) & (length_scale > 0.0) & (length_scale < np.inf)).all():
+                if not (length_scale > least).all():
                     raise NotOursError("a length scale is out of range")
             if term.shape is not None:
-                shape = float(term.shape.at(natural))
-                if not 0.0 < shape < np.inf:
-                    raise NotOursError("the rational quadratic's alpha is out of range")
-                kernel = kernel.with_shape([shape])
-            variance = term.variance(natural)
-            if not 0.0 <= variance < np.inf:
-                raise NotOursError("a variance is out of range")
-            terms.append(Term(kernel, length_scale, variance, free, columns))
-        noise = 0.0
-        for term in self.white:
-            noise += term.variance(natural)
-        if not 0.0 <= noise < np.inf:
-            raise NotOursError("the noise is out of range")
-        return terms, noise
+                kernel = kernel.with_shape([float(term.shape.at(natural))])
+            terms.append(Term(kernel, length_scale, _in_range(term.variance(natural)), free, columns))
+        return terms, _in_range(sum(term.variance(natural) for term in self.white))
 
     def gradient(self, theta: Array, evaluation: Evaluation) -> Array:
         """The evaluation's derivatives in theta's order."""
