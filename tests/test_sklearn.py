@@ -147,6 +147,7 @@ def test_predictions(name):
 def test_other_kernels_go_to_scikit_learn(name, evaluations):
     kernel, reason = THEIRS[name]
     X, y = problem()
+    X = X[:, :1]  # in more dimensions, scikit-learn's periodic kernel is not positive definite
     theirs, ours = both(kernel, X, y, alpha=1e-3)
     assert evaluations == []
     assert explain(kernel).startswith("scikit-learn: ")
