@@ -7,6 +7,7 @@ Change ``from sklearn.gaussian_process import GaussianProcessRegressor`` to ``fr
 from __future__ import annotations
 
 import contextlib
+import itertools
 import threading
 import warnings
 from collections.abc import Iterator
@@ -15,12 +16,14 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.optimize import minimize
 from sklearn.base import _fit_context, clone
 from sklearn.exceptions import NotFittedError
 from sklearn.gaussian_process import GaussianProcessRegressor as _SklearnRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel
 from sklearn.preprocessing._data import _handle_zeros_in_scale
 from sklearn.utils import check_random_state
+from sklearn.utils.optimize import _check_optimize_result
 
 from fastard import _prediction
 from fastard._engine import Evaluation, Term, Workspace, central, evaluate
@@ -33,6 +36,8 @@ __all__ = ["GaussianProcessRegressor", "explain", "patch", "patched", "unpatch"]
 # Restarts run side by side, one thread to each, where one evaluation does not use its threads well: see ``_engine``'s
 # _SHARED_FROM and the two-thread figures of benchmarks/limits.py.
 _SIDE_BY_SIDE_BELOW = 500
+# A search ends when a step lowers the loss by less than this part of it; scikit-learn takes SciPy's default.
+_LEAST_FALL, _THEIR_LEAST_FALL = 1e-10, 1e7 * float(np.finfo(float).eps)
 
 # scikit-learn's own methods, as they are before patch() puts ours in their place.
 _THEIRS: dict[str, Any] = {
@@ -129,8 +134,10 @@ def _search(estimator: Any, covariance: Covariance, data: _Data, workspace: Work
             failed = evaluation.failed_pivot >= 0
             return -value, np.zeros_like(theta) if failed else -covariance.gradient(theta, evaluation)
 
-        optimum: tuple[Array, float] = estimator._constrained_optimization(loss, start, bounds)
-        return optimum
+        if callable(estimator.optimizer):
+            theta, value = estimator.optimizer(loss, start, bounds=bounds)
+            return theta, value
+        return _minimize(loss, start, bounds)
 
     threads = default_threads()
     n, m = data.y.shape
@@ -140,6 +147,26 @@ def _search(estimator: Any, covariance: Covariance, data: _Data, workspace: Work
         with ThreadPoolExecutor(min(threads, len(starts)), thread_name_prefix="fastard-restart") as pool:
             optima = list(pool.map(lambda start: search(start, Workspace(n, m), 1), starts))
     return optima[int(np.argmin([loss for _, loss in optima]))]
+
+
+def _minimize(loss: Any, start: Array, bounds: Array) -> tuple[Array, float]:
+    """scikit-learn's search, L-BFGS-B, but not stopped by a plateau: there, rounding decides where its rule ends a search.
+
+    On energy (Matérn 5/2) scikit-learn's rule ends 0.003 nats below its own optimum or above, this one 5e-5 above, for 141
+    evaluations in place of 109; on yacht, and on the made-up data of benchmarks/scikit_learn.py, it takes 0 to 3 more.
+    """
+    values: list[float] = []
+
+    def accepted(intermediate_result: Any) -> None:
+        values.append(float(intermediate_result.fun))
+
+    result = minimize(
+        loss, start, method="L-BFGS-B", jac=True, bounds=bounds, callback=accepted, options={"ftol": _LEAST_FALL}
+    )
+    falls = [(before - after) / max(abs(before), abs(after), 1.0) for before, after in itertools.pairwise(values)]
+    if not any(fall <= _THEIR_LEAST_FALL for fall in falls):  # where scikit-learn would be content we warn of nothing
+        _check_optimize_result("lbfgs", result)
+    return result.x, result.fun
 
 
 class GaussianProcessRegressor(_SklearnRegressor):
