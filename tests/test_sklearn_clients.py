@@ -295,23 +295,21 @@ def test_grid_search_over_a_pipeline(backend, evaluations):
             self.evaluations_ = spy.call_count
             return self
 
-    def search(cls):
+    def search(cls, n_jobs):
         steps = [("scale", StandardScaler()), ("model", cls(alpha=1e-4, normalize_y=True, random_state=0))]
         shapes = [RBF(np.ones(3)), Matern(np.ones(3), nu=1.5)]
         kernels = [ConstantKernel() * shape + WhiteKernel(1e-2, (1e-5, 1.0)) for shape in shapes]
         grid = {"model__kernel": kernels, "model__normalize_y": [True, False]}
-        found = GridSearchCV(Pipeline(steps), grid, cv=3, scoring=scores, refit="r2", n_jobs=2, error_score="raise")
-        with joblib.parallel_config(backend):
-            found.fit(X, y)
-        if backend == "loky":
-            get_reusable_executor().shutdown()
-        return found
+        found = GridSearchCV(Pipeline(steps), grid, cv=3, scoring=scores, refit="r2", n_jobs=n_jobs, error_score="raise")
+        return found.fit(X, y)
 
-    theirs = search(Theirs)
+    theirs = search(Theirs, 1)
     assert evaluations.call_count == 0
     processes = backend == "loky"
-    ours = search(Counted if processes else Ours)
+    with joblib.parallel_config(backend):
+        ours = search(Counted if processes else Ours, 2)
     if processes:
+        get_reusable_executor().shutdown()
         for fold in range(3):
             assert ours.cv_results_[f"split{fold}_test_evaluations"].min() > 5
     else:
