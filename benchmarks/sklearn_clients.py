@@ -12,7 +12,7 @@ Student's t, and the p value of Wilcoxon's signed-rank test, two-sided. Seeds fr
 points, to 1e-4 of the box, count as no difference: what is left between their regrets is rounding, whose sign says nothing.
 The other seeds' runs parted where rounding decided between two nearly equal optima; Wilcoxon's test is of those, and p is
 1 where there are none. How far a client parts from itself is what ``--control`` shows: scikit-learn's class on both sides,
-and the function's values changed by 1e-13 on one.
+and the function's values changed by 1e-12 on one.
 
 BLAS is held to one thread, for both sides: on these small matrices more are slower. The time is that of whole runs, the
 client's own included, the mean over the seeds, both sides in turns.
@@ -172,7 +172,7 @@ class Comparison(NamedTuple):
 
 def compare(client, function, steps, seeds, *, control=False):
     """Both sides from every seed, in turns. The control's other side is scikit-learn's too."""
-    other = function._replace(call=lambda x: function.call(x) * (1.0 + 1e-13)) if control else function
+    other = function._replace(call=lambda x: function.call(x) * (1.0 + 1e-12)) if control else function
     theirs, ours = [], []
     for seed in seeds:
         theirs.append(client(function, seed, steps, ours=False))
@@ -226,7 +226,7 @@ def main():
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.sklearn_clients", description=__doc__)
     parser.add_argument(
-        "--control", action="store_true", help="scikit-learn's class against itself too, values changed by 1e-13"
+        "--control", action="store_true", help="scikit-learn's class against itself too, values changed by 1e-12"
     )
     arguments = parser.parse_args()
     versions = ", ".join(f"{p} {version(p)}" for p in ("scikit-learn", "scikit-optimize", "bayesian-optimization"))
