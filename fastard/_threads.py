@@ -11,14 +11,13 @@ those that a helper has begun.
 Linux on a virtual machine wakes a sleeping thread on the core of the thread that wakes it, although another core is idle: to
 its scheduler a halted virtual core looks occupied. Both then share one core for tens of milliseconds; at n = 250 an
 evaluation after a pause took 1.05 ms on two threads, 0.95 on one, and 0.6 where they ran on two cores. So a helper that was
-last seen on the caller's core may run on all others only.
+last seen on the caller's core is moved to another one first.
 """
 
 import ctypes
 import os
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -96,8 +95,8 @@ def _wake(box):  # type: ignore[no-untyped-def]
 
 @jit
 def _wake_elsewhere(box, wherever):  # type: ignore[no-untyped-def]
-    """Wakes the helper, unless it would wake on the caller's core: then True."""
-    if not wherever and atomic_load(box + 8 * ASLEEP) == 1 and atomic_load(box + 8 * CORE) == this_core() >= 0:
+    """Wakes the helper, unless it is, or would wake, on the caller's core: then True."""
+    if not wherever and atomic_load(box + 8 * CORE) == this_core() >= 0:
         return True
     _wake(box)
     return False
@@ -134,6 +133,7 @@ def _serve(here):  # type: ignore[no-untyped-def]
             # An offer made before ASLEEP was set rang no bell; one made after it did, and the lock is free at once.
             if atomic_load(here + 8 * OFFER) == NOTHING or not compare_exchange(here + 8 * ASLEEP, 1, 0):
                 _acquire_lock(atomic_load(here + 8 * BELL), 1)
+            atomic_store(here + 8 * CORE, this_core())
             patience = _PATIENCE
         elif compare_exchange(here + 8 * OFFER, offer, TAKEN):
             if offer == PYTHON:
@@ -154,7 +154,9 @@ def _offer(box, offer):  # type: ignore[no-untyped-def]
 def _dismiss(box):  # type: ignore[no-untyped-def]
     """No helper of the crew begins any more; those at work are waited for."""
     while box != 0:
-        if not (compare_exchange(box + 8 * OFFER, COMPILED, NOTHING) or compare_exchange(box + 8 * OFFER, PYTHON, NOTHING)):
+        if compare_exchange(box + 8 * OFFER, COMPILED, NOTHING) or compare_exchange(box + 8 * OFFER, PYTHON, NOTHING):
+            atomic_store(box + 8 * CORE, this_core())  # it did not come: as a rule it stands in line behind this thread
+        else:
             turns = 0
             while atomic_load(box + 8 * OFFER) != NOTHING:
                 pause()
@@ -196,16 +198,23 @@ class _Helper:
 
     def wake(self) -> None:
         """Ahead of an offer; on another core than the caller's, where there is one."""
-        if _wake_elsewhere(self.address, False):
-            thread = self.thread.native_id or 0
-            with suppress(OSError):  # a sandbox may forbid it
+        if not _wake_elsewhere(self.address, False):
+            return
+        if _lock.acquire(blocking=False):  # two callers would take each other's mask for the usual one
+            try:
+                thread = self.thread.native_id or 0
                 allowed = os.sched_getaffinity(thread)
                 others = allowed - {_core()}
                 if others:
-                    os.sched_setaffinity(thread, others)
+                    os.sched_setaffinity(thread, others)  # it moves, and stays there when it may be anywhere again
+                    self.box[CORE] = -1  # until it says which
                     _wake_elsewhere(self.address, True)
                     os.sched_setaffinity(thread, allowed)
-            _wake_elsewhere(self.address, True)
+            except OSError:  # a sandbox may forbid it
+                pass
+            finally:
+                _lock.release()
+        _wake_elsewhere(self.address, True)
 
 
 def _new_lock() -> int:
