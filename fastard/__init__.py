@@ -4,6 +4,7 @@ from fastard._config import show_config, warmup
 from fastard.covariance import covariance, covariance_vjp
 from fastard.exceptions import NotPositiveDefiniteError
 from fastard.kernels import RBF, Matern12, Matern32, Matern52, RationalQuadratic
+from fastard.leave_one_out import LeaveOneOut, loo_log_predictive_density
 from fastard.likelihood import LogMarginalLikelihood, log_marginal_likelihood
 from fastard.posterior import GaussianProcess
 from fastard.training import TrainingState, fit
@@ -13,6 +14,7 @@ __version__ = "0.1.0"
 __all__ = [
     "RBF",
     "GaussianProcess",
+    "LeaveOneOut",
     "LogMarginalLikelihood",
     "Matern12",
     "Matern32",
@@ -24,6 +26,7 @@ __all__ = [
     "covariance_vjp",
     "fit",
     "log_marginal_likelihood",
+    "loo_log_predictive_density",
     "show_config",
     "warmup",
 ]

@@ -5,13 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from fastard import _validation as validate
 from fastard._engine import Term
 from fastard._validation import Array
 from fastard.covariance import cross_covariance
 from fastard.kernels import Kernel
+from fastard.leave_one_out import LeaveOneOut
+from fastard.leave_one_out import evaluate as evaluate_loo
+from fastard.likelihood import LogMarginalLikelihood
+
+FIXED, AT_BOUND = -1, -2  # among a model's slots
 
 _BLOCK_ENTRIES = 2**22  # 32 MB of cross-covariance at a time: larger blocks are no faster at n = 1000 to 4000
 
@@ -30,8 +35,10 @@ class GaussianProcess:
     signal_variance, noise_variance : float
     log_marginal_likelihood : float
         Of ``y - y.mean(axis=0)``, in nats; ``fastard.log_marginal_likelihood`` reproduces it.
+    objective : str
+        What training maximised, "log_marginal_likelihood" or "loo".
     n_evaluations : int
-        Evaluations of the likelihood and its gradient in training, restarts included.
+        Evaluations of the objective and its gradient in training, restarts included.
     converged : bool
         Whether the search that found the best parameters ended at a stationary point or a bound.
     message : str
@@ -47,13 +54,17 @@ class GaussianProcess:
     signal_variance: float
     noise_variance: float
     log_marginal_likelihood: float
+    objective: str
     n_evaluations: int
     converged: bool
     message: str
     feature_names: list[str] | None
     n_threads: int
     _X: Array
+    _y: Array  # (n, m), less the mean
     _y_mean: Array  # (m,)
+    _observation_variance: Array | None  # (n,)
+    _slots: NDArray[np.int64]  # (d + 2 + p,), which free parameter each one is: tied ones share; or FIXED, AT_BOUND
     _alpha: Array  # (n, m)
     _factor: Array  # (n, n), L in the lower triangle of its transpose
 
@@ -133,6 +144,37 @@ class GaussianProcess:
         elif return_std or return_cov:  # the outputs share one covariance
             spread = np.repeat(spread[..., np.newaxis], m, axis=-1)
         return (mean, spread) if return_std or return_cov else mean
+
+    def loo(self) -> LeaveOneOut:
+        r"""Predict each training target from all the others, at the trained parameters and mean.
+
+        .. math:: \mu_j = y_j - \alpha_j / [K^{-1}]_{jj}, \qquad \sigma_j^2 = 1 / [K^{-1}]_{jj}
+
+        n^3 flops for all of them, and one n x n array beside the model's.
+
+        Returns
+        -------
+        LeaveOneOut
+            Named tuple of mean, variance, standardized_residuals and log_predictive_density.
+
+        References
+        ----------
+        Rasmussen & Williams (2006), equations (5.10) to (5.12), pages 116 and 117.
+        """
+        likelihood = LogMarginalLikelihood(
+            self._X,
+            self._y,
+            kernel=self.kernel,
+            observation_variance=self._observation_variance,
+            n_threads=self.n_threads,
+        )
+        parameters = (self.length_scale, self.signal_variance, self.noise_variance, self.kernel)
+        found = evaluate_loo(likelihood, *parameters, gradient=False)
+        variance = np.repeat(1.0 / found.precision[:, np.newaxis], self._y.shape[1], axis=1)
+        below = found.alpha * variance  # y - mu
+        columns = (self._y - below + self._y_mean, variance, below / np.sqrt(variance))
+        mean, variance, residuals = (column[:, 0] if self._y.shape[1] == 1 else column for column in columns)
+        return LeaveOneOut(mean, variance, residuals, found.log_predictive_density)
 
     def _solve_factor(self, cross: Array) -> Array:
         """V = L^-1 K_*, (n, q), in the place of ``cross``."""

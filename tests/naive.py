@@ -125,6 +125,31 @@ def of_theta(kernel, theta, X, y, observation_variance=0.0):
     return log_marginal_likelihood([term], X, y, natural[d + 1] + observation_variance)
 
 
+def leave_one_out(terms, X, y, diagonal):
+    """Each target predicted by a refit to all the others: means (n, m), variances (n,), and the sum of the log densities."""
+    n = len(X)
+    y, diagonal = y.reshape(n, -1), np.broadcast_to(diagonal, n)
+    own = noisy_covariance(terms, X, diagonal).diagonal()
+    means, variances, total = [], [], 0.0
+    for i in range(n):
+        rest = np.arange(n) != i
+        across = covariance(terms, X[i : i + 1], X[rest])
+        K = noisy_covariance(terms, X[rest], diagonal[rest])
+        mean, variance = across @ np.linalg.solve(K, y[rest]), own[i] - (across @ np.linalg.solve(K, across.T))[0, 0]
+        total = total - 0.5 * np.sum((y[i] - mean) ** 2 / variance + np.log(2 * np.pi * variance))  # (5.10)
+        means.append(mean[0])
+        variances.append(variance)
+    return np.array(means), np.array(variances), total
+
+
+def leave_one_out_of_theta(kernel, theta, X, y, observation_variance=0.0):
+    """Its log density as a function of theta = ln [length_scale ..., signal, noise, shape ...]."""
+    d = X.shape[1]
+    natural = np.exp(theta)
+    term = Term(kernel, natural[:d], natural[d], tuple(natural[d + 2 :]))
+    return leave_one_out([term], X, y, natural[d + 1] + observation_variance)[2]
+
+
 def complex_step(function, x, step=1e-30):
     """The gradient of an analytic function of a vector."""
     result = np.empty(len(x))
