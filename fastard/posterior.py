@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,6 +13,7 @@ from fastard import _validation as validate
 from fastard._engine import Term
 from fastard._validation import Array
 from fastard.covariance import cross_covariance
+from fastard.exceptions import NotPositiveDefiniteError
 from fastard.kernels import Kernel
 from fastard.leave_one_out import LeaveOneOut
 from fastard.leave_one_out import evaluate as evaluate_loo
@@ -118,32 +121,142 @@ class GaussianProcess:
         """
         if return_std and return_cov:
             raise ValueError("return_std and return_cov are both true; ask for one: the variances are cov's diagonal")
-        validate.same_names(X, self.feature_names)
-        points = validate.inputs(X, dimensions=self._X.shape[1])
-        validate.spread(validate.least_length_scales(np.vstack([points, self._X[:1]])), self.length_scale)
-        term = Term(self.kernel, self.length_scale, self.signal_variance)
+        points = self._points(X)
         noise = self.noise_variance if include_noise else 0.0
         q, m = points.shape[0], self._alpha.shape[1]
-        mean = np.empty((q, m))
-        spread = np.empty((q, q)) if return_cov else np.empty(q)
-        step = q if return_cov else max(1, _BLOCK_ENTRIES // self._X.shape[0])
-        for start in range(0, q, step):
-            block = slice(start, start + step)
-            cross = cross_covariance(term, points[block], self._X, self.n_threads)
-            mean[block] = cross @ self._alpha + self._y_mean
-            if return_cov:
-                solved = self._solve_factor(cross)
-                spread[:] = cross_covariance(term, points, points, self.n_threads) - solved.T @ solved
-                spread.ravel()[:: q + 1] += noise
-            elif return_std:
-                solved = self._solve_factor(cross)
-                variance = self.signal_variance + noise - np.einsum("nq,nq->q", solved, solved)
-                spread[block] = np.sqrt(np.maximum(variance, 0.0))
+        if return_cov:
+            mean, spread = self._joint(points, noise)
+        else:
+            mean, spread = np.empty((q, m)), np.empty(q)
+            step = max(1, _BLOCK_ENTRIES // self._X.shape[0])
+            for start in range(0, q, step):
+                block = slice(start, start + step)
+                cross = cross_covariance(self._term, points[block], self._X, self.n_threads)
+                mean[block] = cross @ self._alpha + self._y_mean
+                if return_std:
+                    solved = self._solve_factor(cross)
+                    variance = self.signal_variance + noise - np.einsum("nq,nq->q", solved, solved)
+                    spread[block] = np.sqrt(np.maximum(variance, 0.0))
         if m == 1:
             mean = mean[:, 0]
         elif return_std or return_cov:  # the outputs share one covariance
             spread = np.repeat(spread[..., np.newaxis], m, axis=-1)
         return (mean, spread) if return_std or return_cov else mean
+
+    def sample(self, X: ArrayLike, size: int = 1, random_state: Any = None, include_noise: bool = False) -> Array:
+        r"""Draw functions from the posterior, at the given points.
+
+        .. math:: f_* = \bar f_* + A u, \qquad A A^\top = \mathrm{cov}(f_*), \quad u \sim N(0, I)
+
+        Parameters
+        ----------
+        X : array-like, shape (q, d)
+            Points; their (q, q) covariance is factored, q^3 / 3 flops.
+        size : int, default 1
+            Number of functions.
+        random_state : int, numpy.random.Generator or RandomState, optional
+            The global random state is neither read nor moved.
+        include_noise : bool, default False
+            Whether to draw noisy targets; otherwise the function itself.
+
+        Returns
+        -------
+        values : ndarray, shape (size, q), or (size, q, m) for m > 1 outputs
+
+        Raises
+        ------
+        ValueError, TypeError
+            For a wrong argument; the message names it.
+
+        Notes
+        -----
+        A comes from a Cholesky factorisation with pivoting, which ends where the variances left are rounding errors: nothing
+        is added to the diagonal, and equal points get equal values.
+
+        References
+        ----------
+        Rasmussen & Williams (2006), equations (2.23) and (2.24), page 16, and section A.2, page 201.
+        """
+        from scipy.linalg.lapack import dpstrf
+
+        size = validate.count("size", size, least=1)
+        random = validate.generator(random_state)
+        points = self._points(X)
+        q, m = points.shape[0], self._alpha.shape[1]
+        mean, covariance = self._joint(points, self.noise_variance if include_noise else 0.0)
+        factor, order, rank, _ = dpstrf(covariance, lower=1)
+        values = np.empty((size, m, q))
+        values[..., order - 1] = random.standard_normal((size, m, rank)) @ np.tril(factor)[:, :rank].T
+        result = values.transpose(0, 2, 1) + mean
+        return result[..., 0] if m == 1 else result
+
+    def update(self, X: ArrayLike, y: ArrayLike, observation_variance: ArrayLike | None = None) -> None:
+        r"""Take k more points into the model, in place: O(n^2 k) flops instead of training or factoring anew.
+
+        .. math:: L' = \begin{pmatrix} L & 0 \\ V^\top & L_2 \end{pmatrix}, \qquad
+                  V = L^{-1} K_{12}, \quad L_2 L_2^\top = K_{22} - V^\top V
+
+        The parameters and the mean of y stay as trained, as do ``n_evaluations``, ``converged`` and ``message``; everything
+        else, ``log_marginal_likelihood`` included, is that of all n + k points. While it copies the factor it holds a second
+        one. No other thread may use the model meanwhile; after an error the model is what it was.
+
+        Parameters
+        ----------
+        X : array-like, shape (k, d)
+            New points.
+        y : array-like, shape (k,) or (k, m)
+            Their targets.
+        observation_variance : array-like, shape (k,), optional
+            Their known variances: to be given if, and only if, the model was trained with such.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For a wrong argument; the message names it.
+        NotPositiveDefiniteError
+            If the covariance of all n + k points is not positive definite; ``row`` counts the trained points first.
+
+        References
+        ----------
+        Rasmussen & Williams (2006), Algorithm 2.1, page 19, and section A.4, page 202 (the Cholesky factor).
+        """
+        from scipy.linalg.lapack import dpotrf
+
+        points = self._points(X)
+        n, k, m = self._X.shape[0], points.shape[0], self._y.shape[1]
+        targets = validate.targets(y, k).reshape(k, -1)
+        if targets.shape[1] != m:
+            raise ValueError(f"y must have {m} columns as in training, got shape {np.shape(y)}")
+        known = validate.known_variances(observation_variance, k)
+        if (known is None) != (self._observation_variance is None):
+            state = "without" if self._observation_variance is None else "with"
+            raise ValueError(f"observation_variance must be given in update as in training: the model was trained {state} it")
+        inputs = np.vstack([self._X, points])
+        validate.spread(validate.least_length_scales(inputs), self.length_scale)
+
+        solved = self._solve_factor(cross_covariance(self._term, points, self._X, self.n_threads))  # V, (n, k)
+        own = cross_covariance(self._term, points, points, self.n_threads)
+        own -= solved.T @ solved
+        own.ravel()[:: k + 1] += self.noise_variance + (0.0 if known is None else known)
+        own, info = dpotrf(own.T, lower=1)
+        if info > 0 or not np.isfinite(own.diagonal()).all():
+            raise NotPositiveDefiniteError(n + max(info - 1, 0))
+        factor = validate.large_array(n + k, n + k)
+        factor[:n, :n] = self._factor
+        factor[:n, n:] = solved
+        factor[n:, n:] = own.T
+        centred = np.vstack([self._y, targets - self._y_mean])
+        whitened = _solve(factor, centred)  # L^-1 y
+        half_log_determinant = float(np.log(factor.diagonal()).sum())
+        fit = float(np.einsum("nt,nt->", whitened, whitened))
+        value = -0.5 * fit - m * half_log_determinant - 0.5 * centred.size * math.log(2.0 * math.pi)
+        if not math.isfinite(value):
+            raise ValueError("the log marginal likelihood overflows float64: y is too large for the variances")
+        if known is not None:
+            self._observation_variance = validate.read_only(np.concatenate([self._observation_variance, known]))
+        self.log_marginal_likelihood = value
+        self._X, self._y = validate.read_only(inputs), validate.read_only(centred)
+        self._alpha, self._factor = np.ascontiguousarray(_solve(factor, whitened, transposed=True)), factor
 
     def loo(self) -> LeaveOneOut:
         r"""Predict each training target from all the others, at the trained parameters and mean.
@@ -176,11 +289,30 @@ class GaussianProcess:
         mean, variance, residuals = (column[:, 0] if self._y.shape[1] == 1 else column for column in columns)
         return LeaveOneOut(mean, variance, residuals, found.log_predictive_density)
 
+    @property
+    def _term(self) -> Term:
+        return Term(self.kernel, self.length_scale, self.signal_variance)
+
+    def _points(self, X: ArrayLike) -> Array:
+        """Points as the model takes them, (q, d)."""
+        validate.same_names(X, self.feature_names)
+        points = validate.inputs(X, dimensions=self._X.shape[1])
+        validate.spread(validate.least_length_scales(np.vstack([points, self._X[:1]])), self.length_scale)
+        return points
+
+    def _joint(self, points: Array, noise: float) -> tuple[Array, Array]:
+        """Mean (q, m) and covariance (q, q) at the points."""
+        cross = cross_covariance(self._term, points, self._X, self.n_threads)
+        mean = cross @ self._alpha + self._y_mean
+        solved = self._solve_factor(cross)
+        covariance = cross_covariance(self._term, points, points, self.n_threads)
+        covariance -= solved.T @ solved
+        covariance.ravel()[:: points.shape[0] + 1] += noise
+        return mean, covariance
+
     def _solve_factor(self, cross: Array) -> Array:
         """V = L^-1 K_*, (n, q), in the place of ``cross``."""
-        from scipy.linalg.blas import dtrsm
-
-        return dtrsm(1.0, self._factor.T, cross.T, lower=1, overwrite_b=1)  # type: ignore[no-any-return]
+        return _solve(self._factor, cross.T, overwrite=True)
 
     def __repr__(self) -> str:
         n, d = self._X.shape
@@ -189,3 +321,10 @@ class GaussianProcess:
             f"<GaussianProcess {self.kernel!r} on {n} points in {d} dimensions, "
             f"log marginal likelihood {self.log_marginal_likelihood:.6g}, {state}>"
         )
+
+
+def _solve(factor: Array, right: Array, *, transposed: bool = False, overwrite: bool = False) -> Array:
+    """L^-1 or L^-T times ``right`` (n, q), in its place if it may be overwritten and is held by columns."""
+    from scipy.linalg.blas import dtrsm
+
+    return dtrsm(1.0, factor.T, right, lower=1, trans_a=int(transposed), overwrite_b=int(overwrite))  # type: ignore[no-any-return]

@@ -31,6 +31,7 @@ MODULES = [
     "limits",
     "memory",
     "peers",
+    "predictions",
     "stalls",
     "startup",
     "threads",
