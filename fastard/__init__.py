@@ -1,6 +1,7 @@
 """Exact Gaussian-process training with one length scale per input dimension (ARD)."""
 
 from fastard._config import show_config, warmup
+from fastard._storage import load
 from fastard.covariance import covariance, covariance_vjp
 from fastard.exceptions import NotPositiveDefiniteError
 from fastard.kernels import RBF, Matern12, Matern32, Matern52, RationalQuadratic
@@ -25,6 +26,7 @@ __all__ = [
     "covariance",
     "covariance_vjp",
     "fit",
+    "load",
     "log_marginal_likelihood",
     "loo_log_predictive_density",
     "show_config",

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import math
+import os
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +23,7 @@ from fastard.leave_one_out import evaluate as evaluate_loo
 from fastard.likelihood import LogMarginalLikelihood
 
 FIXED, AT_BOUND = -1, -2  # among a model's slots
+_MOST_ROWS = 30  # of a table in a notebook
 
 _BLOCK_ENTRIES = 2**22  # 32 MB of cross-covariance at a time: larger blocks are no faster at n = 1000 to 4000
 
@@ -314,13 +318,107 @@ class GaussianProcess:
         """V = L^-1 K_*, (n, q), in the place of ``cross``."""
         return _solve(self._factor, cross.T, overwrite=True)
 
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the model to a file that :func:`fastard.load` reads.
+
+        NumPy's npz format without pickle: arrays, and a header in JSON. It holds the training data, and half of the factor,
+        4 n^2 bytes.
+
+        Parameters
+        ----------
+        path : str or path-like
+            The file, ``model.npz`` say; one that is there already is overwritten.
+
+        Raises
+        ------
+        OSError
+            If it can not be written.
+        """
+        from fastard._storage import save
+
+        save(self, path)
+
+    def plot_relevance(self, ax: Any = None) -> Any:
+        """Draw a bar for each input's relevance, the most relevant on top, length scales beside them.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
+            Where to draw; a new pyplot figure by default.
+
+        Returns
+        -------
+        ax : matplotlib Axes
+
+        Raises
+        ------
+        ImportError
+            Without matplotlib, which ``pip install fastard[cli]`` brings.
+        """
+        from fastard._plots import plot_relevance
+
+        return plot_relevance(self, ax)
+
+    def plot_loo(self, ax: Any = None) -> Any:
+        """Draw each target, and what :meth:`loo` predicts for it from all the others, with two standard deviations.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
+            Where to draw; a new pyplot figure by default.
+
+        Returns
+        -------
+        ax : matplotlib Axes
+
+        Raises
+        ------
+        ImportError
+            Without matplotlib, which ``pip install fastard[cli]`` brings.
+        """
+        from fastard._plots import plot_loo
+
+        return plot_loo(self, ax)
+
     def __repr__(self) -> str:
         n, d = self._X.shape
         state = "converged" if self.converged else "not converged"
         return (
-            f"<GaussianProcess {self.kernel!r} on {n} points in {d} dimensions, "
-            f"log marginal likelihood {self.log_marginal_likelihood:.6g}, {state}>"
+            f"<GaussianProcess {self.kernel!r} on {n} points in {d} dimensions, signal variance {self.signal_variance:.4g}, "
+            f"noise variance {self.noise_variance:.4g}, log marginal likelihood {self.log_marginal_likelihood:.6g}, {state}>"
         )
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the parameters, the inputs by relevance."""
+        n, d = self._X.shape
+        names = self.feature_names or [f"x{i}" for i in range(d)]
+        relevance = self.relevance
+        order = np.argsort(-relevance, kind="stable")[:_MOST_ROWS]
+        facts = [
+            ("kernel", repr(self.kernel)),
+            ("trained on", f"{n} points in {d} dimensions"),
+            ("signal variance", f"{self.signal_variance:.4g}"),
+            ("noise variance", f"{self.noise_variance:.4g}"),
+            ("log marginal likelihood", f"{self.log_marginal_likelihood:.6g}"),
+            ("search", "converged" if self.converged else f"not converged: {self.message}"),
+        ]
+        inputs = [(names[i], f"{self.length_scale[i]:.4g}", f"{relevance[i]:.3f}") for i in order]
+        rest = f"<p>and {d - order.size} less relevant inputs</p>" if order.size < d else ""
+        return (
+            "<div><b>fastard.GaussianProcess</b>"
+            + _table([], facts)
+            + _table(["input", "length scale", "relevance"], inputs)
+            + f"{rest}</div>"
+        )
+
+
+def _table(header: list[str], rows: Sequence[tuple[str, ...]]) -> str:
+    """An HTML table."""
+
+    def row(cells: Iterable[str], kind: str) -> str:
+        return "<tr>" + "".join(f"<{kind}>{html.escape(cell)}</{kind}>" for cell in cells) + "</tr>"
+
+    return "<table>" + (row(header, "th") if header else "") + "".join(row(cells, "td") for cells in rows) + "</table>"
 
 
 def _solve(factor: Array, right: Array, *, transposed: bool = False, overwrite: bool = False) -> Array:

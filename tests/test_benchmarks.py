@@ -34,6 +34,7 @@ MODULES = [
     "predictions",
     "stalls",
     "startup",
+    "storage",
     "threads",
 ]
 SLOW = {"track_cached", "track_second_kernel_cold", "track_second_kernel_cached"}  # each compiles all anew
