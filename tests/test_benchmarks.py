@@ -35,6 +35,7 @@ MODULES = [
     "stalls",
     "startup",
     "storage",
+    "structure",
     "threads",
 ]
 SLOW = {"track_cached", "track_second_kernel_cold", "track_second_kernel_cached"}  # each compiles all anew
