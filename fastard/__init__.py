@@ -9,6 +9,7 @@ from fastard.leave_one_out import LeaveOneOut, loo_log_predictive_density
 from fastard.likelihood import LogMarginalLikelihood, log_marginal_likelihood
 from fastard.posterior import GaussianProcess
 from fastard.training import TrainingState, fit
+from fastard.uncertainty import StandardErrors
 
 __version__ = "0.1.0"
 
@@ -22,6 +23,7 @@ __all__ = [
     "Matern52",
     "NotPositiveDefiniteError",
     "RationalQuadratic",
+    "StandardErrors",
     "TrainingState",
     "covariance",
     "covariance_vjp",

@@ -5,14 +5,16 @@ from __future__ import annotations
 import html
 import math
 import os
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastard import _validation as validate
+from fastard import uncertainty
 from fastard._engine import Term
 from fastard._validation import Array
 from fastard.covariance import cross_covariance
@@ -21,6 +23,7 @@ from fastard.kernels import Kernel
 from fastard.leave_one_out import LeaveOneOut
 from fastard.leave_one_out import evaluate as evaluate_loo
 from fastard.likelihood import LogMarginalLikelihood
+from fastard.uncertainty import StandardErrors
 
 FIXED, AT_BOUND = -1, -2  # among a model's slots
 _MOST_ROWS = 30  # of a table in a notebook
@@ -43,7 +46,7 @@ class GaussianProcess:
     log_marginal_likelihood : float
         Of ``y - y.mean(axis=0)``, in nats; ``fastard.log_marginal_likelihood`` reproduces it.
     objective : str
-        What training maximised, "log_marginal_likelihood" or "loo".
+        What training maximised, "log_marginal_likelihood" or "loo", and " with priors" where there were some.
     n_evaluations : int
         Evaluations of the objective and its gradient in training, restarts included.
     converged : bool
@@ -278,20 +281,81 @@ class GaussianProcess:
         ----------
         Rasmussen & Williams (2006), equations (5.10) to (5.12), pages 116 and 117.
         """
-        likelihood = LogMarginalLikelihood(
+        parameters = (self.length_scale, self.signal_variance, self.noise_variance, self.kernel)
+        found = evaluate_loo(self._likelihood(), *parameters, gradient=False)
+        variance = np.repeat(1.0 / found.precision[:, np.newaxis], self._y.shape[1], axis=1)
+        below = found.alpha * variance  # y - mu
+        columns = (self._y - below + self._y_mean, variance, below / np.sqrt(variance))
+        mean, variance, residuals = (column[:, 0] if self._y.shape[1] == 1 else column for column in columns)
+        return LeaveOneOut(mean, variance, residuals, found.log_predictive_density)
+
+    def standard_errors(
+        self, method: Literal["exact", "average_information"] = "exact", *, progress: bool = False
+    ) -> StandardErrors:
+        r"""Standard errors of the logarithms of the trained parameters, and their correlations.
+
+        .. math:: \mathrm{cov}(\ln\theta) \approx \Bigl(-\frac{\partial^2\ell}{\partial\ln\theta\,\partial\ln\theta^\top}
+                  \Bigr)^{-1}
+
+        from the curvature of the log marginal likelihood, as after any maximum likelihood.
+
+        Parameters
+        ----------
+        method : {"exact", "average_information"}, default "exact"
+            The exact Hessian takes 4 n^3 flops for each free parameter, in one n x n array beside the model's. The average
+            information, (1/2) V' K^-1 V with V = [dK_1 alpha, dK_2 alpha, ...], takes O(n^2 d) in all; it is positive
+            semidefinite, and near the exact one where the model fits and n is large.
+        progress : bool, default False
+            Whether to say on stderr what the Hessian costs before it begins, and how far it has come.
+
+        Returns
+        -------
+        StandardErrors
+            Named tuple of names, standard_errors, covariance and correlation, in the order of
+            [length_scale ..., signal_variance, noise_variance, shape ...].
+
+        Raises
+        ------
+        ValueError
+            For another ``method``.
+
+        Warns
+        -----
+        UserWarning
+            For parameters at a bound, which are left out as fixed ones are; where the likelihood is not at a maximum; and
+            where priors or another objective were trained by, of which the likelihood's curvature says nothing.
+
+        References
+        ----------
+        Rasmussen & Williams (2006), section 5.4.1, equation (5.9), differentiated once more; Gilmour, Thompson & Cullis,
+        Average information REML, Biometrics 51 (1995), 1440-1450.
+        """
+        if method not in uncertainty.METHODS:
+            raise ValueError(f"method must be one of {', '.join(map(repr, uncertainty.METHODS))}, got {method!r}")
+        if self.objective != "log_marginal_likelihood":
+            warnings.warn(
+                f"the model was trained by {self.objective}; the standard errors are of the log marginal likelihood alone",
+                stacklevel=2,
+            )
+        at_bound = np.flatnonzero(self._slots == AT_BOUND)
+        if at_bound.size:
+            names = validate.parameter_names(self.length_scale.size, len(self.kernel))
+            warnings.warn(
+                f"{', '.join(names[i] for i in at_bound)} at a bound: left out, and the other standard errors are as if it "
+                "were known; widen its bounds or fix it",
+                stacklevel=2,
+            )
+        trained = uncertainty.Trained(self._likelihood(), self._term, self.noise_variance, self._alpha, self._factor)
+        return uncertainty.standard_errors(trained, self._slots, method, progress)
+
+    def _likelihood(self) -> LogMarginalLikelihood:
+        return LogMarginalLikelihood(
             self._X,
             self._y,
             kernel=self.kernel,
             observation_variance=self._observation_variance,
             n_threads=self.n_threads,
         )
-        parameters = (self.length_scale, self.signal_variance, self.noise_variance, self.kernel)
-        found = evaluate_loo(likelihood, *parameters, gradient=False)
-        variance = np.repeat(1.0 / found.precision[:, np.newaxis], self._y.shape[1], axis=1)
-        below = found.alpha * variance  # y - mu
-        columns = (self._y - below + self._y_mean, variance, below / np.sqrt(variance))
-        mean, variance, residuals = (column[:, 0] if self._y.shape[1] == 1 else column for column in columns)
-        return LeaveOneOut(mean, variance, residuals, found.log_predictive_density)
 
     @property
     def _term(self) -> Term:

@@ -257,7 +257,7 @@ def fit(
         signal_variance=parameters[1],
         noise_variance=parameters[2],
         log_marginal_likelihood=evaluation.log_marginal_likelihood,
-        objective=objective,
+        objective=f"{objective} with priors" if search.priors else objective,
         n_evaluations=search.n_evaluations,
         converged=search.converged,
         message=message,

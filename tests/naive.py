@@ -160,6 +160,32 @@ def complex_step(function, x, step=1e-30):
     return result
 
 
+def hessian(kernel, theta, X, y, observation_variance=0.0):
+    """Second derivatives of the log marginal likelihood by theta: the complex step of (5.9)."""
+    d = X.shape[1]
+
+    def by_theta(theta):
+        natural = np.exp(theta)
+        term = Term(kernel, natural[:d], natural[d], tuple(natural[d + 2 :]))
+        return gradient(term, X, y, natural[d + 1], observation_variance)
+
+    return np.array([by_theta(theta + 1e-30j * direction).imag / 1e-30 for direction in np.eye(len(theta))])
+
+
+def average_information(kernel, theta, X, y, observation_variance=0.0):
+    """alpha' K_a K^-1 K_b alpha / 2."""
+    d = X.shape[1]
+    natural = np.exp(theta)
+    term = Term(kernel, natural[:d], natural[d], tuple(natural[d + 2 :]))
+    diagonal = natural[d + 1] + observation_variance
+    alpha = weights([term], X, y, diagonal)[0]
+    derivatives = covariance_derivatives(term, X)
+    derivatives.insert(d + 1, natural[d + 1] * np.eye(len(X)))
+    moved = [dK @ alpha for dK in derivatives]
+    K = noisy_covariance([term], X, diagonal)
+    return 0.5 * np.array([[np.sum(a * np.linalg.solve(K, b)) for b in moved] for a in moved])
+
+
 def predict(term, X, y, diagonal, Z):
     """Mean (k, m) and covariance (k, k) of the function at Z, for zero prior mean: (2.23) and (2.24)."""
     K = noisy_covariance([term], X, diagonal)

@@ -37,6 +37,7 @@ MODULES = [
     "storage",
     "structure",
     "threads",
+    "uncertainty",
 ]
 SLOW = {"track_cached", "track_second_kernel_cold", "track_second_kernel_cached"}  # each compiles all anew
 BENCHMARK = re.compile("(time|timeraw|track|peakmem)_")
