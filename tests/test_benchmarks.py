@@ -32,6 +32,7 @@ MODULES = [
     "memory",
     "peers",
     "predictions",
+    "scikit_learn",
     "stalls",
     "startup",
     "storage",
