@@ -11,6 +11,7 @@ BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 pytestmark = pytest.mark.skipif(not PAGES, reason="the pages come with the source only")
 
 
+@pytest.mark.filterwarnings("ignore:The optimal value found")  # scikit-learn's, of an input that does nothing
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_the_page_runs(page, tmp_path, monkeypatch):
     text = page.read_text(encoding="utf-8")
