@@ -24,11 +24,6 @@ def new_axes(height: float) -> Any:
     return pyplot.subplots(figsize=(6.4, height), layout="constrained")[1]
 
 
-def input_names(model: GaussianProcess) -> list[str]:
-    """The inputs' names: their columns', or x0, x1 ..."""
-    return model.feature_names or [f"x{i}" for i in range(model.length_scale.size)]
-
-
 def shortened(name: str) -> str:
     return name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…"
 
@@ -55,7 +50,7 @@ def draw_relevance(axes: Any, model: GaussianProcess, names: Sequence[str]) -> s
 def plot_relevance(model: GaussianProcess, ax: Any) -> Any:
     """See :meth:`fastard.GaussianProcess.plot_relevance`."""
     axes = new_axes(relevance_height(model.length_scale.size)) if ax is None else ax
-    which = draw_relevance(axes, model, input_names(model))
+    which = draw_relevance(axes, model, model.input_names)
     axes.set_xlabel("relevance: standard deviation / length scale, scaled to sum 1")
     axes.set_title(f"{which}, length scales beside their bars", fontsize="medium")
     return axes

@@ -154,20 +154,21 @@ def evaluate(
     of_marginal = likelihood.evaluate(length_scale, signal_variance, noise_variance, kernel, gradient=True, free=none)
     alpha, m = of_marginal.alpha, likelihood.y.shape[1]
     inverse = likelihood.release()
-    b = inverse.diagonal().copy()
-    squares = np.einsum("jt,jt->j", alpha, alpha)
-    value = float(0.5 * (m * np.log(b).sum() - (squares / b).sum()) - 0.5 * alpha.size * math.log(2.0 * math.pi))
-    if not math.isfinite(value):
-        raise ValueError("the leave-one-out log density overflows float64: y is too large for the variances; rescale y")
-    result = LooEvaluation(value, of_marginal.log_marginal_likelihood, np.empty(0), alpha, b)
-    if not gradient:
-        return result
-    weights = _weights(inverse, alpha, b, (m + squares / b) / b)
-    term = Term(kernel, length_scale, signal_variance, free)
-    of_term = vjp(term, likelihood.X, weights, likelihood.n_threads)
-    d = length_scale.size
-    of_noise = noise_variance * np.trace(weights)
-    return result._replace(gradient=np.concatenate([of_term[: d + 1], [of_noise], of_term[d + 1 :]]))
+    with np.errstate(all="ignore"):  # an underflow is nobody's error, an overflow is told below
+        b = inverse.diagonal().copy()
+        squares = np.einsum("jt,jt->j", alpha, alpha)
+        value = float(0.5 * (m * np.log(b).sum() - (squares / b).sum()) - 0.5 * alpha.size * math.log(2.0 * math.pi))
+        if not math.isfinite(value):
+            raise ValueError("the leave-one-out log density overflows float64: y is too large for the variances; rescale y")
+        result = LooEvaluation(value, of_marginal.log_marginal_likelihood, np.empty(0), alpha, b)
+        if not gradient:
+            return result
+        weights = _weights(inverse, alpha, b, (m + squares / b) / b)
+        term = Term(kernel, length_scale, signal_variance, free)
+        of_term = vjp(term, likelihood.X, weights, likelihood.n_threads)
+        d = length_scale.size
+        of_noise = noise_variance * np.trace(weights)
+        return result._replace(gradient=np.concatenate([of_term[: d + 1], [of_noise], of_term[d + 1 :]]))
 
 
 def _weights(inverse: Array, alpha: Array, b: Array, e: Array) -> Array:

@@ -79,6 +79,11 @@ class GaussianProcess:
     _factor: Array  # (n, n), L in the lower triangle of its transpose
 
     @property
+    def input_names(self) -> list[str]:
+        """``feature_names``, or x0, x1 ... where there are none."""
+        return self.feature_names or [f"x{i}" for i in range(self._X.shape[1])]
+
+    @property
     def relevance(self) -> Array:
         """Standard deviation of each input over its length scale, scaled to sum 1, shape (d,).
 
@@ -455,7 +460,7 @@ class GaussianProcess:
     def _repr_html_(self) -> str:
         """What a notebook shows: the parameters, the inputs by relevance."""
         n, d = self._X.shape
-        names = self.feature_names or [f"x{i}" for i in range(d)]
+        names = self.input_names
         relevance = self.relevance
         order = np.argsort(-relevance, kind="stable")[:_MOST_ROWS]
         facts = [

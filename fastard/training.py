@@ -151,7 +151,7 @@ def fit(
     ValueError, TypeError
         For a wrong argument; the message names it.
     NotPositiveDefiniteError
-        If the covariance is not positive definite at any of the starts. At a trial point the search backs off instead.
+        If the covariance is not positive definite at every one of the starts. At a trial point the search backs off instead.
     """
     feature_names = validate.names_of(X)
     X = validate.inputs(X)
@@ -162,7 +162,7 @@ def fit(
         X, y - y_mean, kernel=kernel, observation_variance=observation_variance, n_threads=n_threads
     )
     kernel = likelihood.kernel
-    if objective not in _OBJECTIVES:
+    if objective not in list(_OBJECTIVES):
         raise ValueError(f"objective must be one of {', '.join(map(repr, _OBJECTIVES))}, got {objective!r}")
     group_of = validate.groups("length_scale_groups", length_scale_groups, d)
     n_restarts = validate.count("n_restarts", n_restarts, least=0)
@@ -313,6 +313,10 @@ class _StopSearchError(Exception):
     """A callback returned True."""
 
 
+class _NoDensityError(ValueError):
+    """The priors rule a point out."""
+
+
 @dataclass(frozen=True)
 class _Point:
     free_theta: Array
@@ -360,7 +364,7 @@ class _Search:
         return values[:d], float(values[d]), float(values[d + 1]), self.likelihood.kernel.with_shape(values[d + 2 :].tolist())
 
     def log_prior(self, parameters: Parameters) -> tuple[float, Array]:
-        """The priors' log density and its gradient by theta; ValueError where it is not a finite number."""
+        """The priors' log density and its gradient by theta; _NoDensityError where they are no finite numbers."""
         values = np.concatenate([parameters[0], parameters[1:3], tuple(parameters[3])])
         total, gradient = 0.0, np.zeros(values.size)
         for where, prior in self.priors:
@@ -368,23 +372,25 @@ class _Search:
             total += value
             gradient[where] = values[where] * slope  # d / d ln x = x d / dx
         if not (np.isfinite(total) and np.isfinite(gradient).all()):
-            raise ValueError(f"the priors have no finite log density at {values.tolist()}; move the start to where they have")
+            raise _NoDensityError(
+                f"the priors have no finite log density at {values.tolist()}; move the start to where they have"
+            )
         return total, gradient
 
     def run(self, n_restarts: int, random: np.random.Generator) -> None:
-        """All searches; raises NotPositiveDefiniteError if every start fails."""
+        """All searches; raises the first start's error if every start fails."""
         low, high = self.limits.T
         starts = [self.start[self.places]]
         for _ in range(n_restarts):
             shift = random.uniform(-np.log(10.0), np.log(10.0), low.size)
             starts.append(np.clip(starts[0] + shift, low, high))
-        failure: NotPositiveDefiniteError | None = None
+        failure: NotPositiveDefiniteError | _NoDensityError | None = None
         try:
             for start in starts:
                 before = self.best
                 try:
                     converged, message = self._local(start)
-                except NotPositiveDefiniteError as error:
+                except (NotPositiveDefiniteError, _NoDensityError) as error:
                     failure = failure or error
                     continue
                 if self.best is not before:

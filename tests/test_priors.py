@@ -147,6 +147,13 @@ def test_a_start_without_density():
         fastard.fit(X, Y, noise_variance=0.1, noise_variance_prior=stats.gamma(1.5, loc=0.5))
 
 
+def test_a_restart_without_density_does_not_end_the_others():
+    """Half of the restarts' noise lies below the prior's least."""
+    given = {"noise_variance": 2.0, "noise_variance_prior": stats.gamma(1.5, loc=1.5, scale=0.1)}
+    model = fastard.fit(X, Y, n_restarts=6, random_state=0, **given)
+    assert model.log_marginal_likelihood >= fastard.fit(X, Y, **given).log_marginal_likelihood - 1e-6
+
+
 def test_errors_of_a_callable_come_through():
     def fail(x):
         raise RuntimeError("mine")
