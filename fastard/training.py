@@ -365,8 +365,10 @@ class _Search:
 
     def log_prior(self, parameters: Parameters) -> tuple[float, Array]:
         """The priors' log density and its gradient by theta; _NoDensityError where they are no finite numbers."""
+        total, gradient = 0.0, np.zeros(self.start.size)
+        if not self.priors:
+            return total, gradient
         values = np.concatenate([parameters[0], parameters[1:3], tuple(parameters[3])])
-        total, gradient = 0.0, np.zeros(values.size)
         for where, prior in self.priors:
             value, slope = prior(values[where])
             total += value
