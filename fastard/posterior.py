@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import html
 import math
 import os
 import warnings
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastard import _validation as validate
 from fastard import uncertainty
 from fastard._engine import Term
+from fastard._factor import solve
 from fastard._validation import Array
 from fastard.covariance import cross_covariance
 from fastard.exceptions import NotPositiveDefiniteError
@@ -26,8 +25,6 @@ from fastard.likelihood import LogMarginalLikelihood
 from fastard.uncertainty import StandardErrors
 
 FIXED, AT_BOUND = -1, -2  # among a model's slots
-_MOST_ROWS = 30  # of a table in a notebook
-
 _BLOCK_ENTRIES = 2**22  # 32 MB of cross-covariance at a time: larger blocks are no faster at n = 1000 to 4000
 
 
@@ -44,7 +41,7 @@ class GaussianProcess:
     length_scale : ndarray, shape (d,)
     signal_variance, noise_variance : float
     log_marginal_likelihood : float
-        Of ``y - y.mean(axis=0)``, in nats; ``fastard.log_marginal_likelihood`` reproduces it.
+        Of y less its mean in training, in nats; ``fastard.log_marginal_likelihood`` reproduces it.
     objective : str
         What training maximised, "log_marginal_likelihood" or "loo", and " with priors" where there were some.
     n_evaluations : int
@@ -258,7 +255,7 @@ class GaussianProcess:
         factor[:n, n:] = solved
         factor[n:, n:] = own.T
         centred = np.vstack([self._y, targets - self._y_mean])
-        whitened = _solve(factor, centred)  # L^-1 y
+        whitened = solve(factor, centred)  # L^-1 y
         half_log_determinant = float(np.log(factor.diagonal()).sum())
         fit = float(np.einsum("nt,nt->", whitened, whitened))
         value = -0.5 * fit - m * half_log_determinant - 0.5 * centred.size * math.log(2.0 * math.pi)
@@ -268,7 +265,7 @@ class GaussianProcess:
             self._observation_variance = validate.read_only(np.concatenate([self._observation_variance, known]))
         self.log_marginal_likelihood = value
         self._X, self._y = validate.read_only(inputs), validate.read_only(centred)
-        self._alpha, self._factor = np.ascontiguousarray(_solve(factor, whitened, transposed=True)), factor
+        self._alpha, self._factor = np.ascontiguousarray(solve(factor, whitened, transposed=True)), factor
 
     def loo(self) -> LeaveOneOut:
         r"""Predict each training target from all the others, at the trained parameters and mean.
@@ -385,7 +382,7 @@ class GaussianProcess:
 
     def _solve_factor(self, cross: Array) -> Array:
         """V = L^-1 K_*, (n, q), in the place of ``cross``."""
-        return _solve(self._factor, cross.T, overwrite=True)
+        return solve(self._factor, cross.T, overwrite=True)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model to a file that :func:`fastard.load` reads.
@@ -458,40 +455,7 @@ class GaussianProcess:
         )
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: the parameters, the inputs by relevance."""
-        n, d = self._X.shape
-        names = self.input_names
-        relevance = self.relevance
-        order = np.argsort(-relevance, kind="stable")[:_MOST_ROWS]
-        facts = [
-            ("kernel", repr(self.kernel)),
-            ("trained on", f"{n} points in {d} dimensions"),
-            ("signal variance", f"{self.signal_variance:.4g}"),
-            ("noise variance", f"{self.noise_variance:.4g}"),
-            ("log marginal likelihood", f"{self.log_marginal_likelihood:.6g}"),
-            ("search", "converged" if self.converged else f"not converged: {self.message}"),
-        ]
-        inputs = [(names[i], f"{self.length_scale[i]:.4g}", f"{relevance[i]:.3f}") for i in order]
-        rest = f"<p>and {d - order.size} less relevant inputs</p>" if order.size < d else ""
-        return (
-            "<div><b>fastard.GaussianProcess</b>"
-            + _table([], facts)
-            + _table(["input", "length scale", "relevance"], inputs)
-            + f"{rest}</div>"
-        )
+        """What a notebook shows."""
+        from fastard._notebook import table
 
-
-def _table(header: list[str], rows: Sequence[tuple[str, ...]]) -> str:
-    """An HTML table."""
-
-    def row(cells: Iterable[str], kind: str) -> str:
-        return "<tr>" + "".join(f"<{kind}>{html.escape(cell)}</{kind}>" for cell in cells) + "</tr>"
-
-    return "<table>" + (row(header, "th") if header else "") + "".join(row(cells, "td") for cells in rows) + "</table>"
-
-
-def _solve(factor: Array, right: Array, *, transposed: bool = False, overwrite: bool = False) -> Array:
-    """L^-1 or L^-T times ``right`` (n, q), in its place if it may be overwritten and is held by columns."""
-    from scipy.linalg.blas import dtrsm
-
-    return dtrsm(1.0, factor.T, right, lower=1, trans_a=int(transposed), overwrite_b=int(overwrite))  # type: ignore[no-any-return]
+        return table(self)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from fastard import _validation as validate
 from fastard._engine import Term, central
+from fastard._factor import solve
 from fastard._validation import Array
 from fastard.covariance import cross_covariance, vjp
 from fastard.kernels import curvature
@@ -101,9 +102,10 @@ def hessian(trained: Trained, groups: Array, progress: bool = False) -> Array:
     for b in _counted(groups.shape[0], 4.0 * n**3, progress):
         for rows, derivatives in _blocks(trained):
             work.T[rows] = derivatives.combined(groups[b])
-        z = _solve(trained.factor, _solve(trained.factor, work @ alpha), transposed=True)
-        work = _solve(trained.factor, _solve(trained.factor, work), transposed=True)
-        work = _solve(trained.factor, _solve(trained.factor, work, right=True, transposed=True), right=True)
+        z = solve(trained.factor, solve(trained.factor, work @ alpha), transposed=True)
+        for right in (False, True):  # K^-1 K_b, then K^-1 K_b K^-1
+            for transposed in (right, not right):
+                work = solve(trained.factor, work, transposed=transposed, right=right, overwrite=True)
         work = _less_product(work, 0.5 * m, alpha, z)
         of_term = vjp(term, likelihood.X, work.T, likelihood.n_threads)
         of_noise = trained.noise_variance * np.trace(work)
@@ -122,7 +124,7 @@ def average_information(trained: Trained, groups: Array) -> Array:
     for rows, derivatives in _blocks(trained):
         for b in range(groups.shape[0]):
             V[rows, b] = derivatives.combined(groups[b]) @ trained.alpha
-    V = _solve(trained.factor, V.reshape(n, -1)).reshape(n, -1, m)
+    V = solve(trained.factor, V.reshape(n, -1)).reshape(n, -1, m)
     information: Array = 0.5 * np.einsum("jat,jbt->ab", V, V, optimize=True)
     return information
 
@@ -211,13 +213,6 @@ def _squared_distances(U: Array, V: Array) -> Array:
     if U.shape[1] == 0:
         return np.zeros((U.shape[0], V.shape[0]))
     return cdist(U, V, "sqeuclidean")  # type: ignore[no-any-return]
-
-
-def _solve(factor: Array, matrix: Array, *, transposed: bool = False, right: bool = False) -> Array:
-    """L^-1 or L^-T times a matrix, or the matrix times it; in the matrix's place where it is held by columns."""
-    from scipy.linalg.blas import dtrsm
-
-    return dtrsm(1.0, factor.T, matrix, lower=1, trans_a=int(transposed), side=int(right), overwrite_b=1)  # type: ignore[no-any-return]
 
 
 def _less_product(matrix: Array, scale: float, left: Array, right: Array) -> Array:
