@@ -11,8 +11,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastard import _prediction, uncertainty
 from fastard import _validation as validate
-from fastard import uncertainty
 from fastard._engine import Term
 from fastard._factor import solve
 from fastard._validation import Array
@@ -25,7 +25,6 @@ from fastard.likelihood import LogMarginalLikelihood
 from fastard.uncertainty import StandardErrors
 
 FIXED, AT_BOUND = -1, -2  # among a model's slots
-_BLOCK_ENTRIES = 2**22  # 32 MB of cross-covariance at a time: larger blocks are no faster at n = 1000 to 4000
 
 
 @dataclass(repr=False, eq=False)
@@ -132,25 +131,54 @@ class GaussianProcess:
             raise ValueError("return_std and return_cov are both true; ask for one: the variances are cov's diagonal")
         points = self._points(X)
         noise = self.noise_variance if include_noise else 0.0
-        q, m = points.shape[0], self._alpha.shape[1]
-        if return_cov:
-            mean, spread = self._joint(points, noise)
-        else:
-            mean, spread = np.empty((q, m)), np.empty(q)
-            step = max(1, _BLOCK_ENTRIES // self._X.shape[0])
-            for start in range(0, q, step):
-                block = slice(start, start + step)
-                cross = cross_covariance(self._term, points[block], self._X, self.n_threads)
-                mean[block] = cross @ self._alpha + self._y_mean
-                if return_std:
-                    solved = self._solve_factor(cross)
-                    variance = self.signal_variance + noise - np.einsum("nq,nq->q", solved, solved)
-                    spread[block] = np.sqrt(np.maximum(variance, 0.0))
+        m = self._alpha.shape[1]
+        wanted: Literal["variance", "covariance"] | None = "covariance" if return_cov else "variance" if return_std else None
+        mean, spread = self._predict(points, wanted, noise)
+        if return_std:
+            spread = np.sqrt(np.maximum(spread, 0.0))
         if m == 1:
             mean = mean[:, 0]
         elif return_std or return_cov:  # the outputs share one covariance
             spread = np.repeat(spread[..., np.newaxis], m, axis=-1)
         return (mean, spread) if return_std or return_cov else mean
+
+    def predict_gradient(self, X: ArrayLike) -> tuple[Array, Array]:
+        r"""Derivatives of the predicted mean and standard deviation with respect to the points' coordinates, many at a time.
+
+        .. math:: \frac{\partial\bar f_*}{\partial x_*} = \frac{\partial k_*^\top}{\partial x_*} \alpha, \qquad
+                  \frac{\partial\sigma_*}{\partial x_*} =
+                  -\frac{1}{\sigma_*} \frac{\partial k_*^\top}{\partial x_*} K^{-1} k_*
+
+        Parameters
+        ----------
+        X : array-like, shape (q, d)
+            Points.
+
+        Returns
+        -------
+        mean_gradient : ndarray, shape (q, d), or (q, d, m) for m > 1 outputs
+            Of ``predict(X)``.
+        std_gradient : ndarray, of the same shape
+            Of ``predict(X, return_std=True)[1]``; 0 where the standard deviation is 0, as at a training point without noise.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For wrong points.
+
+        Notes
+        -----
+        Matérn 1/2 has no derivative at a training point; that point then counts nothing.
+
+        References
+        ----------
+        Rasmussen & Williams (2006), equations (2.25) and (2.26), page 17, differentiated.
+        """
+        points = self._points(X)
+        of_mean, of_std = _prediction.gradients([self._term], 0.0, self._X, self._alpha, self._factor, points, self.n_threads)
+        if of_mean.shape[2] == 1:
+            return of_mean[..., 0], of_std
+        return of_mean, np.repeat(of_std[..., np.newaxis], of_mean.shape[2], axis=2)
 
     def sample(self, X: ArrayLike, size: int = 1, random_state: Any = None, include_noise: bool = False) -> Array:
         r"""Draw functions from the posterior, at the given points.
@@ -192,7 +220,7 @@ class GaussianProcess:
         random = validate.generator(random_state)
         points = self._points(X)
         q, m = points.shape[0], self._alpha.shape[1]
-        mean, covariance = self._joint(points, self.noise_variance if include_noise else 0.0)
+        mean, covariance = self._predict(points, "covariance", self.noise_variance if include_noise else 0.0)
         factor, order, rank, _ = dpstrf(covariance, lower=1)
         values = np.empty((size, m, q))
         values[..., order - 1] = random.standard_normal((size, m, rank)) @ np.tril(factor)[:, :rank].T
@@ -243,7 +271,8 @@ class GaussianProcess:
         inputs = np.vstack([self._X, points])
         validate.spread(validate.least_length_scales(inputs), self.length_scale)
 
-        solved = self._solve_factor(cross_covariance(self._term, points, self._X, self.n_threads))  # V, (n, k)
+        cross = cross_covariance(self._term, points, self._X, self.n_threads)
+        solved = solve(self._factor, cross.T, overwrite=True)  # V, (n, k)
         own = cross_covariance(self._term, points, points, self.n_threads)
         own -= solved.T @ solved
         own.ravel()[:: k + 1] += self.noise_variance + (0.0 if known is None else known)
@@ -370,19 +399,12 @@ class GaussianProcess:
         validate.spread(validate.least_length_scales(np.vstack([points, self._X[:1]])), self.length_scale)
         return points
 
-    def _joint(self, points: Array, noise: float) -> tuple[Array, Array]:
-        """Mean (q, m) and covariance (q, q) at the points."""
-        cross = cross_covariance(self._term, points, self._X, self.n_threads)
-        mean = cross @ self._alpha + self._y_mean
-        solved = self._solve_factor(cross)
-        covariance = cross_covariance(self._term, points, points, self.n_threads)
-        covariance -= solved.T @ solved
-        covariance.ravel()[:: points.shape[0] + 1] += noise
-        return mean, covariance
-
-    def _solve_factor(self, cross: Array) -> Array:
-        """V = L^-1 K_*, (n, q), in the place of ``cross``."""
-        return solve(self._factor, cross.T, overwrite=True)
+    def _predict(self, points: Array, wanted: Literal["variance", "covariance"] | None, noise: float) -> tuple[Array, Array]:
+        """Mean (q, m), and variance (q,) or covariance (q, q)."""
+        mean, spread = _prediction.predict(
+            [self._term], noise, self._X, self._alpha, self._factor, points, wanted, self.n_threads
+        )
+        return mean + self._y_mean, spread
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model to a file that :func:`fastard.load` reads.

@@ -378,14 +378,9 @@ class GaussianProcessRegressor(_SklearnRegressor):
         if known is None or at is None:
             raise ValueError(f"predict_gradient needs a kernel that fastard computes; {self.kernel_}: {explain(self.kernel_)}")
         terms, noise, points = at
-        arguments = known.X, known.alpha, known.factor, points
-        variance = _prediction.predict(terms, noise, *arguments, "variance", default_threads())[1]
-        of_mean, of_variance = _prediction.gradients(terms, *arguments, default_threads())
-        with np.errstate(all="ignore"):
-            rate = np.where(variance > 0.0, 0.5 / np.sqrt(variance), 0.0)
+        of_mean, of_std = _prediction.gradients(terms, noise, known.X, known.alpha, known.factor, points, default_threads())
         scale = np.asarray(self._y_train_std).reshape(-1)
-        mean_gradient = np.moveaxis(of_mean, 0, -1) * scale
-        std_gradient = (of_variance * rate[:, np.newaxis])[..., np.newaxis] * scale
+        mean_gradient, std_gradient = of_mean * scale, of_std[..., np.newaxis] * scale
         if mean_gradient.shape[2] == 1:
             return mean_gradient[..., 0], std_gradient[..., 0]
         return mean_gradient, std_gradient
