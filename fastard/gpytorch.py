@@ -159,7 +159,7 @@ def explain(model: Any) -> str:
     inputs, target = getattr(model, "train_inputs", None), getattr(model, "train_targets", None)
     if inputs is None or target is None or not hasattr(model, "likelihood"):
         raise TypeError(f"model must be a GPyTorch ExactGP with training data, got {type(model).__name__}; pass the GP itself")
-    with torch.no_grad(), settings.prior_mode(True):
+    with torch.no_grad(), settings.prior_mode(True), settings.debug(False):
         output = model(*inputs)
         problem = _recognise(model.likelihood, output, target, inputs, {})
         if not isinstance(problem, str) and _numbers(problem, _State()) is None:
@@ -358,7 +358,10 @@ def _numbers(problem: _Problem, state: _State) -> _Numbers | None:
     d = problem.x.shape[-1]
 
     def rows(tensor: Tensor, *shape: int) -> Array:
-        return np.broadcast_to(tensor.detach().numpy(), batch + shape).reshape(k, *shape)
+        array = tensor.detach().numpy()
+        if array.size != k * math.prod(shape):
+            array = np.broadcast_to(array, batch + shape)
+        return array.reshape(k, *shape)
 
     points = state.points(rows(problem.x, *problem.x.shape[-2:]))
     residual = rows(problem.residual, problem.residual.shape[-1])
