@@ -122,6 +122,11 @@ def _all_columns(d: int) -> NDArray[np.int64]:
     return np.arange(d)
 
 
+def used_columns(term: Term, d: int) -> NDArray[np.int64]:
+    """The columns of X that the term is over."""
+    return _all_columns(d) if term.columns is None else np.asarray(term.columns, dtype=np.int64)
+
+
 def scale(X: Array, center: Array, columns: NDArray[np.int64], length_scale: Array) -> Array:
     """The given columns of X, less the center, over their length scales: (columns, n and some zeros)."""
     return _loops.scale(read_only(X), read_only(center), columns, read_only(length_scale))  # type: ignore[no-any-return]
@@ -139,7 +144,7 @@ def central(X: Array) -> Array:
 
 def scaled(term: Term, X: Array, center: Array) -> tuple[Array, int, NDArray[np.int64]]:
     """The term's scaled points, how many of its columns are free, and which columns they are: the free ones first."""
-    columns = _all_columns(X.shape[1]) if term.columns is None else np.asarray(term.columns, dtype=np.int64)
+    columns = used_columns(term, X.shape[1])
     free = columns.size
     if term.free is not None:
         is_free = term.free[columns]

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 
 from fastard import _loops
 from fastard import _validation as validate
-from fastard._engine import Term, central, product, scale, scaled, threads_for
+from fastard._engine import Term, central, product, scale, scaled, threads_for, used_columns
 from fastard._threads import new_state, share
 from fastard._validation import Array
 from fastard.kernels import Kernel
@@ -58,7 +58,7 @@ def covariance(
 
 def cross_covariance(term: Term, X: Array, Z: Array, threads: int) -> Array:
     """The same for valid arguments."""
-    columns = np.arange(X.shape[1])
+    columns = used_columns(term, X.shape[1])
     center = central(Z)  # not of X, so that a point's row does not depend on what other points are asked for
     U, V = scale(Z, center, columns, term.length_scale), scale(X, center, columns, term.length_scale)
     K = validate.large_array(X.shape[0], Z.shape[0])
@@ -73,13 +73,14 @@ def point_gradient(term: Term, Q: Array, X: Array, Z: Array, threads: int) -> Ar
     Q is (targets, q, n), or (targets, 1, n) for the same weights at every point. Matérn 1/2 has no derivative where a point
     of X is one of Z: that pair counts nothing.
     """
-    columns = np.arange(X.shape[1])
+    columns = used_columns(term, X.shape[1])
     center = central(Z)
     U, V = scale(Z, center, columns, term.length_scale), scale(X, center, columns, term.length_scale)
-    moments = np.empty((Q.shape[0], X.shape[1], X.shape[0]))
-    workers = threads_for(X.shape[0] * Z.shape[0] * (X.shape[1] * (Q.shape[0] + 1) + 8), threads)
+    moments = np.empty((Q.shape[0], columns.size, X.shape[0]))
+    workers = threads_for(X.shape[0] * Z.shape[0] * (columns.size * (Q.shape[0] + 1) + 8), threads)
     share(workers, _loops.point_gradient, new_state(), term.kernel, term.signal_variance, U, V, validate.read_only(Q), moments)
-    result: Array = moments.transpose(0, 2, 1) / term.length_scale
+    result = np.zeros((Q.shape[0], *X.shape))
+    result[:, :, columns] = moments.transpose(0, 2, 1) / term.length_scale[columns]
     return result
 
 

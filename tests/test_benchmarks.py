@@ -22,7 +22,19 @@ from benchmarks.longdouble import reference  # noqa: E402
 from benchmarks.problems import KERNELS, make_problem  # noqa: E402
 from benchmarks.report import describe_machine, markdown, milliseconds  # noqa: E402
 
-MODULES = ["accuracy", "batches", "evaluation", "fit", "limits", "memory", "peers", "stalls", "startup", "threads"]
+MODULES = [
+    "accuracy",
+    "batches",
+    "evaluation",
+    "fit",
+    "limits",
+    "memory",
+    "peers",
+    "scikit_learn",
+    "stalls",
+    "startup",
+    "threads",
+]
 SLOW = {"track_cached", "track_second_kernel_cold", "track_second_kernel_cached"}  # each compiles all anew
 BENCHMARK = re.compile("(time|timeraw|track|peakmem)_")
 

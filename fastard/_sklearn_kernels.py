@@ -1,0 +1,207 @@
+"""Which of scikit-learn's kernels fastard computes, and how: a kernel as a sum of terms and of noise.
+
+A kernel is expanded into summands, each a product of constants and at most one of RBF, Matern, RationalQuadratic or
+WhiteKernel. Classes are recognised by the identity of their methods, so that a subclass that computes anything else is not.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.gaussian_process import kernels as sk
+
+from fastard._engine import Evaluation, Term
+from fastard._validation import Array, least_length_scales
+from fastard.kernels import RBF, Kernel, Matern12, Matern32, Matern52, RationalQuadratic
+
+_MATERN: dict[float, Kernel] = {0.5: Matern12(), 1.5: Matern32(), 2.5: Matern52(), np.inf: RBF()}
+_MOST_SUMMANDS = 16
+_LARGEST = 1e300  # of a parameter, and 1 over it but for a variance of 0: beyond it is scikit-learn's
+_LARGEST_LOGARITHM = math.log(_LARGEST)
+# What decides a kernel's value and the order of its parameters.
+_METHODS = ("__call__", "diag", "get_params", "theta", "hyperparameters", "is_stationary", "requires_vector_input")
+_ATTRIBUTES: dict[type, tuple[str, ...]] = {
+    sk.Sum: (),
+    sk.Product: (),
+    sk.ConstantKernel: ("hyperparameter_constant_value", "constant_value"),
+    sk.WhiteKernel: ("hyperparameter_noise_level", "noise_level"),
+    sk.RBF: ("hyperparameter_length_scale", "anisotropic", "length_scale"),
+    sk.Matern: ("hyperparameter_length_scale", "anisotropic", "length_scale", "nu"),
+    sk.RationalQuadratic: ("hyperparameter_alpha", "hyperparameter_length_scale", "length_scale", "alpha"),
+}
+_IDENTITY = {cls: [(name, getattr(cls, name, None)) for name in (*_METHODS, *names)] for cls, names in _ATTRIBUTES.items()}
+
+
+class NotOursError(Exception):
+    """The kernel, or its value now, is not one that fastard computes; the message says why."""
+
+
+class Parameter(NamedTuple):
+    """A kernel's parameter: its value now, and its place in scikit-learn's theta, None where it is fixed."""
+
+    value: Any
+    place: int | slice | None
+
+    def at(self, natural: Array | None) -> Any:
+        return self.value if natural is None or self.place is None else natural[self.place]
+
+
+class Summand(NamedTuple):
+    """The product of constants and one factor: a stationary kernel, white noise, or nothing more."""
+
+    constants: tuple[Parameter, ...] = ()
+    kernel: Kernel | None = None
+    length_scale: Parameter | None = None
+    shape: Parameter | None = None
+    white: bool = False
+
+    def variance(self, natural: Array | None) -> float:
+        product = 1.0
+        for constant in self.constants:
+            product *= float(constant.at(natural))
+        return product
+
+
+def _class_of(kernel: Any) -> type | None:
+    """The scikit-learn class whose methods, every one, are the kernel's."""
+    for cls, identity in _IDENTITY.items():
+        if isinstance(kernel, cls) and all(getattr(type(kernel), name, None) is member for name, member in identity):
+            return cls
+    return None
+
+
+def _expand(kernel: Any, start: int) -> tuple[list[Summand], int]:
+    """The kernel's summands, and the place in theta after its parameters, which begin at ``start``."""
+    cls = _class_of(kernel)
+    if cls is None:
+        raise NotOursError(f"{type(kernel).__name__} is not a kernel that fastard computes")
+    if cls in (sk.Sum, sk.Product):
+        left, middle = _expand(kernel.k1, start)
+        right, stop = _expand(kernel.k2, middle)
+        if cls is sk.Sum:
+            return left + right, stop
+        if len(left) * len(right) > _MOST_SUMMANDS:
+            raise NotOursError(f"multiplied out, it has more than {_MOST_SUMMANDS} terms")
+        return [_times(a, b) for a in left for b in right], stop
+    parameters = {}
+    for hyperparameter in kernel.hyperparameters:  # in theta's order
+        place: int | slice | None = None
+        if not hyperparameter.fixed:
+            size = hyperparameter.n_elements
+            place = start if size == 1 else slice(start, start + size)
+            start += size
+        value = np.squeeze(np.asarray(getattr(kernel, hyperparameter.name)))
+        if value.ndim > 1 or value.dtype.kind not in "fiu":
+            raise NotOursError(f"{hyperparameter.name} of {type(kernel).__name__} is not a number or a vector of numbers")
+        value = value.astype(float)
+        is_variance = cls in (sk.ConstantKernel, sk.WhiteKernel)
+        if not ((value < _LARGEST) & ((value > 1.0 / _LARGEST) | (is_variance & (value == 0.0)))).all():
+            raise NotOursError(f"{hyperparameter.name} of {type(kernel).__name__} is out of range")
+        parameters[hyperparameter.name] = Parameter(value, place)
+    if cls is sk.ConstantKernel:
+        return [Summand((parameters["constant_value"],))], start
+    if cls is sk.WhiteKernel:
+        return [Summand((parameters["noise_level"],), white=True)], start
+    if cls is sk.RationalQuadratic:
+        if parameters["length_scale"].value.ndim:
+            raise NotOursError("scikit-learn's RationalQuadratic takes one length scale only")
+        return [Summand((), RationalQuadratic(), parameters["length_scale"], parameters["alpha"])], start
+    profile: Kernel | None = RBF() if cls is sk.RBF else _MATERN.get(kernel.nu)
+    if profile is None:
+        raise NotOursError(f"Matern with nu={kernel.nu} is not one that fastard computes: nu is 0.5, 1.5, 2.5 or inf there")
+    return [Summand((), profile, parameters["length_scale"])], start
+
+
+def _times(a: Summand, b: Summand) -> Summand:
+    if (a.white or a.kernel is not None) and (b.white or b.kernel is not None):
+        raise NotOursError("a product of two kernels that depend on X, or on noise, is not one that fastard computes")
+    factor = b if a.kernel is None and not a.white else a
+    return factor._replace(constants=a.constants + b.constants)
+
+
+def _in_range(variance: float) -> float:
+    if not 0.0 <= variance < _LARGEST:
+        raise NotOursError("a variance is out of range")
+    return variance
+
+
+class Covariance:
+    """A scikit-learn kernel on d columns, as fastard's terms and noise at any theta.
+
+    Raises NotOursError where the kernel is not one that fastard computes.
+    """
+
+    def __init__(self, kernel: Any, d: int | None = None) -> None:
+        summands, self.n_parameters = _expand(kernel, 0)
+        self.terms = [s for s in summands if not s.white]
+        self.white = [s for s in summands if s.white]
+        if all(term.kernel is None for term in self.terms):
+            raise NotOursError("it does not depend on X")
+        self.d = d
+        if d is None:
+            return
+        for term in self.terms:
+            if term.length_scale is not None and term.length_scale.value.size not in (1, d):
+                raise NotOursError("its length scales are not as many as the columns of X")
+        # A constant alone is a term without columns. Frozen length scales cost nothing in the contraction.
+        self._columns: list[NDArray[np.int64] | None] = [
+            np.empty(0, dtype=np.int64) if term.kernel is None else None for term in self.terms
+        ]
+        self._free = [
+            None if term.length_scale is None or term.length_scale.place is not None else np.zeros(d, dtype=bool)
+            for term in self.terms
+        ]
+
+    def at(self, theta: Array | None, least: Array) -> tuple[list[Term], float]:
+        """The terms and the noise's variance at ``theta``, or at the values that the kernel has.
+
+        ``least`` are the data's ``least_length_scales``. Raises NotOursError where a number is out of fastard's range.
+        """
+        natural = None
+        if theta is not None:
+            if not np.abs(theta).max(initial=0.0) < _LARGEST_LOGARITHM:
+                raise NotOursError("a parameter is out of range")
+            natural = np.exp(theta)
+        terms = []
+        for term, columns, free in zip(self.terms, self._columns, self._free, strict=True):
+            kernel: Kernel = RBF() if term.kernel is None else term.kernel
+            length_scale = np.ones(self.d or 0)
+            if term.length_scale is not None:
+                length_scale[:] = term.length_scale.at(natural)
+                if not (length_scale > least).all():
+                    raise NotOursError("a length scale is out of range")
+            if term.shape is not None:
+                kernel = kernel.with_shape([float(term.shape.at(natural))])
+            terms.append(Term(kernel, length_scale, _in_range(term.variance(natural)), free, columns))
+        return terms, _in_range(sum(term.variance(natural) for term in self.white))
+
+    def gradient(self, theta: Array, evaluation: Evaluation) -> Array:
+        """The evaluation's derivatives in theta's order."""
+        natural = np.exp(theta)
+        result = np.zeros(self.n_parameters)
+        for term, of_term in zip(self.terms, evaluation.gradients, strict=True):
+            for constant in term.constants:
+                if constant.place is not None:
+                    result[constant.place] += of_term.log_signal_variance
+            if term.length_scale is not None and term.length_scale.place is not None:
+                place = term.length_scale.place
+                of_scale = of_term.log_length_scale
+                result[place] += of_scale.sum() if isinstance(place, int) else of_scale
+            if term.shape is not None and term.shape.place is not None:
+                result[term.shape.place] += of_term.log_shape[0]
+        for term in self.white:
+            of_noise = 0.5 * term.variance(natural) * evaluation.diagonal_weights.sum()
+            for constant in term.constants:
+                if constant.place is not None:
+                    result[constant.place] += of_noise
+        return result
+
+
+def spread_of(*arrays: Array) -> Array:
+    """``least_length_scales`` of several sets of points together."""
+    corners: Sequence[Array] = [corner for X in arrays for corner in (X.min(axis=0), X.max(axis=0))]
+    return least_length_scales(np.array(corners).reshape(len(corners), arrays[0].shape[1]))

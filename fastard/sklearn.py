@@ -1,0 +1,454 @@
+"""The door for scikit-learn: its Gaussian process regressor, computed by fastard.
+
+Change ``from sklearn.gaussian_process import GaussianProcessRegressor`` to ``from fastard.sklearn import ...``, or call
+:func:`patch` where other code imports scikit-learn's class itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import warnings
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import _fit_context, clone
+from sklearn.exceptions import NotFittedError
+from sklearn.gaussian_process import GaussianProcessRegressor as _SklearnRegressor
+from sklearn.gaussian_process.kernels import RBF, ConstantKernel
+from sklearn.preprocessing._data import _handle_zeros_in_scale
+from sklearn.utils import check_random_state
+
+from fastard import _prediction
+from fastard._engine import Evaluation, Term, Workspace, central, evaluate
+from fastard._sklearn_kernels import Covariance, NotOursError, spread_of
+from fastard._threads import default_threads
+from fastard._validation import Array, read_only
+
+__all__ = ["GaussianProcessRegressor", "explain", "patch", "patched", "unpatch"]
+
+# Restarts run side by side, one thread to each, where one evaluation does not use its threads well: see ``_engine``'s
+# _SHARED_FROM and the two-thread figures of benchmarks/limits.py.
+_SIDE_BY_SIDE_BELOW = 500
+
+# scikit-learn's own methods, as they are before patch() puts ours in their place.
+_THEIRS: dict[str, Any] = {
+    name: vars(_SklearnRegressor)[name] for name in ("fit", "predict", "log_marginal_likelihood", "_constrained_optimization")
+}
+
+
+def _validated(estimator: Any, *arrays: Any, **options: Any) -> Any:
+    try:
+        from sklearn.utils.validation import validate_data
+    except ImportError:  # scikit-learn 1.5
+        return estimator._validate_data(*arrays, **options)
+    return validate_data(estimator, *arrays, **options)
+
+
+class _Buffer:
+    """The workspace that an estimator uses again; a copy or a pickle of it is empty."""
+
+    def __init__(self) -> None:
+        self._turn = threading.Lock()
+        self._workspace: Workspace | None = None
+
+    @contextlib.contextmanager
+    def borrow(self, n: int, m: int) -> Iterator[Workspace]:
+        """The workspace, or a temporary one while another thread has it."""
+        if not self._turn.acquire(blocking=False):
+            yield Workspace(n, m)
+            return
+        try:
+            if self._workspace is None or (self._workspace.n, self._workspace.m) != (n, m):
+                self._workspace = None  # not two at once
+                self._workspace = Workspace(n, m)
+            yield self._workspace
+        finally:
+            self._turn.release()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Buffer, ()
+
+
+class _Data:
+    """Training data as the engine takes them, and the likelihood of a covariance on them."""
+
+    def __init__(self, X: Any, y: Any, alpha: Any) -> None:
+        self.X = read_only(np.ascontiguousarray(X, dtype=np.float64))
+        self.y = read_only(np.ascontiguousarray(y, dtype=np.float64).reshape(self.X.shape[0], -1))
+        self.alpha = np.asarray(alpha, dtype=np.float64)
+        self.center = central(self.X)
+        self.least = spread_of(self.X)
+
+    def evaluate(
+        self, covariance: Covariance, theta: Array | None, workspace: Workspace, *, gradient: bool, threads: int
+    ) -> Evaluation:
+        """Raises NotOursError where a parameter is out of fastard's range."""
+        terms, noise = covariance.at(theta, self.least)
+        return evaluate(
+            terms, self.X, self.y, self.alpha + noise, workspace, gradient=gradient, threads=threads, center=self.center
+        )
+
+
+def _recognise(kernel: Any, d: int | None = None) -> Covariance | None:
+    try:
+        return Covariance(kernel, d)
+    except NotOursError:
+        return None
+
+
+def _trains_as_usual(estimator: Any) -> bool:
+    """Whether no subclass has put its own likelihood or optimisation in the place of those known here."""
+    cls = type(estimator)
+    return (
+        cls.log_marginal_likelihood in (GaussianProcessRegressor.log_marginal_likelihood, _THEIRS["log_marginal_likelihood"])
+        and cls._constrained_optimization is _THEIRS["_constrained_optimization"]
+    )
+
+
+def _search(estimator: Any, covariance: Covariance, data: _Data, workspace: Workspace) -> tuple[Array, float]:
+    """The best theta that the estimator's optimiser finds from its starts, and minus the log marginal likelihood there."""
+    bounds = estimator.kernel_.bounds
+    starts = [estimator.kernel_.theta]
+    starts += [estimator._rng.uniform(bounds[:, 0], bounds[:, 1]) for _ in range(estimator.n_restarts_optimizer)]
+
+    def search(start: Array, workspace: Workspace, threads: int) -> tuple[Array, float]:
+        def loss(theta: ArrayLike, eval_gradient: bool = True) -> Any:
+            theta = np.asarray(theta, dtype=np.float64)
+            try:
+                evaluation = data.evaluate(covariance, theta, workspace, gradient=eval_gradient, threads=threads)
+            except NotOursError:
+                theirs = _THEIRS["log_marginal_likelihood"](estimator, theta, eval_gradient)
+                return (-theirs[0], -theirs[1]) if eval_gradient else -theirs
+            value = evaluation.log_marginal_likelihood
+            if not eval_gradient:
+                return -value
+            failed = evaluation.failed_pivot >= 0
+            return -value, np.zeros_like(theta) if failed else -covariance.gradient(theta, evaluation)
+
+        optimum: tuple[Array, float] = estimator._constrained_optimization(loss, start, bounds)
+        return optimum
+
+    threads = default_threads()
+    n, m = data.y.shape
+    if min(threads, len(starts)) == 1 or n >= _SIDE_BY_SIDE_BELOW or callable(estimator.optimizer):
+        optima = [search(start, workspace, threads) for start in starts]
+    else:
+        with ThreadPoolExecutor(min(threads, len(starts)), thread_name_prefix="fastard-restart") as pool:
+            optima = list(pool.map(lambda start: search(start, Workspace(n, m), 1), starts))
+    return optima[int(np.argmin([loss for _, loss in optima]))]
+
+
+class GaussianProcessRegressor(_SklearnRegressor):
+    """scikit-learn's GaussianProcessRegressor with fastard's likelihood, training and predictions.
+
+    The constructor, the attributes and the behaviour are those of
+    :class:`sklearn.gaussian_process.GaussianProcessRegressor`. What differs is the time, and the memory: no n x n x d array
+    is made. A kernel that fastard does not compute exactly (see :func:`explain`) goes to scikit-learn's own code.
+
+    Restarts of the optimiser (``n_restarts_optimizer``) run side by side where the data are few; their starts and the chosen
+    optimum are those of the sequential run.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.gaussian_process.kernels import RBF, WhiteKernel
+    >>> from fastard.sklearn import GaussianProcessRegressor
+    >>> X = np.linspace(0.0, 1.0, 40).reshape(-1, 2)
+    >>> model = GaussianProcessRegressor(1.0 * RBF([1.0, 1.0]) + WhiteKernel(), normalize_y=True).fit(X, np.sin(6.0 * X[:, 0]))
+    >>> mean, std = model.predict(X[:3], return_std=True)
+    >>> mean.shape
+    (3,)
+    """
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X: Any, y: Any) -> Any:
+        """Fit the model: scikit-learn's ``fit``, see there.
+
+        Parameters
+        ----------
+        X : array-like, shape (n, d)
+        y : array-like, shape (n,) or (n, m)
+
+        Returns
+        -------
+        self : GaussianProcessRegressor
+        """
+        kernel = ConstantKernel() * RBF() if self.kernel is None else clone(self.kernel)
+        if not _trains_as_usual(self) or _recognise(kernel) is None:
+            return _THEIRS["fit"](self, X, y)
+        given = X, y
+        X, y = _validated(self, X, y, multi_output=True, y_numeric=True, ensure_2d=True, dtype="numeric")
+        covariance = _recognise(kernel, X.shape[1])
+        searched = self.optimizer is not None and covariance is not None and covariance.n_parameters > 0
+        if (
+            covariance is None
+            or self.n_targets not in (None, 1 if y.ndim == 1 else y.shape[1])
+            or np.shape(self.alpha) not in ((), (X.shape[0],))
+            or (searched and self.n_restarts_optimizer > 0 and not np.isfinite(kernel.bounds).all())
+        ):
+            return _THEIRS["fit"](self, *given)  # its errors, and its ways with an alpha of one entry
+        self.kernel_ = kernel
+        self._rng = check_random_state(self.random_state)
+        if self.normalize_y:
+            self._y_train_mean = np.mean(y, axis=0)
+            self._y_train_std = _handle_zeros_in_scale(np.std(y, axis=0), copy=False)
+            y = (y - self._y_train_mean) / self._y_train_std
+        else:
+            shape = y.shape[1:] or 1
+            self._y_train_mean, self._y_train_std = np.zeros(shape), np.ones(shape)
+        self.X_train_ = np.copy(X) if self.copy_X_train else X
+        self.y_train_ = np.copy(y) if self.copy_X_train else y
+
+        data = _Data(self.X_train_, self.y_train_, self.alpha)
+        workspace = Workspace(*data.y.shape)
+        if searched:
+            theta, loss = _search(self, covariance, data, workspace)
+            self.kernel_.theta = theta
+            self.kernel_._check_bounds_params()
+        try:
+            trained = Covariance(self.kernel_, X.shape[1])
+            evaluation = data.evaluate(trained, None, workspace, gradient=False, threads=default_threads())
+        except NotOursError:  # the optimum is out of our range
+            rest = _SklearnRegressor(self.kernel_, alpha=self.alpha, optimizer=None)
+            _THEIRS["fit"](rest, self.X_train_, self.y_train_)
+            self.L_, self.alpha_, value = rest.L_, rest.alpha_, rest.log_marginal_likelihood_value_
+        else:
+            if evaluation.failed_pivot >= 0:
+                raise np.linalg.LinAlgError(
+                    f"The kernel, {self.kernel_}, is not returning a positive definite matrix (row "
+                    f"{evaluation.failed_pivot}). Try gradually increasing the 'alpha' parameter of your "
+                    "GaussianProcessRegressor estimator."
+                )
+            factor = workspace.release()
+            for j in range(1, factor.shape[0]):
+                factor[j, :j] = 0.0
+            self.L_, self.alpha_ = factor.T, evaluation.alpha.reshape(y.shape)
+            value = evaluation.log_marginal_likelihood
+        self.log_marginal_likelihood_value_ = np.float64(-loss if searched else value)
+        self.__dict__.pop("_fastard", None)
+        return self
+
+    def log_marginal_likelihood(
+        self, theta: ArrayLike | None = None, eval_gradient: bool = False, clone_kernel: bool = True
+    ) -> Any:
+        """Log marginal likelihood at theta: scikit-learn's ``log_marginal_likelihood``, see there.
+
+        Parameters
+        ----------
+        theta : array-like, shape (n_kernel_params,), optional
+            Natural logarithms of the kernel's free parameters; None for the value found in training.
+        eval_gradient : bool, default False
+            Whether to return the gradient with respect to theta too.
+        clone_kernel : bool, default True
+            If False, ``kernel_`` gets theta.
+
+        Returns
+        -------
+        log_likelihood : float
+            -inf where the covariance is not positive definite.
+        gradient : ndarray, shape (n_kernel_params,)
+            With ``eval_gradient``.
+        """
+        evaluation = None
+        if theta is not None:
+            with contextlib.suppress(NotOursError):
+                Covariance(self.kernel_)  # other kernels take X that is no array
+                covariance = Covariance(self.kernel_, self.X_train_.shape[1])
+                place = np.asarray(theta, dtype=np.float64)
+                if place.shape == (covariance.n_parameters,):
+                    data = _Data(self.X_train_, self.y_train_, self.alpha)
+                    with self.__dict__.setdefault("_fastard", _Buffer()).borrow(*data.y.shape) as workspace:
+                        evaluation = data.evaluate(
+                            covariance, place, workspace, gradient=eval_gradient, threads=default_threads()
+                        )
+        if evaluation is None:
+            return _THEIRS["log_marginal_likelihood"](self, theta, eval_gradient, clone_kernel)
+        if not clone_kernel:
+            self.kernel_.theta = theta
+        value = np.float64(evaluation.log_marginal_likelihood)  # as theirs
+        if not eval_gradient:
+            return value
+        failed = evaluation.failed_pivot >= 0
+        return value, np.zeros_like(theta) if failed else covariance.gradient(place, evaluation)
+
+    def predict(self, X: Any, return_std: bool = False, return_cov: bool = False) -> Any:
+        """Predict at new points: scikit-learn's ``predict``, see there.
+
+        Parameters
+        ----------
+        X : array-like, shape (q, d)
+        return_std, return_cov : bool, default False
+            Whether to return standard deviations or the covariance beside the mean; not both.
+
+        Returns
+        -------
+        y_mean : ndarray, shape (q,) or (q, m)
+        y_std : ndarray, shape (q,) or (q, m)
+        y_cov : ndarray, shape (q, q) or (q, q, m)
+        """
+        known = None if return_std and return_cov else _trained(self)
+        if known is None:
+            return _THEIRS["predict"](self, X, return_std=return_std, return_cov=return_cov)
+        points = _validated(self, X, ensure_2d=True, dtype="numeric", reset=False)
+        at = known.at(points)
+        if at is None:
+            return _THEIRS["predict"](self, X, return_std=return_std, return_cov=return_cov)
+        terms, noise, points = at
+        spread: Literal["variance", "covariance"] | None = "covariance" if return_cov else "variance" if return_std else None
+        mean, result = _prediction.predict(
+            terms, noise, known.X, known.alpha, known.factor, points, spread, default_threads()
+        )  # fmt: skip
+        mean = self._y_train_std * mean + self._y_train_mean
+        if mean.shape[1] == 1:
+            mean = mean[:, 0]
+        if spread is None:
+            return mean
+        if return_std and (result < 0.0).any():
+            warnings.warn("Predicted variances smaller than 0. Setting those variances to 0.", stacklevel=2)
+            result = np.maximum(result, 0.0)
+        scale = np.asarray(self._y_train_std**2).reshape(-1)
+        result = result * scale[0] if scale.size == 1 else result[..., np.newaxis] * scale
+        return mean, np.sqrt(result) if return_std else result
+
+    def predict_gradient(self, X: ArrayLike) -> tuple[Array, Array]:
+        """Derivatives of the predicted mean and standard deviation with respect to the query points, all in one pass.
+
+        Parameters
+        ----------
+        X : array-like, shape (q, d)
+            Query points.
+
+        Returns
+        -------
+        mean_gradient : ndarray, shape (q, d), or (q, d, m) for m > 1 outputs
+            Of ``predict(X)``.
+        std_gradient : ndarray, of the same shape
+            Of ``predict(X, return_std=True)[1]``; 0 where the standard deviation is 0, as at a training point without noise.
+
+        Raises
+        ------
+        ValueError
+            For a kernel that fastard does not compute (:func:`explain` says why), or points out of its range.
+        sklearn.exceptions.NotFittedError
+            Before ``fit``.
+
+        References
+        ----------
+        Rasmussen & Williams (2006), equations (2.25) and (2.26), page 17, differentiated. A Matérn kernel with nu = 0.5 has
+        no derivative at a training point; that point then counts nothing.
+        """
+        if not hasattr(self, "X_train_"):
+            raise NotFittedError("predict_gradient needs a trained model: call fit first")
+        points = _validated(self, X, ensure_2d=True, dtype="numeric", reset=False)
+        known = _trained(self)
+        at = None if known is None else known.at(points)
+        if known is None or at is None:
+            raise ValueError(f"predict_gradient needs a kernel that fastard computes; {self.kernel_}: {explain(self.kernel_)}")
+        terms, noise, points = at
+        arguments = known.X, known.alpha, known.factor, points
+        variance = _prediction.predict(terms, noise, *arguments, "variance", default_threads())[1]
+        of_mean, of_variance = _prediction.gradients(terms, *arguments, default_threads())
+        with np.errstate(all="ignore"):
+            rate = np.where(variance > 0.0, 0.5 / np.sqrt(variance), 0.0)
+        scale = np.asarray(self._y_train_std).reshape(-1)
+        mean_gradient = np.moveaxis(of_mean, 0, -1) * scale
+        std_gradient = (of_variance * rate[:, np.newaxis])[..., np.newaxis] * scale
+        if mean_gradient.shape[2] == 1:
+            return mean_gradient[..., 0], std_gradient[..., 0]
+        return mean_gradient, std_gradient
+
+
+class _Trained:
+    """What predictions need of a trained estimator."""
+
+    def __init__(self, estimator: Any, covariance: Covariance) -> None:
+        self.covariance = covariance
+        self.X = read_only(np.ascontiguousarray(estimator.X_train_, dtype=np.float64))
+        self.alpha = np.asarray(estimator.alpha_, dtype=np.float64).reshape(self.X.shape[0], -1)
+        self.factor = np.ascontiguousarray(estimator.L_.T, dtype=np.float64)  # ours is so already
+
+    def at(self, points: Any) -> tuple[list[Term], float, Array] | None:
+        points = np.ascontiguousarray(points, dtype=np.float64)
+        try:
+            return *self.covariance.at(None, spread_of(self.X, points)), points
+        except NotOursError:
+            return None
+
+
+def _trained(estimator: Any) -> _Trained | None:
+    if not hasattr(estimator, "X_train_"):
+        return None
+    covariance = _recognise(estimator.kernel_)
+    if covariance is None:
+        return None
+    covariance = _recognise(estimator.kernel_, estimator.X_train_.shape[1])
+    return None if covariance is None else _Trained(estimator, covariance)
+
+
+def explain(kernel: Any) -> str:
+    """Which code computes a scikit-learn kernel, and why.
+
+    Parameters
+    ----------
+    kernel : scikit-learn kernel, or None for the regressor's default
+
+    Returns
+    -------
+    str
+        "fastard: ..." with the terms that it computes, or "scikit-learn: ..." with the reason.
+
+    Examples
+    --------
+    >>> from sklearn.gaussian_process.kernels import RBF, ExpSineSquared, WhiteKernel
+    >>> from fastard.sklearn import explain
+    >>> explain(2.0 * RBF([1.0, 2.0]) + WhiteKernel())
+    'fastard: RBF, and noise'
+    >>> explain(RBF() + ExpSineSquared())
+    'scikit-learn: ExpSineSquared is not a kernel that fastard computes'
+    """
+    if kernel is None:
+        kernel = ConstantKernel() * RBF()
+    try:
+        covariance = Covariance(kernel)
+    except NotOursError as error:
+        return f"scikit-learn: {error}"
+    names = ["constant" if term.kernel is None else type(term.kernel).__name__ for term in covariance.terms]
+    return f"fastard: {' + '.join(names)}{', and noise' if covariance.white else ''}"
+
+
+_OURS = ("fit", "predict", "log_marginal_likelihood", "predict_gradient")
+
+
+def patch() -> None:
+    """Give scikit-learn's own GaussianProcessRegressor fastard's methods, for code that imports that class itself.
+
+    The class stays the same object, so that subclasses of it and models made before are computed by fastard too.
+    :func:`unpatch` takes it back.
+    """
+    for name in _OURS:
+        setattr(_SklearnRegressor, name, vars(GaussianProcessRegressor)[name])
+
+
+def unpatch() -> None:
+    """Give scikit-learn's GaussianProcessRegressor its own methods back."""
+    for name in _OURS:
+        if name in _THEIRS:
+            setattr(_SklearnRegressor, name, _THEIRS[name])
+        elif name in vars(_SklearnRegressor):
+            delattr(_SklearnRegressor, name)
+
+
+@contextlib.contextmanager
+def patched() -> Iterator[None]:
+    """:func:`patch` for the length of a ``with`` block; what it found is there again afterwards."""
+    before = vars(_SklearnRegressor)["fit"] is not _THEIRS["fit"]
+    patch()
+    try:
+        yield
+    finally:
+        if not before:
+            unpatch()
