@@ -202,7 +202,9 @@ def main():
     if arguments.profile:
         profile(*arguments.profile)
         return
-    text = loops(arguments.steps, arguments.seeds) if arguments.loop else fits(arguments.sizes, arguments.seeds, arguments.rounds)
+    text = (
+        loops(arguments.steps, arguments.seeds) if arguments.loop else fits(arguments.sizes, arguments.seeds, arguments.rounds)
+    )
     libraries = ", ".join(f"{name} {version(name)}" for name in ("torch", "gpytorch", "botorch"))
     print(f"\n{describe_machine()}; {libraries}\n\n{text}")
 

@@ -36,7 +36,7 @@ from fastard._validation import Array, least_length_scales, read_only
 from fastard.covariance import point_gradient
 from fastard.kernels import RBF, Kernel, Matern12, Matern32, Matern52, RationalQuadratic
 
-__all__ = ["ExactMarginalLogLikelihood", "accelerated", "explain"]
+__all__ = ["ExactMarginalLogLikelihood", "explain", "patched"]
 
 _MATERN: dict[float, Kernel] = {0.5: Matern12(), 1.5: Matern32(), 2.5: Matern52()}
 
@@ -56,7 +56,7 @@ _KNOWN: dict[type, dict[str, Any]] = {
 _gpytorchs_forward = _GPyTorchs.forward
 
 
-class ExactMarginalLogLikelihood(_GPyTorchs):  # type: ignore[misc]
+class ExactMarginalLogLikelihood(_GPyTorchs):
     r"""A drop-in for ``gpytorch.mlls.ExactMarginalLogLikelihood``: the same number and gradients, sooner.
 
     .. math:: \frac1n \left( -\tfrac12 r^\top K^{-1} r - \tfrac12 \ln|K| - \tfrac n2 \ln 2\pi
@@ -110,7 +110,7 @@ _depth = 0
 
 
 @contextmanager
-def accelerated() -> Iterator[None]:
+def patched() -> Iterator[None]:
     """Let ``gpytorch.mlls.ExactMarginalLogLikelihood`` itself evaluate by fastard, for code that makes its own.
 
     Inside, in all threads, every instance of GPyTorch's class does what :class:`ExactMarginalLogLikelihood` does; after the
@@ -118,7 +118,7 @@ def accelerated() -> Iterator[None]:
 
     Examples
     --------
-    >>> with fastard.gpytorch.accelerated():
+    >>> with fastard.gpytorch.patched():
     ...     fit_gpytorch_mll(SumMarginalLogLikelihood(model.likelihood, model))
     """
     global _depth
@@ -242,7 +242,7 @@ class _State:
 
 
 def _forward(mll: Any, function_dist: Any, target: Tensor, *params: Any, **kwargs: Any) -> Tensor:
-    """What ``forward`` of the class above does, and inside ``accelerated`` that of GPyTorch's."""
+    """What ``forward`` of the class above does, and inside ``patched`` that of GPyTorch's."""
     problem = _recognise(mll.likelihood, function_dist, target, params, kwargs)
     if not isinstance(problem, str):
         state = mll.__dict__.setdefault("_fastard", _State())
@@ -250,7 +250,7 @@ def _forward(mll: Any, function_dist: Any, target: Tensor, *params: Any, **kwarg
         if numbers is not None:
             value = _DataTerm.apply(problem, numbers, state, torch.is_grad_enabled(), *problem.tensors)
             return mll._add_other_terms(value, params).div_(problem.x.shape[-2])
-    return _gpytorchs_forward(mll, function_dist, target, *params, **kwargs)  # type: ignore[no-any-return]
+    return _gpytorchs_forward(mll, function_dist, target, *params, **kwargs)
 
 
 def _is(module: Any, known: type) -> bool:
@@ -334,21 +334,22 @@ def _recognise(likelihood: Any, output: Any, target: Tensor, params: Any, kwargs
 
 def _noise(likelihood: Any, n: int, params: Any) -> Tensor | str:
     """The noise variances, (*batch, 1) or (*batch, n), or why they are not known."""
+    fixed: Tensor | None = None
     if _is(likelihood, GaussianLikelihood):
-        learned, fixed = likelihood.noise_covar, None
+        learned = likelihood.noise_covar
     elif _is(likelihood, FixedNoiseGaussianLikelihood):
-        learned, fixed = likelihood.second_noise_covar, likelihood.noise_covar
-        if not (_is(fixed, FixedGaussianNoise) and fixed.noise.shape[-1:] == (n,)):
+        fixed, learned = getattr(likelihood.noise_covar, "noise", None), likelihood.second_noise_covar
+        if not _is(likelihood.noise_covar, FixedGaussianNoise) or fixed is None or fixed.shape[-1:] != (n,):
             return f"the fixed noise is not one variance for each of {n} points"
         if params and not all(isinstance(p, Tensor) and p.dim() > 1 and p.shape[-2] == n for p in params):
             return f"the likelihood is called with other parameters than inputs of {n} points"
+        if learned is None:
+            return fixed
     else:
         return f"the likelihood is a {type(likelihood).__name__}, not a GaussianLikelihood or FixedNoiseGaussianLikelihood"
-    if learned is None:
-        return fixed.noise  # type: ignore[union-attr, no-any-return]
     if not _is(learned, HomoskedasticNoise) or learned.noise.shape[-1:] != (1,):
         return f"the noise is a {type(learned).__name__}, not a HomoskedasticNoise"
-    return learned.noise if fixed is None else fixed.noise + learned.noise  # type: ignore[no-any-return]
+    return learned.noise if fixed is None else fixed + learned.noise
 
 
 def _numbers(problem: _Problem, state: _State) -> _Numbers | None:
@@ -358,10 +359,11 @@ def _numbers(problem: _Problem, state: _State) -> _Numbers | None:
     d = problem.x.shape[-1]
 
     def rows(tensor: Tensor, *shape: int) -> Array:
-        array = tensor.detach().numpy()
+        array: Array = tensor.detach().numpy()
         if array.size != k * math.prod(shape):
             array = np.broadcast_to(array, batch + shape)
-        return array.reshape(k, *shape)
+        result: Array = array.reshape(k, *shape)
+        return result
 
     points = state.points(rows(problem.x, *problem.x.shape[-2:]))
     residual = rows(problem.residual, problem.residual.shape[-1])
@@ -369,10 +371,10 @@ def _numbers(problem: _Problem, state: _State) -> _Numbers | None:
     noise = rows(problem.noise, problem.noise.shape[-1])
     output_scale = np.ones((k, 1)) if problem.output_scale is None else rows(problem.output_scale.unsqueeze(-1), 1)
     shape = None if problem.shape is None else rows(problem.shape, 1)
-    if points is None or not np.isfinite(residual).all() or not (0.0 <= noise.min() and noise.max() < np.inf):
+    if points is None or not np.isfinite(residual).all() or not (noise.min() >= 0.0 and noise.max() < np.inf):
         return None
     for array in (length_scale, output_scale, shape):
-        if array is not None and not (0.0 < array.min() and array.max() < np.inf):
+        if array is not None and not (array.min() > 0.0 and array.max() < np.inf):
             return None
     if any((scales <= own.least).any() for scales, own in zip(length_scale, points, strict=True)):
         return None
@@ -387,7 +389,6 @@ class _DataTerm(torch.autograd.Function):
         ctx: Any, problem: _Problem, numbers: _Numbers, state: _State, gradient: bool, *tensors: Tensor | None
     ) -> Tensor:
         wanted = ctx.needs_input_grad[4:] if gradient else (False,) * len(tensors)
-        of_x, of_residual, of_length_scale, of_output_scale, of_shape, of_noise = wanted
         n, d = problem.x.shape[-2:]
         k = len(numbers.points)
         values = np.empty(k)
@@ -395,7 +396,7 @@ class _DataTerm(torch.autograd.Function):
         tails: list[tuple[int, ...]] = [(n, d), (n,), (1, d), (), (1,), (n,)]
         results = [np.empty((k, *tail)) if is_wanted else None for tail, is_wanted in zip(tails, wanted, strict=True)]
         by_x, by_residual, by_length_scale, by_output_scale, by_shape, by_noise = results
-        free = None if of_length_scale else np.zeros(d, dtype=bool)
+        free = np.zeros(d, dtype=bool) if by_length_scale is None else None
         threads = default_threads()
         workspace = state.take(n)
         for i, points in enumerate(numbers.points):
@@ -430,7 +431,7 @@ class _DataTerm(torch.autograd.Function):
     def backward(ctx: Any, weight: Tensor) -> tuple[Tensor | None, ...]:
         saved = ctx.saved_tensors
         inputs, derivatives = saved[: len(saved) // 2], saved[len(saved) // 2 :]
-        gradients = []
+        gradients: list[Tensor | None] = []
         for tensor, derivative in zip(inputs, derivatives, strict=True):
             if derivative is None:
                 gradients.append(None)

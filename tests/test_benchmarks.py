@@ -27,6 +27,7 @@ MODULES = [
     "batches",
     "evaluation",
     "fit",
+    "gpytorch",
     "limits",
     "memory",
     "peers",

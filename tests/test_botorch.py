@@ -11,14 +11,10 @@ import warnings
 import pytest
 from conftest import ROOT
 
-torch = pytest.importorskip("torch")
-pytest.importorskip("gpytorch")
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore", DeprecationWarning)  # BoTorch compiles with torch.jit, which torch deprecates
-    pytest.importorskip("botorch")
-
+pytest.importorskip("botorch")
 import gpytorch
 import linear_operator
+import torch
 from botorch.exceptions.errors import ModelFittingError
 from botorch.exceptions.warnings import OptimizationWarning
 from botorch.fit import fit_gpytorch_mll
@@ -32,7 +28,7 @@ from linear_operator.utils.errors import NotPSDError
 from test_gpytorch import assert_close
 
 import fastard.gpytorch
-from fastard.gpytorch import ExactMarginalLogLikelihood, accelerated, explain
+from fastard.gpytorch import ExactMarginalLogLikelihood, explain, patched
 
 GPYTORCHS = gpytorch.mlls.ExactMarginalLogLikelihood
 
@@ -165,7 +161,7 @@ def test_fit_where_other_code_makes_the_mll(monkeypatch):
     evaluate = fastard.gpytorch.evaluate
     monkeypatch.setattr(fastard.gpytorch, "evaluate", lambda *a, **o: calls.append(1) or evaluate(*a, **o))
     models = ModelListGP(single())
-    with accelerated():
+    with patched():
         fit_gpytorch_mll(SumMarginalLogLikelihood(models.likelihood, models))
     evaluations = len(calls)
     assert evaluations > 5
@@ -233,13 +229,10 @@ def test_fit_gives_up_as_botorch_does():
     model.likelihood.noise_covar.noise = torch.zeros(20, dtype=torch.float64)
     before = copy.deepcopy(model.state_dict())
     mll = ExactMarginalLogLikelihood(model.likelihood, model)
-    with (
-        linear_operator.settings.cholesky_jitter(double_value=1e-30),
-        warnings.catch_warnings(),
-        pytest.raises(ModelFittingError, match="All attempts to fit the model have failed"),
-    ):
+    with linear_operator.settings.cholesky_jitter(double_value=1e-30), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        fit_gpytorch_mll(mll, max_attempts=2)
+        with pytest.raises(ModelFittingError, match="All attempts to fit the model have failed"):
+            fit_gpytorch_mll(mll, max_attempts=2)
     assert mll.training
     assert all(torch.equal(now, then) for now, then in zip(model.state_dict().values(), before.values(), strict=True))
 

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from conftest import run_python
 
-torch = pytest.importorskip("torch")
-gpytorch = pytest.importorskip("gpytorch")
-
+pytest.importorskip("torch")
+pytest.importorskip("gpytorch")
+import gpytorch
 import linear_operator
+import torch
 from gpytorch.constraints import GreaterThan, Interval
 from gpytorch.kernels import AdditiveKernel, MaternKernel, PeriodicKernel, RBFKernel, RQKernel, ScaleKernel
 from gpytorch.likelihoods import FixedNoiseGaussianLikelihood, GaussianLikelihood
@@ -22,7 +23,7 @@ from linear_operator.utils.errors import NanError, NotPSDError
 from linear_operator.utils.warnings import NumericalWarning
 
 import fastard.gpytorch
-from fastard.gpytorch import ExactMarginalLogLikelihood, accelerated, explain
+from fastard.gpytorch import ExactMarginalLogLikelihood, explain, patched
 
 GPYTORCHS = gpytorch.mlls.ExactMarginalLogLikelihood
 BASES = {
@@ -356,11 +357,6 @@ def in_float32():
     return make(RBFKernel(ard_num_dims=3)).float()
 
 
-def ill_fitting_noise():
-    model = make(RBFKernel(ard_num_dims=3), FixedNoiseGaussianLikelihood(noises(1)))
-    return model
-
-
 FOREIGN = {
     "a PeriodicKernel": lambda: make(ScaleKernel(PeriodicKernel(ard_num_dims=3))),
     "a AdditiveKernel": lambda: make(AdditiveKernel(RBFKernel(active_dims=0), RBFKernel(active_dims=1))),
@@ -510,7 +506,7 @@ def test_not_positive_definite_after_all_jitter(tries):
         warnings.catch_warnings(record=True) as caught,
     ):
         warnings.simplefilter("always")
-        with pytest.raises(NotPSDError, match="not positive definite.*raise the noise"):
+        with pytest.raises(NotPSDError, match=r"not positive definite.*raise the noise"):
             mll(model(*model.train_inputs), model.train_targets)
     assert [warning.category for warning in caught] == [NumericalWarning] * tries
     model.likelihood.noise_covar.noise = noises(20)
@@ -526,7 +522,9 @@ def test_jitter_only_where_a_batch_needs_it():
     model.likelihood.noise_covar.noise = torch.tensor([0.1, 0.0], dtype=torch.float64)[:, None].repeat(1, 20)
     with pytest.warns(NumericalWarning):
         value, _ = value_and_gradients(ExactMarginalLogLikelihood, model)
-    alone = GP(X[0], y[0], FixedNoiseGaussianLikelihood(torch.full((20,), 0.1, dtype=torch.float64)), RBFKernel(ard_num_dims=3))
+    alone = GP(
+        X[0], y[0], FixedNoiseGaussianLikelihood(torch.full((20,), 0.1, dtype=torch.float64)), RBFKernel(ard_num_dims=3)
+    )
     expected, _ = value_and_gradients(ExactMarginalLogLikelihood, alone)
     assert value[0] == expected
 
@@ -553,7 +551,10 @@ def test_gradients_off_then_on():
     model = make(RBFKernel(ard_num_dims=3))
     with torch.no_grad():
         output = model(*model.train_inputs)
-    values = [mll_class(model.likelihood, model)(output, model.train_targets) for mll_class in (ExactMarginalLogLikelihood, GPYTORCHS)]
+    values = [
+        mll_class(model.likelihood, model)(output, model.train_targets)
+        for mll_class in (ExactMarginalLogLikelihood, GPYTORCHS)
+    ]
     assert torch.equal(*values)
 
 
@@ -655,16 +656,16 @@ def test_threads_are_our_own_matter(monkeypatch):
 # The context manager
 
 
-def test_accelerated():
+def test_patched():
     model = make(ScaleKernel(RBFKernel(ard_num_dims=3)))
     models = gpytorch.models.IndependentModelList(model, make(MaternKernel(ard_num_dims=3)))
     mll = gpytorch.mlls.SumMarginalLogLikelihood(models.likelihood, models)
     expected = mll(models(*models.train_inputs), models.train_targets)
     plain = GPYTORCHS.forward
-    with accelerated():
+    with patched():
         assert GPYTORCHS.forward is not plain
         value = mll(models(*models.train_inputs), models.train_targets)
-        with accelerated():
+        with patched():
             pass
         assert all("_fastard" in part.__dict__ for part in mll.mlls)
         own, _ = value_and_gradients(ExactMarginalLogLikelihood, make(PeriodicKernel()))  # no endless recursion
@@ -672,7 +673,7 @@ def test_accelerated():
         assert GPYTORCHS.forward is not plain
     assert GPYTORCHS.forward is plain
     assert_close(value, expected, 1e-8)
-    with contextlib.suppress(ZeroDivisionError), accelerated():
+    with contextlib.suppress(ZeroDivisionError), patched():
         raise ZeroDivisionError
     assert GPYTORCHS.forward is plain
 
