@@ -72,7 +72,11 @@ def value_and_gradients(mll_class, model, X=None, params=()):
     """The value, and its derivatives by all free parameters, and by X where it is given."""
     mll = mll_class(model.likelihood, model)
     free = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    with gpytorch.settings.max_cholesky_size(10**6), gpytorch.settings.debug(X is None):
+    with (
+        gpytorch.settings.max_cholesky_size(10**6),
+        gpytorch.settings.fast_computations(log_prob=True),  # BoTorch turns it off, and GPyTorch then refuses some batches
+        gpytorch.settings.debug(X is None),
+    ):
         output = model(model.train_inputs[0] if X is None else X)
         value = mll(output, model.train_targets, *params)
     wanted = free if X is None else [*free, X]
