@@ -27,6 +27,7 @@ MODULES = [
     "batches",
     "evaluation",
     "fit",
+    "gpytorch",
     "leave_one_out",
     "limits",
     "memory",
