@@ -8,14 +8,17 @@ from typing import Any, Literal, NamedTuple, overload
 import numpy as np
 from numpy.typing import ArrayLike
 
+from fastard import _gram
 from fastard import _validation as validate
-from fastard._engine import Term
+from fastard._engine import Term, Workspace
+from fastard._threads import new_state, share
 from fastard._validation import Array
 from fastard.covariance import vjp
 from fastard.kernels import Kernel
 from fastard.likelihood import LogMarginalLikelihood
 
 _STRIP = 256  # rows at a time, while a triangle is copied into the other
+_SHARED_FROM = 160  # points: below, one thread does all
 
 
 class LeaveOneOut(NamedTuple):
@@ -153,9 +156,9 @@ def evaluate(
     none = np.zeros(length_scale.size, dtype=bool)
     of_marginal = likelihood.evaluate(length_scale, signal_variance, noise_variance, kernel, gradient=True, free=none)
     alpha, m = of_marginal.alpha, likelihood.y.shape[1]
-    inverse = likelihood.release()
+    workspace = likelihood.take_workspace()
     with np.errstate(all="ignore"):  # an underflow is nobody's error, an overflow is told below
-        b = inverse.diagonal().copy()
+        b = workspace.matrix.diagonal().copy()
         squares = np.einsum("jt,jt->j", alpha, alpha)
         value = float(0.5 * (m * np.log(b).sum() - (squares / b).sum()) - 0.5 * alpha.size * math.log(2.0 * math.pi))
         if not math.isfinite(value):
@@ -163,7 +166,7 @@ def evaluate(
         result = LooEvaluation(value, of_marginal.log_marginal_likelihood, np.empty(0), alpha, b)
         if not gradient:
             return result
-        weights = _weights(inverse, alpha, b, (m + squares / b) / b)
+        weights = _weights(workspace, alpha, b, (m + squares / b) / b, likelihood.n_threads)
         term = Term(kernel, length_scale, signal_variance, free)
         of_term = vjp(term, likelihood.X, weights, likelihood.n_threads)
         d = length_scale.size
@@ -171,22 +174,21 @@ def evaluate(
         return result._replace(gradient=np.concatenate([of_term[: d + 1], [of_noise], of_term[d + 1 :]]))
 
 
-def _weights(inverse: Array, alpha: Array, b: Array, e: Array) -> Array:
+def _weights(workspace: Workspace, alpha: Array, b: Array, e: Array, threads: int) -> Array:
     """W with dL = <W, dK>: the upper triangle of Q, its diagonal halved, and zeros below it. It overwrites the inverse.
 
-    ``inverse`` holds B = K^-1 in its upper triangle; the lower one is free.
+    The workspace's matrix holds B = K^-1 in its upper triangle; the lower one is free.
     """
-    from scipy.linalg.blas import dsyr2k, dsyrk
-
-    n = b.size
+    inverse, n = workspace.matrix, workspace.n
     for start in range(0, n, _STRIP):
         stop = min(n, start + _STRIP)
         inverse[stop:, start:stop] = inverse[start:stop, stop:].T
         block = inverse[start:stop, start:stop]
         block[:] = np.triu(block) + np.triu(block, 1).T
-    moved = inverse @ (alpha / b[:, np.newaxis])  # B v
-    inverse *= np.sqrt(e)[:, np.newaxis]
-    weights = dsyrk(1.0, inverse.T, lower=1)  # B diag(e) B in one triangle, n^3 flops; the other one stays zero
-    weights = dsyr2k(1.0, moved, alpha, beta=-1.0, c=weights, lower=1, overwrite_c=1)
-    weights.ravel(order="K")[:: n + 1] *= 0.5
-    return weights.T  # type: ignore[no-any-return]
+    alpha = np.ascontiguousarray(alpha.T)
+    moved = np.zeros_like(alpha)
+    _gram.multiply_and_scale(workspace.buffer, n, np.sqrt(e), alpha / b, moved)
+    weights = np.zeros(_gram.padded(n))
+    workers = threads if n >= _SHARED_FROM else 1
+    share(workers, _gram.less_gram, new_state(), workspace.buffer, n, moved, alpha, workspace.tile, weights)
+    return weights[:n, :n]

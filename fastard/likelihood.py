@@ -308,11 +308,15 @@ class LogMarginalLikelihood:
 
     def release(self) -> Array:
         """Give the matrix away that the last evaluation left, (n, n); the next evaluation allocates anew."""
+        return self.take_workspace().release()
+
+    def take_workspace(self) -> Workspace:
+        """Give all away that the last evaluation left; the next one allocates anew."""
         with self._turn:
             workspace, self._workspace = self._workspace, None
         if workspace is None:
             raise RuntimeError("nothing has been evaluated yet, so there is no matrix to release")
-        return workspace.release()
+        return workspace
 
     def __repr__(self) -> str:
         n, d = self.X.shape

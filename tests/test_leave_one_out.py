@@ -34,9 +34,10 @@ def test_agrees_with_refits(kernel, n, m):
     assert_agree(mine[1], truth[1])
 
 
-def test_over_several_strips_and_tiles():
+@pytest.mark.parametrize("n", [97, 300, 419])
+def test_over_several_strips_and_tiles(n):
     """The complex step of 300 refits would take minutes: the formulas (5.10) to (5.12), whose derivative is differenced."""
-    X, y = data(300, 3)
+    X, y = data(n, 3)
     theta = np.log([*SCALES, SIGNAL, NOISE])
 
     def density(theta):
@@ -50,6 +51,16 @@ def test_over_several_strips_and_tiles():
     assert_agree(value, density(theta))
     assert_agree(gradient, naive.complex_step(density, theta))
     assert fastard.loo_log_predictive_density(X, y, **given) == value
+
+
+@pytest.mark.parametrize("n", [47, 160, 203, 400])
+def test_the_bits_do_not_depend_on_the_threads(n):
+    X, y = data(n, 3, 2)
+    one, two = (
+        fastard.loo_log_predictive_density(X, y, length_scale=1.0, eval_gradient=True, n_threads=threads) for threads in (1, 2)
+    )
+    assert one[0] == two[0]
+    np.testing.assert_array_equal(one[1], two[1])
 
 
 def test_known_variances():
@@ -84,7 +95,7 @@ def test_storage_does_not_matter():
 def test_two_matrices_of_memory():
     X, y = data(1500, 3)
     used = peak(lambda: fastard.loo_log_predictive_density(X, y, length_scale=1.0, eval_gradient=True))
-    assert used < 2.1 * 8 * 1500**2
+    assert used < 2.2 * 8 * 1500**2  # with the panels of the factorisation
 
 
 @pytest.mark.parametrize("name", ["length_scale", "signal_variance", "noise_variance"])
