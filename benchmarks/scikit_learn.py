@@ -158,6 +158,7 @@ def pol(folder, most):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="folder with the UCI sets")
+    parser.add_argument("--sets", nargs="*", default=REAL, choices=REAL, help="of the UCI sets, these (default: all four)")
     parser.add_argument("--seconds", type=float, default=10.0, help="at least so long for each row")
     parser.add_argument("--pol", action="store_true", help="only pol")
     parser.add_argument("--evaluations", type=int, default=15000, help="at most so many for pol")
@@ -168,7 +169,7 @@ def main():
         return
     problems = [(f"made up, n = {n}", (*small_problem(n), *small_problem(n + 1))) for n in SMALL]
     if arguments.data is not None:
-        problems += [(name, real_problem(arguments.data, name)) for name in REAL]
+        problems += [(name, real_problem(arguments.data, name)) for name in arguments.sets]
     headings = ["data", "n", "d", "kernel", "scikit-learn, ms", "fastard, ms", "times faster", "Δℓ", "RMSE ratio"]
     print(markdown(headings, list(rows(problems, timing.EFFORT * arguments.seconds))))
 

@@ -26,6 +26,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.optimize import _check_optimize_result
 
 from fastard import _prediction
+from fastard._blas import one_blas_thread
 from fastard._engine import Evaluation, Term, Workspace, central, evaluate
 from fastard._sklearn_kernels import Covariance, NotOursError, spread_of
 from fastard._threads import default_threads
@@ -144,11 +145,15 @@ def _search(estimator: Any, covariance: Covariance, data: _Data, workspace: Work
 
     threads = default_threads()
     n, m = data.y.shape
-    if min(threads, len(starts)) == 1 or n >= _SIDE_BY_SIDE_BELOW or callable(estimator.optimizer):
+    if callable(estimator.optimizer):
         optima = [search(start, workspace, threads) for start in starts]
     else:
-        with ThreadPoolExecutor(min(threads, len(starts)), thread_name_prefix="fastard-restart") as pool:
-            optima = list(pool.map(lambda start: search(start, Workspace(n, m), 1), starts))
+        with one_blas_thread():
+            if min(threads, len(starts)) == 1 or n >= _SIDE_BY_SIDE_BELOW:
+                optima = [search(start, workspace, threads) for start in starts]
+            else:
+                with ThreadPoolExecutor(min(threads, len(starts)), thread_name_prefix="fastard-restart") as pool:
+                    optima = list(pool.map(lambda start: search(start, Workspace(n, m), 1), starts))
     return optima[int(np.argmin([loss for _, loss in optima]))]
 
 

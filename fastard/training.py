@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastard import _validation as validate
 from fastard import leave_one_out
+from fastard._blas import one_blas_thread
 from fastard._validation import Array
 from fastard.exceptions import NotPositiveDefiniteError
 from fastard.kernels import Kernel
@@ -240,6 +241,7 @@ def fit(
             from fastard._report import progress as show
 
             search.callbacks.append(stack.enter_context(show()))
+        stack.enter_context(one_blas_thread())
         search.run(n_restarts, random)
 
     assert search.best is not None  # run() raises otherwise
