@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastard import _loops
+from fastard._loops import round_up
 from fastard._microkernel import COLS, ROWS
 from fastard._schedule import CONTRACT, FILL, INVERT, block_rows, collect, space_doubles, state_places, work
 from fastard._spd import back_substitute
-from fastard._threads import FAILED, new_state, share
+from fastard._threads import FAILED, new_state, rouse, share
 from fastard._validation import Array, large_array, read_only
 from fastard.kernels import RBF, Kernel
 
@@ -57,13 +58,14 @@ class Workspace:
     def __init__(self, n: int, m: int) -> None:
         self.n, self.m = n, m
         self.tile, self.block = sizes(n)
-        leading = _up(n, ROWS)
+        leading = round_up(n, ROWS)
         if leading % 64 == 0:  # columns 512 bytes apart fall into the same few sets of the first cache
             leading += ROWS
-        self.buffer = large_array(_up(n, COLS), leading)
+        self.buffer = large_array(round_up(n, COLS), leading)
         self.buffer[n:] = 0.0
         self.buffer[:n, n:] = 0.0
-        self.rhs = np.zeros((_up(m, ROWS), _up(n, ROWS)))
+        self.rhs = np.zeros((round_up(m, ROWS), round_up(n, ROWS)))
+        self.targets = self.rhs[:m, :n].T  # (n, m)
         self.space = np.empty(space_doubles(n, m, self.block))
         rows = block_rows(n, self.block)
         self.pivot = np.empty((rows, rows))
@@ -87,10 +89,6 @@ class Workspace:
         return flat[: n * n].reshape(n, n)
 
 
-def _up(x: int, unit: int) -> int:
-    return -(-x // unit) * unit
-
-
 def sizes(n: int) -> tuple[int, int]:
     """Tile and block: the tasks are updates of tile x tile elements with depth block, the columns of a step of the sweep.
 
@@ -110,6 +108,12 @@ def sizes(n: int) -> tuple[int, int]:
     if n < 3400:
         return 72, 144
     return 96, 192
+
+
+def announce(n: int, threads: int) -> None:
+    """An evaluation follows at once: helpers wake up while Python prepares it."""
+    if threads > 1 and n >= _SHARED_FROM:
+        rouse(threads)
 
 
 def threads_for(work: int, threads: int) -> int:
@@ -185,7 +189,10 @@ def evaluate(
     center = central(X) if center is None else center
     points = [scaled(term, X, center) for term in terms]
     threads = threads if n >= _SHARED_FROM else 1
-    workspace.diagonal[:] = diagonal
+    if isinstance(diagonal, float):
+        workspace.diagonal.fill(diagonal)
+    else:
+        workspace.diagonal[:] = diagonal
     stages = INVERT if gradient else 0
     kernel, variance = terms[0].kernel, terms[0].signal_variance
     U, free, columns = points[0]
@@ -200,7 +207,7 @@ def evaluate(
                 workspace.diagonal, n, workspace.tile, index > 0,
             )  # fmt: skip
         kernel, variance = RBF(), 0.0  # not used, and compiled already
-    workspace.rhs[:m, :n] = y.T
+    workspace.targets[:] = y
     partial = np.empty((workspace.pairs_of_tiles if stages & CONTRACT else 0, free))
     state = new_state(workspace.places)
     share(
@@ -231,6 +238,8 @@ def evaluate(
 
 def _spread_out(by_dimension: Array, columns: NDArray[np.int64], d: int) -> Array:
     """The free columns' derivatives in the places of X's d columns, 0 elsewhere."""
+    if columns is _all_columns(d) and by_dimension.size == d:
+        return by_dimension
     result = np.zeros(d)
     result[columns[: by_dimension.size]] = by_dimension
     return result

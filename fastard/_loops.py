@@ -25,10 +25,11 @@ from fastard._microkernel import (
     address_of,
     distances,
     never_inline,
+    repeat_call,
     transpose_blocks,
     weighted_distances,
 )
-from fastard._threads import next_task
+from fastard._threads import ARGUMENTS, CREW, hand_out, next_task
 from fastard.kernels import profile
 
 _ACROSS = 40 * ROWS  # columns of a cross-covariance's task: a strip of 480 to 960 and its w stay in the first two caches
@@ -300,6 +301,8 @@ def product_tile(kernel, variance, U, free, Q, alpha, targets, n, tile, i, j, sc
 @jit
 def fill(state, kernel, variance, U, A, diagonal, n, tile, accumulate):
     """Every tile of the covariance of n points."""
+    if state[CREW]:
+        hand_out(state, repeat_call(state[CREW] + 8 * ARGUMENTS))
     tiles = (n + tile - 1) // tile
     scratch = np.empty((2, strip_space(tile)))
     task = next_task(state)
@@ -312,6 +315,8 @@ def fill(state, kernel, variance, U, A, diagonal, n, tile, accumulate):
 @jit
 def product(state, kernel, variance, U, free, Q, alpha, targets, n, tile, partial):
     """partial[tile] = that tile's share, by ``product_tile``."""
+    if state[CREW]:
+        hand_out(state, repeat_call(state[CREW] + 8 * ARGUMENTS))
     tiles = (n + tile - 1) // tile
     scratch = np.empty((4, strip_space(tile)))
     task = next_task(state)
@@ -324,6 +329,8 @@ def product(state, kernel, variance, U, free, Q, alpha, targets, n, tile, partia
 @jit
 def cross_covariance(state, kernel, variance, U, V, out):
     """out[j, i] = variance k(s) of point j of V and point i of U; a strip is a task."""
+    if state[CREW]:
+        hand_out(state, repeat_call(state[CREW] + 8 * ARGUMENTS))
     n, columns = out.shape
     scratch = np.empty((2, strip_space(_ACROSS)))
     task = next_task(state)

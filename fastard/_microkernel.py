@@ -37,7 +37,6 @@ def _shape() -> tuple[int, int, int]:
 
 LANES, ROWS, COLS = _shape()
 UNROLL = 4  # steps of the depth a turn of the loop
-# llvm.fmuladd is one instruction where the machine has it; llvm.fma would be a library call where it has not.
 
 _I64, _F64 = ir.IntType(64), ir.DoubleType()
 _VEC = ir.VectorType(_F64, LANES)
@@ -68,6 +67,19 @@ def _broadcast(builder: Any, value: Any) -> Any:
     return builder.shuffle_vector(builder.insert_element(undef, value, ir.Constant(ir.IntType(32), 0)), undef, mask)
 
 
+def _fmuladd(builder: Any) -> Any:
+    """Vectors x, y, z to x y + z: one instruction where the machine has it (llvm.fma would be a library call where not)."""
+    name = f"llvm.fmuladd.v{LANES}f64"
+    return cgutils.get_or_insert_function(builder.module, ir.FunctionType(_VEC, [_VEC] * 3), name)
+
+
+def _zeroed(builder: Any) -> Any:
+    """A place for a vector, which LLVM keeps in a register; zero."""
+    cell = cgutils.alloca_once(builder, _VEC)
+    builder.store(ir.Constant(_VEC, [0.0] * LANES), cell)
+    return cell
+
+
 def _one_copy(builder: Any, name: str, arguments: list[Any], write: Any) -> ir.Function:
     """The function ``name`` of the module, written on first use; never inlined, merged between modules."""
     module = builder.module
@@ -85,12 +97,9 @@ def _one_copy(builder: Any, name: str, arguments: list[Any], write: Any) -> ir.F
 
 def _make_product(accumulate: bool, masked: bool) -> Any:
     def write(builder, a, panel, b, depth, c, c_panel, c_column, sign, below):
-        fma = cgutils.get_or_insert_function(builder.module, ir.FunctionType(_VEC, [_VEC] * 3), f"llvm.fmuladd.v{LANES}f64")
+        fma = _fmuladd(builder)
         vectors = range(ROWS // LANES)
-        acc = [[cgutils.alloca_once(builder, _VEC) for _ in range(COLS)] for _ in vectors]
-        for column in acc:
-            for cell in column:
-                builder.store(ir.Constant(_VEC, [0.0] * LANES), cell)
+        acc = [[_zeroed(builder) for _ in range(COLS)] for _ in vectors]
         a_start = [builder.add(a, builder.mul(panel, _const(i // _PER_PANEL))) for i in vectors]
         inside = [8 * LANES * (i % _PER_PANEL) for i in vectors]
         if accumulate:  # C comes from the second cache or beyond: ask for it before the products
@@ -174,12 +183,9 @@ def distances(_, x, x_step, y, y_step, depth, s, s_column):
     """s (ROWS x COLS, columns `s_column` bytes apart) = sum_p (x[p, i] - y[p, j])^2; from p to p + 1 it is a step of bytes."""
 
     def write(builder, x, x_step, y, y_step, depth, s, s_column):
-        fma = cgutils.get_or_insert_function(builder.module, ir.FunctionType(_VEC, [_VEC] * 3), f"llvm.fmuladd.v{LANES}f64")
+        fma = _fmuladd(builder)
         vectors = range(ROWS // LANES)
-        acc = [[cgutils.alloca_once(builder, _VEC) for _ in range(COLS)] for _ in vectors]
-        for column in acc:
-            for cell in column:
-                builder.store(ir.Constant(_VEC, [0.0] * LANES), cell)
+        acc = [[_zeroed(builder) for _ in range(COLS)] for _ in vectors]
         with cgutils.for_range(builder, depth, intp=_I64) as loop:
             here = builder.add(x, builder.mul(loop.index, x_step))
             there = builder.add(y, builder.mul(loop.index, y_step))
@@ -210,7 +216,7 @@ def weighted_distances(_, g, g_row, x, y, step, steps, depth, out):
     """
 
     def write(builder, g, g_row, x, y, step, steps, depth, out):
-        fma = cgutils.get_or_insert_function(builder.module, ir.FunctionType(_VEC, [_VEC] * 3), f"llvm.fmuladd.v{LANES}f64")
+        fma = _fmuladd(builder)
         rows = [builder.add(g, builder.mul(g_row, _const(j))) for j in range(COLS)]
         acc = [cgutils.alloca_once(builder, _VEC) for _ in rows]
         with cgutils.for_range(builder, depth, intp=_I64) as over_p:
@@ -251,9 +257,7 @@ def _make_rank_one(first: int) -> Any:
         """Column k of the SMALL x SMALL block at target -= factors[k] v, rows `first` on; v stays in registers."""
 
         def write(builder, target, factors, v):
-            fma = cgutils.get_or_insert_function(
-                builder.module, ir.FunctionType(_VEC, [_VEC] * 3), f"llvm.fmuladd.v{LANES}f64"
-            )
+            fma = _fmuladd(builder)
             rows = range(8 * first, 8 * SMALL, 8 * LANES)
             vs = [builder.fneg(_load(builder, builder.add(v, _const(r)))) for r in rows]
             with cgutils.for_range(builder, _const(SMALL), intp=_I64) as loop:
@@ -387,6 +391,66 @@ def atomic_store(_, address, value):
 
 
 @intrinsic
+def compare_exchange(_, address, expected, value):
+    """Where the int64 at ``address`` is ``expected`` it becomes ``value``, in one indivisible step; whether it was."""
+
+    def codegen(context, builder, signature, args):
+        where = _at(builder, args[0], _I64)
+        return builder.extract_value(builder.cmpxchg(where, args[1], args[2], "seq_cst", "seq_cst"), 1)
+
+    return types.boolean(types.int64, types.int64, types.int64), codegen
+
+
+_I32 = ir.IntType(32)
+MOST_ARGUMENTS = 256  # machine words that a call may hand on; `work` has some 80
+
+
+@intrinsic
+def repeat_call(_, place):
+    """Writes the arguments of the call that it stands in to ``place``, and returns the address of a function ``int32
+    f(int64 place)`` that makes the same call again, on whatever thread; it returns 0, or not 0 after an exception.
+
+    Nothing of Python is touched, so a thread without the GIL can take part in a call whose arguments another one unpacked.
+    Arrays arrive without their owners (Numba's i8 pointers; so no arrays of bytes, please), for what Numba counts references
+    in goes when the first call returns. Who keeps the arrays alive until all have returned is the caller in Python.
+    """
+    byte_pointer = ir.IntType(8).as_pointer()
+
+    def codegen(context, builder, signature, args):
+        function = builder.function
+        given = function.args[2:]  # Numba's first two: where the result and an exception go
+        if len(given) > MOST_ARGUMENTS:
+            raise ValueError(f"{len(given)} words of arguments")
+        packed = ir.LiteralStructType([x.type for x in given])
+
+        def field(builder, place, i):
+            return builder.gep(_at(builder, place, packed), [ir.Constant(_I32, 0), ir.Constant(_I32, i)])
+
+        for i, x in enumerate(given):
+            x = ir.Constant(byte_pointer, None) if x.type == byte_pointer else x
+            builder.store(x, field(builder, args[0], i))
+        again = ir.Function(builder.module, ir.FunctionType(_I32, [_I64]), f"{function.name}.again")
+        again.linkage = "internal"
+        inner = ir.IRBuilder(again.append_basic_block("entry"))
+        results = [inner.alloca(x.type.pointee) for x in function.args[:2]]
+        inner.ret(inner.call(function, [*results, *(inner.load(field(inner, again.args[0], i)) for i in range(len(given)))]))
+        return builder.ptrtoint(again, _I64)
+
+    return types.int64(types.int64), codegen
+
+
+@intrinsic
+def call_again(_, function, place):
+    """Calls the function that ``repeat_call`` made."""
+
+    def codegen(context, builder, signature, args):
+        kind = ir.FunctionType(_I32, [_I64])
+        return builder.sext(builder.call(_at(builder, args[0], kind), [args[1]]), _I64)
+
+    return types.int64(types.int64, types.int64), codegen
+
+
+@intrinsic
 def pause(_):
     """Tells the processor that this thread spins."""
     triple = llvm.get_process_triple()
@@ -418,6 +482,19 @@ def yield_processor(_):
         return context.get_dummy_value()
 
     return types.void(), codegen
+
+
+@intrinsic
+def this_core(_):
+    """The number of the core that this thread runs on, -1 where only Python could tell."""
+
+    def codegen(context, builder, signature, args):
+        if sys.platform != "linux":
+            return _const(-1)
+        kind = ir.FunctionType(_I32, [])
+        return builder.sext(builder.call(cgutils.get_or_insert_function(builder.module, kind, "sched_getcpu"), []), _I64)
+
+    return types.int64(), codegen
 
 
 @intrinsic

@@ -29,9 +29,10 @@ from fastard._microkernel import (
     atomic_store,
     fetch_add,
     load_double,
+    repeat_call,
 )
 from fastard._spd import CHOLESKY, INVERSE, STEP, panel, pivot, pivot_inverse, update
-from fastard._threads import FAILED, STATE, next_task, wait_for
+from fastard._threads import ARGUMENTS, CREW, FAILED, STATE, hand_out, next_task, wait_for
 
 FILL, INVERT, CONTRACT = 1, 2, 4  # stages beside the factorisation
 
@@ -141,6 +142,8 @@ def work(state, kernel, variance, U, free, diagonal, A, R, n, m, space, S, logs,
     state : new_state(state_places)
         Zeros. state[FAILED] becomes 1 + the row of a pivot that is not positive.
     """
+    if state[CREW]:
+        hand_out(state, repeat_call(state[CREW] + 8 * ARGUMENTS))
     here = address_of(state)
     failed = here + 8 * FAILED
     pivots, rhs_panels = here + 8 * PIVOTS, here + 8 * RHS_PANELS

@@ -1,6 +1,7 @@
 """Arrays and parameters in, C-contiguous float64 out; the only place that raises errors about what a user passed."""
 
 import difflib
+import math
 import operator
 import os
 from typing import Any
@@ -12,6 +13,8 @@ from fastard._threads import default_threads
 from fastard.kernels import BY_NAME, Kernel, RationalQuadratic
 
 Array = NDArray[np.float64]
+
+_FLOAT64 = np.dtype(np.float64)
 
 # Squares of differences must not overflow; nothing real comes near.
 _LARGEST_SPREAD = 1e150
@@ -49,9 +52,12 @@ def real_array(name: str, value: ArrayLike) -> Array:
     return read_only(array)
 
 
-def log_parameters(theta: ArrayLike, size: int, zero: int) -> Array:
-    """Logarithms of ``size`` parameters, of which the one at ``zero`` may vanish; as natural parameters."""
-    if not (isinstance(theta, np.ndarray) and theta.dtype == np.float64):
+def log_parameters(theta: ArrayLike, size: int, zero: int, least: Array, usual: float) -> Array:
+    """Logarithms of ``size`` parameters, of which the one at ``zero`` may vanish; as natural parameters.
+
+    The first are length scales, longer than ``least``, as any is whose logarithm is at least ``usual_logarithms(least)``.
+    """
+    if type(theta) is not np.ndarray or theta.dtype != _FLOAT64:
         if np.asarray(theta).dtype.kind not in "fiub":
             raise TypeError(f"theta must hold real numbers, got {theta!r}")
         theta = np.asarray(theta, dtype=np.float64)
@@ -60,21 +66,44 @@ def log_parameters(theta: ArrayLike, size: int, zero: int) -> Array:
             f"theta must have shape ({size},): the logarithms of the length scales, signal_variance, noise_variance and the "
             f"kernel's shape parameters; got {theta.shape}"
         )
-    for i, value in enumerate(theta.tolist()):  # exp of more than 709 is infinite, of less than -708 no normal number
+    values = theta.tolist()
+    for value in values:
+        if not usual <= value <= 709.0:
+            break
+    else:  # nearly always, and the way to tell that is short
+        return _exp(theta)
+    # exp of more than 709 is infinite, of less than -708 no normal number
+    for i, value in enumerate(values):
         if not (-708.0 <= value <= 709.0 or (i == zero and value < -708.0)):
             raise ValueError(f"theta must hold logarithms of positive float64 numbers, got {value!r} at theta[{i}]")
-    if theta[zero] < -708.0:
+    if values[zero] < -708.0:
         theta = theta.copy()
         theta[zero] = -np.inf
-    return np.exp(theta)
+    natural = _exp(theta)
+    spread(least, natural[: least.size])
+    return natural
 
 
-def batch(thetas: ArrayLike, y: ArrayLike | None, size: int, zero: int, n: int) -> tuple[Array, Array | None]:
+def _exp(theta: Array) -> Array:
+    natural: Array = np.exp(theta)
+    natural.flags.writeable = False
+    return natural
+
+
+def usual_logarithms(least: Array) -> float:
+    """A logarithm not below this is of a normal number, and of a length scale that is long enough."""
+    longest = float(least.max(initial=0.0))
+    return max(-708.0, math.log(longest) + 1e-9) if longest > 0.0 else -708.0
+
+
+def batch(
+    thetas: ArrayLike, y: ArrayLike | None, size: int, zero: int, n: int, least: Array, usual: float
+) -> tuple[Array, Array | None]:
     """Natural parameters (k, size) of many thetas, and each one's targets (k, n, m) or None."""
     rows = np.asarray(thetas)
     if rows.ndim != 2:
         raise ValueError(f"thetas must have shape (k, {size}), got {rows.shape}")
-    natural = np.array([log_parameters(row, size, zero) for row in rows]).reshape(len(rows), size)
+    natural = np.array([log_parameters(row, size, zero, least, usual) for row in rows]).reshape(len(rows), size)
     if y is None:
         return natural, None
     array = real_array("y", y)
@@ -89,6 +118,8 @@ def read_only(array: Array) -> Array:
     Numba compiles a loop once for arrays that may be written and once for those that may not, so loops that only read
     are always given the latter.
     """
+    if not array.flags.writeable:
+        return array
     view = array.view()
     view.flags.writeable = False
     return view
@@ -159,9 +190,9 @@ def least_length_scales(X: Array) -> Array:
 
 def spread(least: Array, length_scale: Array) -> None:
     """Refuse length scales that are not longer than ``least_length_scales`` of the points."""
-    short = ~(length_scale > least)
-    if short.any():
-        column = int(np.argmax(short))
+    long = length_scale > least
+    if not long.all():
+        column = int(np.argmin(long))
         raise ValueError(
             f"length_scale is too small for X: {float(length_scale[column])!r} for column {column}, which spans more than "
             f"{_LARGEST_SPREAD:g} of it; rescale X or raise length_scale"
@@ -285,3 +316,43 @@ def bounds(name: str, value: Any, default: Array) -> tuple[Array, NDArray[np.boo
         result[i] = pair
         fixed[i] = pair[0] == pair[1]
     return result, fixed
+
+
+def groups(name: str, value: Any, d: int) -> NDArray[np.int64]:
+    """Of each of d length scales the number of its group, counted from 0: equal labels, one group; None: each its own."""
+    if value is None:
+        return np.arange(d)
+    expected = f"{name} must be 'isotropic' or {d} labels, one for each column of X"
+    if isinstance(value, str):
+        if value != "isotropic":
+            raise ValueError(f"{expected}; got {value!r}")
+        return np.zeros(d, dtype=np.int64)
+    try:
+        labels = list(value)
+        number = {label: count for count, label in enumerate(dict.fromkeys(labels))}
+    except TypeError:
+        raise TypeError(f"{expected}; got {value!r}") from None
+    if len(labels) != d:
+        raise ValueError(f"{expected}; got {len(labels)}")
+    return np.array([number[label] for label in labels], dtype=np.int64)
+
+
+def one_each(
+    name: str, group_of: NDArray[np.int64], start: Array, limits: Array, fixed: NDArray[np.bool_]
+) -> NDArray[np.int64]:
+    """Of each parameter the first one of its group; refuses groups whose members start, are bounded or fixed differently."""
+    first = np.array([np.flatnonzero(group_of == group)[0] for group in group_of], dtype=np.int64)
+    for what, values in [("", start[:, np.newaxis]), ("_bounds", np.column_stack([limits, fixed]))]:
+        differ = np.any(values != values[first], axis=1)
+        if differ.any():
+            bad = int(np.argmax(differ))
+            raise ValueError(
+                f"{name}{what} must be equal within a group of length_scale_groups: those of columns {first[bad]} and {bad} "
+                f"are {values[first[bad]].tolist()} and {values[bad].tolist()}"
+            )
+    return first
+
+
+def parameter_names(d: int, shapes: int) -> list[str]:
+    """theta's, in its order."""
+    return [*(f"length_scale[{i}]" for i in range(d)), "signal_variance", "noise_variance", *["shape"] * shapes]

@@ -10,14 +10,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastard import _validation as validate
-from fastard._engine import Evaluation, Term, Workspace, central, evaluate
+from fastard._engine import Evaluation, Term, Workspace, announce, central, evaluate
+from fastard._threads import together
 from fastard._validation import Array
 from fastard.exceptions import NotPositiveDefiniteError
 from fastard.kernels import Kernel
 
 # A batch runs side by side, one thread to an evaluation, where that beats one after another on all threads: measured on two
-# cores, 16 thetas of n = 300 take 0.9 of the time, of n = 200 the same, of n = 1000 the same with a buffer more; 2 thetas of
-# n = 300 take twice the time, because threads and buffers are made first.
+# cores, 16 thetas of n = 300 take 0.9 of the time, of n = 200 the same, of n = 1000 the same with a buffer more; the first
+# batch makes buffers, which for 2 thetas of n = 300 takes as long as evaluating them.
 _SIDE_BY_SIDE = (160, 700)
 _SIDE_BY_SIDE_FROM = 2e8  # thetas times n^3
 
@@ -168,26 +169,29 @@ class LogMarginalLikelihood:
         self.observation_variance = None if known is None else validate.read_only(known.copy())
         self.n_threads = validate.thread_count(n_threads)
         self.n_parameters = d + 2 + len(self.kernel)
-        self._center = central(self.X)
+        self._center = validate.read_only(central(self.X))
         self._least = validate.least_length_scales(self.X)
+        self._usual = validate.usual_logarithms(self._least)
         self._workspace: Workspace | None = None
+        self._spare: list[Workspace] = []  # of batches side by side, at most one a thread; append and pop are indivisible
         self._turn = threading.Lock()
 
     def __call__(self, theta: ArrayLike) -> tuple[float, Array]:
         """+l and its gradient at ``theta``; see the class."""
-        d = self.X.shape[1]
-        natural = validate.log_parameters(theta, self.n_parameters, d + 1)
-        validate.spread(self._least, natural[:d])
-        kernel = self.kernel.with_shape(natural[d + 2 :].tolist())
-        noise = float(natural[d + 1])
-        evaluation = self.evaluate(natural[:d], float(natural[d]), noise, kernel, gradient=True)
+        n, d = self.X.shape
+        announce(n, self.n_threads)
+        natural = validate.log_parameters(theta, self.n_parameters, d + 1, self._least, self._usual)
+        values = natural.tolist()
+        kernel = self.kernel.with_shape(values[d + 2 :]) if len(values) > d + 2 else self.kernel
+        noise = values[d + 1]
+        evaluation = self.evaluate(natural[:d], values[d], noise, kernel, gradient=True)
         return evaluation.log_marginal_likelihood, self.assemble(evaluation, noise)
 
     def batch(self, thetas: ArrayLike, y: ArrayLike | None = None) -> tuple[Array, Array]:
         """Values and gradients at many thetas at once: restarts, averages over hyperparameters, grids.
 
-        Where it pays they are evaluated side by side, one to a thread, each thread with a buffer of its own; the bits are
-        those of calls one by one.
+        Where it pays they are evaluated side by side, one to a thread, each thread with a buffer of its own, kept for the
+        next batch; the bits are those of calls one by one.
 
         Parameters
         ----------
@@ -209,9 +213,8 @@ class LogMarginalLikelihood:
             If K is not positive definite at one of the thetas.
         """
         n, d = self.X.shape
-        natural, targets = validate.batch(thetas, y, self.n_parameters, d + 1, n)
-        for row in natural:
-            validate.spread(self._least, row[:d])
+        natural, targets = validate.batch(thetas, y, self.n_parameters, d + 1, n, self._least, self._usual)
+        m = self.y.shape[1] if targets is None else targets.shape[2]
         count = natural.shape[0]
         values, gradients = np.empty(count), np.empty((count, self.n_parameters))
         worth_it = _SIDE_BY_SIDE[0] <= n < _SIDE_BY_SIDE[1] and count * n**3 >= _SIDE_BY_SIDE_FROM
@@ -219,28 +222,31 @@ class LogMarginalLikelihood:
         threads = 1 if side_by_side > 1 else self.n_threads
         indices = iter(range(count))  # next() on it is indivisible
 
-        def work(workspaces: dict[int, Workspace]) -> None:
-            for i in indices:
-                own = self.y if targets is None else targets[i]
-                m = own.shape[1]
-                if m not in workspaces:
-                    workspaces[m] = Workspace(n, m)
-                kernel = self.kernel.with_shape(natural[i, d + 2 :].tolist())
-                noise = float(natural[i, d + 1])
-                evaluation = self._evaluate(
-                    workspaces[m], own, natural[i, :d], float(natural[i, d]), noise, kernel, True, None, threads
-                )
-                values[i] = evaluation.log_marginal_likelihood
-                gradients[i] = self.assemble(evaluation, noise)
+        def work() -> None:
+            try:
+                workspace = self._spare.pop()
+            except IndexError:
+                workspace = Workspace(n, m)
+            if workspace.m != m:
+                workspace = Workspace(n, m)
+            try:
+                for i in indices:
+                    own = self.y if targets is None else targets[i]
+                    kernel = self.kernel.with_shape(natural[i, d + 2 :].tolist())
+                    noise = float(natural[i, d + 1])
+                    evaluation = self._evaluate(
+                        workspace, own, natural[i, :d], float(natural[i, d]), noise, kernel, True, None, threads
+                    )
+                    values[i] = evaluation.log_marginal_likelihood
+                    gradients[i] = self.assemble(evaluation, noise)
+            except BaseException:
+                for _ in indices:  # the others need not go on
+                    pass
+                raise
+            if worth_it:
+                self._spare.append(workspace)
 
-        if side_by_side <= 1:
-            work({})
-        else:
-            from concurrent.futures import ThreadPoolExecutor
-
-            with ThreadPoolExecutor(side_by_side, thread_name_prefix="fastard-batch") as pool:
-                for future in [pool.submit(work, {}) for _ in range(side_by_side)]:
-                    future.result()
+        together(side_by_side, work)
         return values, gradients
 
     def evaluate(
@@ -254,6 +260,7 @@ class LogMarginalLikelihood:
         free: Any = None,
     ) -> Evaluation:
         """One evaluation at valid natural parameters, all that the engine returns; raises NotPositiveDefiniteError."""
+        announce(len(self.X), self.n_threads)
         arguments = (self.y, length_scale, signal_variance, noise_variance, kernel, gradient, free, self.n_threads)
         # Another thread's turn, or that of one which a fork has left behind: a buffer of our own, rather than wait.
         if not self._turn.acquire(blocking=False):
@@ -294,24 +301,29 @@ class LogMarginalLikelihood:
         gradient = np.empty(self.n_parameters)
         gradient[:d] = term.log_length_scale
         gradient[d] = term.log_signal_variance
-        gradient[d + 1] = 0.5 * noise_variance * evaluation.diagonal_weights.sum()
-        gradient[d + 2 :] = term.log_shape
+        gradient[d + 1] = 0.5 * noise_variance * np.add.reduce(evaluation.diagonal_weights)
+        if self.n_parameters > d + 2:
+            gradient[d + 2 :] = term.log_shape
         return gradient
 
     def release(self) -> Array:
         """Give the matrix away that the last evaluation left, (n, n); the next evaluation allocates anew."""
+        return self.take_workspace().release()
+
+    def take_workspace(self) -> Workspace:
+        """Give all away that the last evaluation left; the next one allocates anew."""
         with self._turn:
             workspace, self._workspace = self._workspace, None
         if workspace is None:
             raise RuntimeError("nothing has been evaluated yet, so there is no matrix to release")
-        return workspace.release()
+        return workspace
 
     def __repr__(self) -> str:
         n, d = self.X.shape
         return f"<LogMarginalLikelihood {self.kernel!r} of {n} points in {d} dimensions, {self.n_parameters} parameters>"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_workspace": None, "_turn": None}
+        return {**self.__dict__, "_workspace": None, "_spare": [], "_turn": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)

@@ -16,7 +16,7 @@ sys.path.append(str(ROOT))  # after what is installed: the fastard under test st
 
 pytest.importorskip("benchmarks", reason="the benchmarks come with the source only")
 
-from benchmarks import peers, timing  # noqa: E402
+from benchmarks import peers, sklearn_clients, timing  # noqa: E402
 from benchmarks.implementations import IMPLEMENTATIONS  # noqa: E402
 from benchmarks.longdouble import reference  # noqa: E402
 from benchmarks.problems import KERNELS, make_problem  # noqa: E402
@@ -28,13 +28,18 @@ MODULES = [
     "evaluation",
     "fit",
     "gpytorch",
+    "leave_one_out",
     "limits",
     "memory",
     "peers",
+    "predictions",
     "scikit_learn",
     "stalls",
     "startup",
+    "storage",
+    "structure",
     "threads",
+    "uncertainty",
 ]
 SLOW = {"track_cached", "track_second_kernel_cold", "track_second_kernel_cached"}  # each compiles all anew
 BENCHMARK = re.compile("(time|timeraw|track|peakmem)_")
@@ -102,6 +107,37 @@ def test_peers_race_and_a_wrong_answer_is_left_out():
         peers.check({"value": 1.0, "gradient": [1.0, 2.0]}, {"value": 1.0, "gradient": [1.0, 2.001]})
     with pytest.raises(peers.PeerError, match="value differs"):
         peers.check({"value": 1.0, "gradient": [1.0]}, {"value": float("nan"), "gradient": [1.0]})
+
+
+@pytest.mark.parametrize("client", sklearn_clients.CLIENTS)
+def test_clients_regrets_are_compared(client):
+    pytest.importorskip(sklearn_clients.CLIENTS[client][0])
+    lines = sklearn_clients.table(clients=[client], functions=["Branin"]).splitlines()
+    assert len(lines) == 3
+    assert lines[2].count("|") == len(sklearn_clients.HEADINGS) + 1
+    assert "2 of 2" in lines[2]
+
+
+def test_minima_are_the_functions():
+    branin, hartmann6 = sklearn_clients.FUNCTIONS.values()
+    for place in ((-np.pi, 12.275), (np.pi, 2.275), (9.424777960769379, 2.475)):
+        assert branin.call(place) == pytest.approx(branin.minimum, abs=1e-12)
+    place = [0.20168951, 0.15001069, 0.47687398, 0.27533243, 0.31165162, 0.65730053]
+    assert hartmann6.call(place) == pytest.approx(hartmann6.minimum, abs=1e-12)
+
+
+def test_regrets_are_compared_by_seed():
+    """Seeds with the same points count as none; the others as they are."""
+    function = sklearn_clients.Function(None, [(0.0, 2.0)], 1.0)
+    at = lambda x, value: sklearn_clients.Run(np.array([[x]]), np.array([3.0, value]), 1.0)  # noqa: E731
+    theirs = [at(1.0, 2.0), at(1.0, 1.5), at(0.5, 1.25)]
+    same = sklearn_clients.Comparison(theirs, [at(1.0001, 2.001), *theirs[1:]], function).row()
+    assert same[2:5] == ["+0 ± 0", "1.00", "3 of 3"]
+    parted = sklearn_clients.Comparison(theirs, [at(1.1, 2.3), *theirs[1:]], function).row()
+    assert parted[0] == "0.583"
+    assert parted[1] == "0.683"
+    assert parted[2].startswith("+0.1 ±")
+    assert parted[3:5] == ["1.00", "2 of 3"]
 
 
 def test_absent_environments_are_skipped(tmp_path):

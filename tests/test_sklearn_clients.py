@@ -1,0 +1,323 @@
+"""Programs that build on scikit-learn's regressor propose the same points with ours: what they compute is still theirs.
+
+Two runs from one seed part for good after the first step at which rounding decides between two nearly equal optima:
+scikit-optimize's parts from itself when the targets change by 1e-13. So only first proposals are compared; what comes of the
+later ones is in benchmarks/sklearn_clients.py.
+"""
+
+import inspect
+from unittest import mock
+
+import numpy as np
+import pytest
+from conftest import data
+
+pytest.importorskip("sklearn")
+pytest.importorskip("threadpoolctl")
+import joblib
+from joblib.externals.loky import get_reusable_executor
+from sklearn.gaussian_process import GaussianProcessRegressor as Theirs
+from sklearn.gaussian_process.kernels import RBF, ConstantKernel, Matern, WhiteKernel
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.validation import check_X_y
+from threadpoolctl import threadpool_limits
+
+import fastard.sklearn as door
+from fastard.sklearn import GaussianProcessRegressor as Ours
+
+# The clients' own deprecations and convergence warnings are none of this project's errors.
+pytestmark = pytest.mark.filterwarnings("default")
+
+BOX = np.array([[-5.0, 10.0], [0.0, 15.0]])
+FIRST, PROPOSALS = 4, 4  # drawn at random, then proposed by the model
+TOLERANCE = 1e-4  # of the box
+
+
+@pytest.fixture(autouse=True)
+def _one_blas_thread():
+    """Threads of BLAS that spin beside others make these many small problems ten times slower."""
+    with threadpool_limits(1, user_api="blas"):
+        yield
+
+
+@pytest.fixture
+def evaluations(monkeypatch):
+    """A mock in the place of the engine's evaluation that counts its calls."""
+    spy = mock.Mock(wraps=door.evaluate)
+    monkeypatch.setattr(door, "evaluate", spy)
+    return spy
+
+
+@pytest.fixture
+def predictions(monkeypatch):
+    """The same for predictions."""
+    spy = mock.Mock(wraps=door._prediction.predict)
+    monkeypatch.setattr(door._prediction, "predict", spy)
+    monkeypatch.setattr(door, "_FEW_PAIRS", 0)
+    return spy
+
+
+def branin(x):
+    a, b = x
+    return (b - 5.1 / (4 * np.pi**2) * a**2 + 5 / np.pi * a - 6) ** 2 + 10 * (1 - 1 / (8 * np.pi)) * np.cos(a) + 10
+
+
+def assert_same_proposals(ours, theirs, first=FIRST):
+    ours, theirs = np.array(ours), np.array(theirs)
+    np.testing.assert_array_equal(ours[:first], theirs[:first])  # drawn, not proposed
+    assert len(theirs) > first
+    assert np.abs((ours - theirs) / np.ptp(BOX, axis=1)).max() <= TOLERANCE
+
+
+class TestScikitOptimize:
+    """Its regressor is a subclass of scikit-learn's, which only ``patch`` reaches; it predicts with its own code."""
+
+    @pytest.fixture(autouse=True)
+    def _needs(self):
+        pytest.importorskip("skopt")
+
+    @staticmethod
+    def assert_accelerated(result):
+        assert result.models
+        for model in result.models:
+            assert door.explain(model.kernel_) == "fastard: Matern52, and noise"
+
+    @pytest.mark.parametrize("seed", [0, 3])
+    def test_gp_minimize(self, seed, evaluations):
+        import skopt
+
+        def run():
+            return skopt.gp_minimize(
+                branin,
+                [tuple(side) for side in BOX],
+                n_calls=FIRST + PROPOSALS,
+                n_initial_points=FIRST,
+                n_points=500,
+                acq_func="EI",
+                random_state=seed,
+            )
+
+        theirs = run()
+        assert evaluations.call_count == 0
+        with door.patched():
+            ours = run()
+        # Each model is one fit from three starts, and a start takes more than one step.
+        assert evaluations.call_count > 6 * len(ours.models)
+        self.assert_accelerated(ours)
+        assert_same_proposals(ours.x_iters, theirs.x_iters)
+
+    @pytest.mark.parametrize("acquisition", ["LCB", "gp_hedge"])
+    def test_optimizer_asks_and_is_told(self, acquisition, evaluations):
+        import skopt
+
+        def run():
+            optimizer = skopt.Optimizer(
+                [tuple(side) for side in BOX],
+                n_initial_points=FIRST,
+                acq_func=acquisition,
+                acq_optimizer_kwargs={"n_points": 500},
+                random_state=1,
+            )
+            for _ in range(FIRST + PROPOSALS):
+                point = optimizer.ask()
+                result = optimizer.tell(point, branin(point))
+            return result
+
+        theirs = run()
+        assert evaluations.call_count == 0
+        with door.patched():
+            ours = run()
+        assert evaluations.call_count > 6 * len(ours.models)
+        self.assert_accelerated(ours)
+        assert_same_proposals(ours.x_iters, theirs.x_iters)
+
+    def test_categories_are_left_to_scikit_learn(self, evaluations):
+        """Its kernel for categories is none of ours: patched or not, the same code runs."""
+        import skopt
+
+        def run():
+            return skopt.gp_minimize(
+                lambda x: {"a": 1.0, "b": 0.2, "c": 0.7}[x[0]] + {"d": 0.1, "e": 0.4}[x[1]],
+                [["a", "b", "c"], ["d", "e"]],
+                n_calls=5,
+                n_initial_points=2,
+                n_points=20,
+                random_state=0,
+            )
+
+        theirs = run()
+        with door.patched():
+            ours = run()
+        assert "HammingKernel" in door.explain(ours.models[-1].kernel_)
+        assert evaluations.call_count == 0
+        assert ours.x_iters == theirs.x_iters
+
+
+class TestBayesianOptimization:
+    """Its regressor is an attribute. It wraps the kernel, to round integers, so a plain one comes with the model."""
+
+    @pytest.fixture(autouse=True)
+    def _needs(self):
+        pytest.importorskip("bayes_opt")
+
+    @staticmethod
+    def optimizer(seed, acquisition=None):
+        import bayes_opt
+
+        return bayes_opt.BayesianOptimization(
+            lambda x, y: -branin((x, y)),
+            {"x": tuple(BOX[0]), "y": tuple(BOX[1])},
+            acquisition_function=acquisition,
+            random_state=seed,
+            verbose=0,
+        )
+
+    @staticmethod
+    def run(optimizer):
+        optimizer.maximize(init_points=FIRST, n_iter=PROPOSALS)
+        return [[step["params"]["x"], step["params"]["y"]] for step in optimizer.res]
+
+    @staticmethod
+    def replace(optimizer, cls, kernel=None):
+        """Its own model, of another class; with another kernel, if one is given."""
+        options = optimizer._gp.get_params(deep=False)
+        optimizer._gp = cls(**(options if kernel is None else {**options, "kernel": kernel}))
+        assert optimizer._gp.random_state is optimizer._random_state
+
+    @pytest.mark.parametrize("name", ["UpperConfidenceBound", "ExpectedImprovement"])
+    def test_its_regressor_replaced(self, name, evaluations, predictions):
+        from bayes_opt import acquisition
+
+        options = {"xi": 0.01} if name == "ExpectedImprovement" else {}
+
+        def start():
+            return self.optimizer(0, getattr(acquisition, name)(**options))
+
+        theirs, ours = start(), start()
+        expected = self.run(theirs)
+        assert evaluations.call_count == predictions.call_count == 0
+        self.replace(ours, Ours, Matern(nu=2.5))
+        proposals = self.run(ours)
+        assert door.explain(ours._gp.kernel_) == "fastard: Matern52"
+        assert evaluations.call_count > 12 * PROPOSALS  # six starts a fit
+        assert predictions.call_count > 10 * PROPOSALS  # ten searches for the next point
+        assert_same_proposals(proposals, expected)
+
+    def test_its_own_kernel_falls_back(self, evaluations, predictions):
+        """The wrapper overrides ``__call__``: the model is right, and scikit-learn's. So is what ``patch`` gives."""
+        theirs, ours, patched = (self.optimizer(1) for _ in range(3))
+        expected = self.run(theirs)
+        self.replace(ours, Ours)
+        assert door.explain(ours._gp.kernel) == "scikit-learn: WrappedKernel is not a kernel that fastard computes"
+        np.testing.assert_array_equal(self.run(ours), expected)
+        with door.patched():
+            np.testing.assert_array_equal(self.run(patched), expected)
+        assert evaluations.call_count == predictions.call_count == 0
+
+    def test_a_kernel_set_its_way_is_wrapped_again(self):
+        optimizer = self.optimizer(1)
+        self.replace(optimizer, Ours, Matern(nu=2.5))
+        optimizer.set_gp_params(kernel=Matern(nu=1.5))
+        assert door.explain(optimizer._gp.kernel).startswith("scikit-learn: WrappedKernel")
+        optimizer._gp.set_params(kernel=Matern(nu=1.5))
+        assert door.explain(optimizer._gp.kernel) == "fastard: Matern32"
+
+
+class TestModAL:
+    """It picks from a pool: the same points, in the same order."""
+
+    POOL = np.random.default_rng(7).uniform(BOX[:, 0], BOX[:, 1], (200, 2))
+
+    @pytest.fixture(autouse=True)
+    def _needs(self, monkeypatch):
+        pytest.importorskip("modAL")
+        from modAL.models import learners
+
+        if "force_all_finite" not in inspect.signature(learners.check_X_y).parameters:
+            # Its last release, 0.4.2.1, gives the name that scikit-learn 1.8 took away.
+            def check(*arrays, force_all_finite=True, **options):
+                return check_X_y(*arrays, ensure_all_finite=force_all_finite, **options)
+
+            monkeypatch.setattr(learners, "check_X_y", check)
+
+    @staticmethod
+    def most_uncertain(learner, X):
+        from modAL.utils.selection import multi_argmax
+
+        return multi_argmax(learner.predict(X, return_std=True)[1])
+
+    def learner(self, cls, strategy):
+        from modAL.acquisition import max_EI
+        from modAL.models import ActiveLearner, BayesianOptimizer
+
+        kernel = ConstantKernel(1.0) * RBF([3.0, 3.0], (0.1, 100.0)) + WhiteKernel(1e-3, (1e-6, 1.0))
+        model = cls(kernel, normalize_y=True, n_restarts_optimizer=1, random_state=0)
+        first = {"X_training": self.POOL[:FIRST], "y_training": np.array([-branin(x) for x in self.POOL[:FIRST]])}
+        if strategy == "standard deviation":
+            return ActiveLearner(model, query_strategy=self.most_uncertain, **first)
+        return BayesianOptimizer(model, query_strategy=max_EI, **first)
+
+    def run(self, learner):
+        indices = []
+        for _ in range(PROPOSALS):
+            index, points = learner.query(self.POOL)
+            learner.teach(points, np.array([-branin(point) for point in points]))
+            indices.append(int(index[0]))
+        return indices
+
+    @pytest.mark.parametrize("strategy", ["standard deviation", "expected improvement"])
+    def test_queries(self, strategy, evaluations, predictions):
+        expected = self.run(self.learner(Theirs, strategy))
+        assert evaluations.call_count == predictions.call_count == 0
+        ours = self.learner(Ours, strategy)
+        assert self.run(ours) == expected
+        assert evaluations.call_count > 4 * (PROPOSALS + 1)  # two starts a fit
+        assert predictions.call_count == PROPOSALS
+        assert door.explain(ours.estimator.kernel_) == "fastard: RBF, and noise"
+        assert len(set(expected) - set(range(FIRST))) == PROPOSALS
+
+
+@pytest.mark.parametrize("backend", ["loky", "threading"])
+def test_grid_search_over_a_pipeline(backend, evaluations):
+    X, _ = data(60, 3)
+    y = np.sin(X[:, 0]) + 0.3 * X[:, 1] ** 2
+
+    def scores(pipeline, X, y):
+        return {"r2": pipeline.score(X, y), "evaluations": getattr(pipeline[-1], "evaluations_", 0)}
+
+    class Counted(Ours):
+        """Ours, with the evaluations in the process that it was trained in; threads would count each other's."""
+
+        def fit(self, X, y):
+            with mock.patch.object(door, "evaluate", wraps=door.evaluate) as spy:
+                super().fit(X, y)
+            self.evaluations_ = spy.call_count
+            return self
+
+    def search(cls, n_jobs):
+        steps = [("scale", StandardScaler()), ("model", cls(alpha=1e-4, normalize_y=True, random_state=0))]
+        shapes = [RBF(np.ones(3)), Matern(np.ones(3), nu=1.5)]
+        kernels = [ConstantKernel() * shape + WhiteKernel(1e-2, (1e-5, 1.0)) for shape in shapes]
+        grid = {"model__kernel": kernels, "model__normalize_y": [True, False]}
+        found = GridSearchCV(Pipeline(steps), grid, cv=3, scoring=scores, refit="r2", n_jobs=n_jobs, error_score="raise")
+        return found.fit(X, y)
+
+    theirs = search(Theirs, 1)
+    assert evaluations.call_count == 0
+    processes = backend == "loky"
+    with joblib.parallel_config(backend):
+        ours = search(Counted if processes else Ours, 2)
+    if processes:
+        get_reusable_executor().shutdown()
+        for fold in range(3):
+            assert ours.cv_results_[f"split{fold}_test_evaluations"].min() > 5
+    else:
+        assert evaluations.call_count > 5 * (4 * 3 + 1)
+    assert ours.best_params_ == theirs.best_params_
+    assert ours.best_index_ == theirs.best_index_
+    np.testing.assert_array_equal(ours.cv_results_["rank_test_r2"], theirs.cv_results_["rank_test_r2"])
+    for fold in range(3):
+        name = f"split{fold}_test_r2"
+        np.testing.assert_allclose(ours.cv_results_[name], theirs.cv_results_[name], rtol=0.0, atol=1e-5)
