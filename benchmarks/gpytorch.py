@@ -46,7 +46,7 @@ _HARTMANN_MAXIMUM = 3.32237
 
 
 def problem(n, d, seed):
-    """Inputs (n, d) in the unit cube and noisy targets (n, 1) that depend on the first few of them."""
+    """Inputs (n, d) in the unit cube and noisy targets (n, 1) that depend on the first four of them; d >= 4."""
     generator = torch.Generator().manual_seed(seed)
     X = torch.rand(n, d, generator=generator, dtype=torch.float64)
     noise = torch.randn(n, 1, generator=generator, dtype=torch.float64)
@@ -189,7 +189,7 @@ def main():
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.gpytorch", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--sizes", type=size, nargs="+", default=SIZES, metavar="NxD", help="such as 500x10")
+    parser.add_argument("--sizes", type=size, nargs="+", default=SIZES, metavar="NxD", help="such as 500x10, d from 4 on")
     parser.add_argument("--seeds", type=int, default=5, help="data sets of each size, or loops (default: 5)")
     parser.add_argument("--rounds", type=int, default=2, help="fits of each, of which the fastest counts (default: 2)")
     parser.add_argument("--cpu", action="store_true", help="CPU seconds: for one thread each, on a busy machine")
