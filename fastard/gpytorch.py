@@ -23,6 +23,7 @@ try:
     from gpytorch.likelihoods import FixedNoiseGaussianLikelihood, GaussianLikelihood
     from gpytorch.likelihoods.noise_models import FixedGaussianNoise, HomoskedasticNoise
     from gpytorch.mlls import ExactMarginalLogLikelihood as _GPyTorchs
+    from gpytorch.mlls import MarginalLogLikelihood
     from linear_operator import settings as linear_settings
     from linear_operator.utils.errors import NotPSDError
     from linear_operator.utils.warnings import NumericalWarning
@@ -54,6 +55,8 @@ _KNOWN: dict[type, dict[str, Any]] = {
     for known in classes
 }
 _gpytorchs_forward = _GPyTorchs.forward
+# Under vmap, grad and their like tensors have no numbers to read; PyTorch's own Function asks in the same way.
+_transformed = getattr(torch._C, "_are_functorch_transforms_active", lambda: False)
 
 
 class ExactMarginalLogLikelihood(_GPyTorchs):
@@ -106,7 +109,7 @@ class ExactMarginalLogLikelihood(_GPyTorchs):
 
 
 _lock = threading.Lock()
-_depth = 0
+_depth, _found = 0, _gpytorchs_forward
 
 
 @contextmanager
@@ -121,17 +124,18 @@ def patched() -> Iterator[None]:
     >>> with fastard.gpytorch.patched():
     ...     fit_gpytorch_mll(SumMarginalLogLikelihood(model.likelihood, model))
     """
-    global _depth
+    global _depth, _found
     with _lock:
+        if _depth == 0:
+            _found, _GPyTorchs.forward = _GPyTorchs.forward, _forward
         _depth += 1
-        _GPyTorchs.forward = _forward
     try:
         yield
     finally:
         with _lock:
             _depth -= 1
             if _depth == 0:
-                _GPyTorchs.forward = _gpytorchs_forward
+                _GPyTorchs.forward = _found
 
 
 def explain(model: Any) -> str:
@@ -153,14 +157,15 @@ def explain(model: Any) -> str:
     TypeError
         If it has no training data or no likelihood.
     """
-    model = getattr(model, "model", model)  # of a marginal log likelihood
+    if isinstance(model, MarginalLogLikelihood):
+        model = model.model
     if hasattr(model, "models"):
         return "\n".join(f"{i}: {explain(part)}" for i, part in enumerate(model.models))
     inputs, target = getattr(model, "train_inputs", None), getattr(model, "train_targets", None)
     if inputs is None or target is None or not hasattr(model, "likelihood"):
         raise TypeError(f"model must be a GPyTorch ExactGP with training data, got {type(model).__name__}; pass the GP itself")
-    with torch.no_grad(), settings.prior_mode(True), settings.debug(False):
-        output = model(*inputs)
+    with torch.no_grad():
+        output = model.forward(*inputs)  # the prior, also of a model that is in evaluation mode
         problem = _recognise(model.likelihood, output, target, inputs, {})
         if not isinstance(problem, str) and _numbers(problem, _State()) is None:
             problem = "a parameter, input or target is not finite, or a length scale or variance not positive"
@@ -278,6 +283,8 @@ def _recognise(likelihood: Any, output: Any, target: Tensor, params: Any, kwargs
         return f"observation_nan_policy is {settings.observation_nan_policy.value()!r}"
     if settings.trace_mode.on() or linear_settings.skip_logdet_forward.on() or beta_features.checkpoint_kernel.value():
         return "one of GPyTorch's settings trace_mode, skip_logdet_forward, checkpoint_kernel is on"
+    if _transformed():
+        return "a transform of torch.func is at work"
 
     kernel, output_scale, shape = lazy.kernel, None, None
     if _is(kernel, ScaleKernel):
@@ -369,7 +376,7 @@ def _numbers(problem: _Problem, state: _State) -> _Numbers | None:
     residual = rows(problem.residual, problem.residual.shape[-1])
     length_scale = rows(problem.length_scale, 1, d)[:, 0]
     noise = rows(problem.noise, problem.noise.shape[-1])
-    output_scale = np.ones((k, 1)) if problem.output_scale is None else rows(problem.output_scale.unsqueeze(-1), 1)
+    output_scale = np.ones((k, 1)) if problem.output_scale is None else rows(problem.output_scale.detach().unsqueeze(-1), 1)
     shape = None if problem.shape is None else rows(problem.shape, 1)
     if points is None or not np.isfinite(residual).all() or not (noise.min() >= 0.0 and noise.max() < np.inf):
         return None

@@ -406,6 +406,16 @@ def test_settings_that_change_the_computation_are_obeyed(setting, reason):
     assert torch.isfinite(value)
 
 
+def test_transforms_of_torch_func_are_gpytorchs():
+    model = make(RBFKernel(ard_num_dims=3))
+    y = torch.stack([model.train_targets, 2.0 * model.train_targets])
+    values = []
+    for mll_class in (ExactMarginalLogLikelihood, GPYTORCHS):
+        mll = mll_class(model.likelihood, model)
+        values.append(torch.func.vmap(lambda target, mll=mll: mll(model(*model.train_inputs), target))(y))
+    assert torch.equal(*values)
+
+
 def test_keyword_arguments_of_the_likelihood_are_obeyed():
     model = make(RBFKernel(ard_num_dims=3), FixedNoiseGaussianLikelihood(noises()))
     values = [
@@ -687,6 +697,18 @@ def test_patched():
 
 def test_importing_fastard_imports_no_torch():
     assert run_python("import fastard, sys; print('torch' in sys.modules, 'gpytorch' in sys.modules)") == "False False\n"
+
+
+def test_without_gpytorch_the_remedy_is_named():
+    script = """
+import sys
+sys.modules["gpytorch"] = None
+try:
+    import fastard.gpytorch
+except ImportError as error:
+    print(error)
+"""
+    assert "pip install 'fastard[torch]'" in run_python(script)
 
 
 def test_importing_the_door_changes_nothing_global():
