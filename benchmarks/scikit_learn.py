@@ -6,6 +6,7 @@ files (inputs, target last, a header) with a ``.test_mask.csv`` each, whose firs
 """
 
 import argparse
+import sys
 import time
 import warnings
 from pathlib import Path
@@ -107,7 +108,7 @@ def rows(problems, total_seconds):
     for label, (X, y, X_test, y_test) in problems:
         for name, kernel in _kernels(X.shape[1]).items():
             seconds, values, errors = compare(X, y, X_test, y_test, kernel, total_seconds)
-            yield [
+            row = [
                 label,
                 len(X),
                 X.shape[1],
@@ -118,6 +119,8 @@ def rows(problems, total_seconds):
                 f"{values['fastard'] - values['scikit-learn']:+.1e}",
                 f"{errors['fastard'] / errors['scikit-learn']:.4f}",
             ]
+            print(*row, sep="  ", file=sys.stderr, flush=True)  # it takes minutes
+            yield row
 
 
 def pol(folder, most):
@@ -159,6 +162,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="folder with the UCI sets")
     parser.add_argument("--sets", nargs="*", default=REAL, choices=REAL, help="of the UCI sets, these (default: all four)")
+    parser.add_argument("--sizes", nargs="*", type=int, default=SMALL, help=f"of the made-up problems (default: {SMALL})")
     parser.add_argument("--seconds", type=float, default=10.0, help="at least so long for each row")
     parser.add_argument("--pol", action="store_true", help="only pol")
     parser.add_argument("--evaluations", type=int, default=15000, help="at most so many for pol")
@@ -167,7 +171,7 @@ def main():
     if arguments.pol:
         pol(arguments.data, arguments.evaluations)
         return
-    problems = [(f"made up, n = {n}", (*small_problem(n), *small_problem(n + 1))) for n in SMALL]
+    problems = [(f"made up, n = {n}", (*small_problem(n), *small_problem(n + 1))) for n in arguments.sizes]
     if arguments.data is not None:
         problems += [(name, real_problem(arguments.data, name)) for name in arguments.sets]
     headings = ["data", "n", "d", "kernel", "scikit-learn, ms", "fastard, ms", "times faster", "Δℓ", "RMSE ratio"]
