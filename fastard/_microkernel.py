@@ -374,7 +374,7 @@ def atomic_load(_, address):
     """The int64 at ``address``, and with it everything its writer had written before."""
 
     def codegen(context, builder, signature, args):
-        return builder.load_atomic(_at(builder, args[0], _I64), "seq_cst", 8, typ=_I64)
+        return builder.load_atomic(_at(builder, args[0], _I64), "seq_cst", 8)
 
     return types.int64(types.int64), codegen
 
