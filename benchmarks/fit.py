@@ -3,9 +3,11 @@
 from functools import partial
 
 import numpy as np
+from scipy import stats
 
 import fastard
 from benchmarks.problems import make_problem
+from benchmarks.timing import best_times, seconds
 
 _SIZES = [(100, 5), (300, 8), (1000, 10), (2000, 20)]
 
@@ -63,6 +65,32 @@ class Training:
 
     def track_evaluations(self, size):
         return self.fit().n_evaluations
+
+
+class Priors:
+    """What priors cost: one evaluation of a search with them over one without."""
+
+    params = ([(100, 5), (1000, 10)],)
+    param_names = ("(n, d)",)
+    timeout = 300
+    unit = "ratio"
+
+    def setup(self, size):
+        problem = make_problem(*size)
+        wide = stats.lognorm(3.0)
+        names = ("length_scale", "signal_variance", "noise_variance")
+        self.priors = {f"{name}_prior": wide for name in names}
+        self.fit = partial(fastard.fit, problem.X, problem.y, max_iterations=10)
+
+    def track_evaluation_with_priors_over_without(self, size):
+        times = {
+            "with": lambda: seconds(lambda: self.fit(**self.priors)) / self.fit(**self.priors).n_evaluations,
+            "without": lambda: seconds(self.fit) / self.fit().n_evaluations,
+        }
+        for time in times.values():
+            time()
+        best = best_times(times, size[0], total_seconds=5.0)
+        return best["with"] / best["without"]
 
 
 class Predict:

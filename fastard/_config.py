@@ -153,7 +153,10 @@ def compile_training(kernel: str | Kernel) -> None:
 
 
 def compile_derivatives(kernel: str | Kernel) -> None:
-    """What ``covariance_vjp`` needs."""
+    """What ``covariance_vjp`` and leave-one-out need."""
     from fastard.covariance import covariance_vjp
+    from fastard.leave_one_out import loo_log_predictive_density
 
-    covariance_vjp(np.ones((8, 8)), np.linspace(0.0, 1.0, 8)[:, np.newaxis], length_scale=1.0, kernel=kernel)
+    X = np.linspace(0.0, 1.0, 8)[:, np.newaxis]
+    covariance_vjp(np.ones((8, 8)), X, length_scale=1.0, kernel=kernel)
+    loo_log_predictive_density(X, X[:, 0], length_scale=1.0, kernel=kernel, eval_gradient=True)

@@ -5,11 +5,9 @@ import math
 from pathlib import Path
 from typing import Any
 
+from fastard import _plots
 from fastard._config import versions
 from fastard._study import Study
-
-_MOST_BARS = 100  # a chart of more is taller than a screen shows and an image may be
-_LONGEST_NAME = 30  # characters; longer names leave no room for the bars
 
 
 class ExportError(ValueError):
@@ -74,30 +72,16 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _shortened(name: str) -> str:
-    return name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…"
-
-
 def write_chart(study: Study, path: str) -> None:
     """A bar for each input's relevance, the most relevant on top, in the format that the path's suffix names."""
     from matplotlib.figure import Figure  # without pyplot: no display, and nobody's backend is changed
 
-    order = study.by_relevance[:_MOST_BARS]
-    names = [_shortened(study.training.input_names[i]) for i in order]
-    figure = Figure(figsize=(6.4, 1.4 + 0.28 * len(order)), layout="constrained")
-    axes = figure.add_subplot()
-    bars = axes.barh(range(len(order)), study.model.relevance[order], color="#33658a")
-    axes.bar_label(bars, labels=[f"{study.model.length_scale[i]:.3g}" for i in order], padding=3, fontsize=8)
-    axes.set_yticks(range(len(order)), names, parse_math=False)  # a $ in a name starts no formula
-    axes.set_ylim(len(order) - 0.4, -0.6)
-    axes.margins(x=0.12)
+    model, names = study.model, study.training.input_names
+    figure = Figure(figsize=(6.4, _plots.relevance_height(len(names))), layout="constrained")
+    which = _plots.draw_relevance(figure.add_subplot(), model, names)
     figure.supxlabel("relevance: standard deviation / length scale, scaled to sum 1", fontsize="medium")
-    axes.set_ylabel("input")
-    d = len(study.by_relevance)
-    which = "inputs" if len(order) == d else f"{len(order)} most relevant of {d} inputs"
-    target = _shortened(study.training.target_name)
+    target = _plots.shortened(study.training.target_name)
     figure.suptitle(f"{target}: {which}, length scales beside their bars", fontsize="medium", parse_math=False)
-    axes.spines[["top", "right"]].set_visible(False)
     try:
         figure.savefig(path, dpi=150)
     except OSError as error:

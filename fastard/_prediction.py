@@ -6,6 +6,7 @@ from typing import Literal
 import numpy as np
 
 from fastard._engine import Term
+from fastard._factor import solve
 from fastard._validation import Array
 from fastard.covariance import cross_covariance, point_gradient
 
@@ -17,13 +18,6 @@ def _summed(terms: Sequence[Term], X: Array, Z: Array, threads: int) -> Array:
     for term in terms[1:]:
         total += cross_covariance(term, X, Z, threads)
     return total
-
-
-def _solve(factor: Array, rows: Array, *, transposed: bool = False) -> Array:
-    """L^-1 B or L^-T B, in the place of B; ``rows`` is B's transpose (q, n), ``factor`` that of L."""
-    from scipy.linalg.blas import dtrsm
-
-    return dtrsm(1.0, factor.T, rows.T, lower=1, trans_a=int(transposed), overwrite_b=1)  # type: ignore[no-any-return]
 
 
 def predict(
@@ -51,7 +45,7 @@ def predict(
         mean[block] = cross @ alpha
         if spread is None:
             continue
-        solved = _solve(factor, cross)
+        solved = solve(factor, cross.T, overwrite=True)
         if spread == "variance":
             result[block] = sum(term.signal_variance for term in terms) + noise - np.einsum("nq,nq->q", solved, solved)
         else:
@@ -61,30 +55,26 @@ def predict(
 
 
 def gradients(
-    terms: Sequence[Term],
-    X: Array,
-    alpha: Array,
-    factor: Array | None,
-    points: Array,
-    threads: int,
+    terms: Sequence[Term], noise: float, X: Array, alpha: Array, factor: Array, points: Array, threads: int
 ) -> tuple[Array, Array]:
-    """Derivatives of the mean (m, q, d) and, given the ``factor``, of the variance (q, d) by the points' coordinates.
+    """Derivatives of the mean (q, d, m) and of the standard deviation (q, d) by the points' coordinates.
 
-    With k(x) the covariances of x and the data: the mean is k(x)' alpha, the variance const - k(x)' K^-1 k(x), and each
-    derivative a sum of dk_i / dx with the weights alpha and -2 K^-1 k(x) (R&W 2.25 and 2.26, differentiated).
+    With k(x) the covariances of x and the data, the mean is k(x)' alpha and the variance const - k(x)' K^-1 k(x), so that
+    each derivative is a sum of dk_i / dx, with the weights alpha and -2 K^-1 k(x) (R&W 2.25 and 2.26). A standard deviation
+    of 0 has the derivative 0.
     """
-    of_alpha = np.ascontiguousarray(alpha.T)[:, np.newaxis]
     of_mean = np.zeros((alpha.shape[1], *points.shape))
+    of_std = np.zeros(points.shape)
     for term in terms:
-        of_mean += point_gradient(term, of_alpha, points, X, threads)
-    of_variance = np.zeros(points.shape)
-    if factor is None:
-        return of_mean, of_variance
+        of_mean += point_gradient(term, np.ascontiguousarray(alpha.T)[:, np.newaxis], points, X, threads)
     step = max(1, _BLOCK_ENTRIES // X.shape[0])
     for start in range(0, points.shape[0], step):
         block = slice(start, start + step)
-        solved = _solve(factor, _summed(terms, points[block], X, threads)).T
-        weights = _solve(factor, solved, transposed=True).T[np.newaxis]
+        solved = solve(factor, _summed(terms, points[block], X, threads).T, overwrite=True)  # L^-1 k, (n, q)
+        variance = sum(term.signal_variance for term in terms) + noise - np.einsum("nq,nq->q", solved, solved)
+        weights = solve(factor, solved, transposed=True, overwrite=True).T[np.newaxis]  # K^-1 k
         for term in terms:
-            of_variance[block] -= 2.0 * point_gradient(term, weights, points[block], X, threads)[0]
-    return of_mean, of_variance
+            of_std[block] -= point_gradient(term, weights, points[block], X, threads)[0]
+        with np.errstate(all="ignore"):
+            of_std[block] *= np.where(variance > 0.0, 1.0 / np.sqrt(variance), 0.0)[:, np.newaxis]
+    return np.moveaxis(of_mean, 0, -1), of_std

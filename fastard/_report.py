@@ -44,7 +44,7 @@ class _SoFar:
         self._next_line, self._silence = 0.0, 1.0
 
     def update(self, state: "TrainingState") -> None:
-        self.best = max(self.best, state.log_marginal_likelihood)
+        self.best = max(self.best, state.value)
         self.latest = state
 
     def update_and_print(self, state: "TrainingState") -> None:
@@ -69,7 +69,7 @@ class _SoFar:
             return f"compiling, and the first evaluation   {elapsed}"
         steepness = float(np.linalg.norm(state.gradient))
         return (
-            f"evaluation {state.evaluation}   ℓ {state.log_marginal_likelihood:.2f}   best {self.best:.2f}   "
+            f"evaluation {state.evaluation}   ℓ {state.value:.2f}   best {self.best:.2f}   "
             f"‖gradient‖ {steepness:.1e}   {elapsed}"
         )
 

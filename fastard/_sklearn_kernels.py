@@ -24,16 +24,23 @@ _LARGEST = 1e300  # of a parameter, and 1 over it but for a variance of 0: beyon
 _LARGEST_LOGARITHM = math.log(_LARGEST)
 # What decides a kernel's value and the order of its parameters.
 _METHODS = ("__call__", "diag", "get_params", "theta", "hyperparameters", "is_stationary", "requires_vector_input")
-_ATTRIBUTES: dict[type, tuple[str, ...]] = {
+# The parameters of each class, in theta's order, and what else decides its value.
+_PARAMETERS: dict[type, tuple[str, ...]] = {
     sk.Sum: (),
     sk.Product: (),
-    sk.ConstantKernel: ("hyperparameter_constant_value", "constant_value"),
-    sk.WhiteKernel: ("hyperparameter_noise_level", "noise_level"),
-    sk.RBF: ("hyperparameter_length_scale", "anisotropic", "length_scale"),
-    sk.Matern: ("hyperparameter_length_scale", "anisotropic", "length_scale", "nu"),
-    sk.RationalQuadratic: ("hyperparameter_alpha", "hyperparameter_length_scale", "length_scale", "alpha"),
+    sk.ConstantKernel: ("constant_value",),
+    sk.WhiteKernel: ("noise_level",),
+    sk.RBF: ("length_scale",),
+    sk.Matern: ("length_scale",),
+    sk.RationalQuadratic: ("alpha", "length_scale"),
 }
-_IDENTITY = {cls: [(name, getattr(cls, name, None)) for name in (*_METHODS, *names)] for cls, names in _ATTRIBUTES.items()}
+_IDENTITY = {
+    cls: [
+        (name, getattr(cls, name, None))
+        for name in (*_METHODS, "anisotropic", "nu", *names, *(f"hyperparameter_{name}" for name in names))
+    ]
+    for cls, names in _PARAMETERS.items()
+}
 
 
 class NotOursError(Exception):
@@ -88,20 +95,19 @@ def _expand(kernel: Any, start: int) -> tuple[list[Summand], int]:
             raise NotOursError(f"multiplied out, it has more than {_MOST_SUMMANDS} terms")
         return [_times(a, b) for a in left for b in right], stop
     parameters = {}
-    for hyperparameter in kernel.hyperparameters:  # in theta's order
-        place: int | slice | None = None
-        if not hyperparameter.fixed:
-            size = hyperparameter.n_elements
-            place = start if size == 1 else slice(start, start + size)
-            start += size
-        value = np.squeeze(np.asarray(getattr(kernel, hyperparameter.name)))
+    for name in _PARAMETERS[cls]:
+        value = np.squeeze(np.asarray(getattr(kernel, name)))
         if value.ndim > 1 or value.dtype.kind not in "fiu":
-            raise NotOursError(f"{hyperparameter.name} of {type(kernel).__name__} is not a number or a vector of numbers")
-        value = value.astype(float)
+            raise NotOursError(f"{name} of {type(kernel).__name__} is not a number or a vector of numbers")
         is_variance = cls in (sk.ConstantKernel, sk.WhiteKernel)
         if not ((value < _LARGEST) & ((value > 1.0 / _LARGEST) | (is_variance & (value == 0.0)))).all():
-            raise NotOursError(f"{hyperparameter.name} of {type(kernel).__name__} is out of range")
-        parameters[hyperparameter.name] = Parameter(value, place)
+            raise NotOursError(f"{name} of {type(kernel).__name__} is out of range")
+        bounds = getattr(kernel, f"{name}_bounds")
+        place: int | slice | None = None
+        if not (isinstance(bounds, str) and bounds == "fixed"):
+            place = start if value.ndim == 0 else slice(start, start + value.size)
+            start += value.size
+        parameters[name] = Parameter(value.astype(float), place)
     if cls is sk.ConstantKernel:
         return [Summand((parameters["constant_value"],))], start
     if cls is sk.WhiteKernel:

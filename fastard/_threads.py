@@ -263,6 +263,7 @@ def share(threads: int, function: Callable[..., Any], state: Any, *arguments: An
     if threads > 1:
         state[CREW], state[HELPERS] = rouse(threads), threads - 1
     function(state, *arguments)
+    assert state[CREW] == 0, "the function has handed nothing out"
     if state[FAILED] == ABORTED:
         raise MemoryError("no memory for a thread's scratch")
 

@@ -316,3 +316,43 @@ def bounds(name: str, value: Any, default: Array) -> tuple[Array, NDArray[np.boo
         result[i] = pair
         fixed[i] = pair[0] == pair[1]
     return result, fixed
+
+
+def groups(name: str, value: Any, d: int) -> NDArray[np.int64]:
+    """Of each of d length scales the number of its group, counted from 0: equal labels, one group; None: each its own."""
+    if value is None:
+        return np.arange(d)
+    expected = f"{name} must be 'isotropic' or {d} labels, one for each column of X"
+    if isinstance(value, str):
+        if value != "isotropic":
+            raise ValueError(f"{expected}; got {value!r}")
+        return np.zeros(d, dtype=np.int64)
+    try:
+        labels = list(value)
+        number = {label: count for count, label in enumerate(dict.fromkeys(labels))}
+    except TypeError:
+        raise TypeError(f"{expected}; got {value!r}") from None
+    if len(labels) != d:
+        raise ValueError(f"{expected}; got {len(labels)}")
+    return np.array([number[label] for label in labels], dtype=np.int64)
+
+
+def one_each(
+    name: str, group_of: NDArray[np.int64], start: Array, limits: Array, fixed: NDArray[np.bool_]
+) -> NDArray[np.int64]:
+    """Of each parameter the first one of its group; refuses groups whose members start, are bounded or fixed differently."""
+    first = np.array([np.flatnonzero(group_of == group)[0] for group in group_of], dtype=np.int64)
+    for what, values in [("", start[:, np.newaxis]), ("_bounds", np.column_stack([limits, fixed]))]:
+        differ = np.any(values != values[first], axis=1)
+        if differ.any():
+            bad = int(np.argmax(differ))
+            raise ValueError(
+                f"{name}{what} must be equal within a group of length_scale_groups: those of columns {first[bad]} and {bad} "
+                f"are {values[first[bad]].tolist()} and {values[bad].tolist()}"
+            )
+    return first
+
+
+def parameter_names(d: int, shapes: int) -> list[str]:
+    """theta's, in its order."""
+    return [*(f"length_scale[{i}]" for i in range(d)), "signal_variance", "noise_variance", *["shape"] * shapes]

@@ -121,7 +121,16 @@ def covariance_vjp(
     Q = validate.weights(Q, X.shape[0])
     scales = validate.length_scales(length_scale, X)
     term = Term(validate.as_kernel(kernel), scales, validate.number("signal_variance", signal_variance))
-    U, free, _ = scaled(term, X, central(X))
-    workers = threads_for(Q.size * (free + 8), validate.thread_count(n_threads))
+    return vjp(term, X, Q, validate.thread_count(n_threads))
+
+
+def vjp(term: Term, X: Array, Q: Array, threads: int) -> Array:
+    """The same for valid arguments; 0 for length scales that are not free."""
+    U, free, columns = scaled(term, X, central(X))
+    workers = threads_for(Q.size * (free + 8), threads)
     total = product(term, U, free, Q, _NO_TARGETS, 0, X.shape[0], TILE, workers)
-    return total[: free + 1 + len(term.kernel)]
+    d = X.shape[1]
+    gradient = np.zeros(d + 1 + len(term.kernel))
+    gradient[columns[:free]] = total[:free]
+    gradient[d:] = total[free : free + 1 + len(term.kernel)]
+    return gradient

@@ -9,8 +9,10 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, Self
 
+import numpy as np
 from numba import types
 from numba.extending import overload
+from numpy.typing import NDArray
 
 from fastard._elementary import exp, log1p
 from fastard._jit import INLINE
@@ -146,3 +148,40 @@ def _rational_quadratic(kernel, s):  # type: ignore[no-untyped-def]
     k = exp(-kernel.shape * logarithm)
     w = k / (1.0 + u)
     return k, w, kernel.shape * (u * w - k * logarithm)
+
+
+class Curvature(NamedTuple):
+    """A profile's ratios at many s, for second derivatives: NumPy's, of arrays like s.
+
+    All are 0 at s = 0 where they would be infinite: they multiply distances that are 0 there, to a higher power.
+    """
+
+    slope: Any  # w / k
+    second: Any  # -2 w' / w
+    k_by_shape: Any = None  # d ln k / d ln(shape)
+    w_by_shape: Any = None  # d ln w / d ln(shape)
+    k_by_shape_twice: Any = None  # (d^2 k / d ln(shape)^2) / k
+
+
+def curvature(kernel: Kernel, s: NDArray[np.float64]) -> Curvature:
+    """What the Hessian takes beside k: no exponential, and no 0 / 0 at s = 0."""
+    if isinstance(kernel, RBF):
+        one = np.ones_like(s)
+        return Curvature(one, one)
+    if isinstance(kernel, RationalQuadratic):
+        a = kernel.shape
+        u = 0.5 * s / a
+        share, logarithm = u / (1.0 + u), np.log1p(u)
+        of_k = a * (share - logarithm)
+        slope = 1.0 / (1.0 + u)
+        return Curvature(slope, (a + 1.0) / a * slope, of_k, of_k + share, of_k + of_k**2 + a * share**2)
+    r = np.sqrt(s)
+    inverse = np.divide(1.0, r, out=np.zeros_like(r), where=r > 0.0)
+    if isinstance(kernel, Matern12):
+        return Curvature(inverse, inverse + inverse**2)
+    if isinstance(kernel, Matern32):
+        return Curvature(3.0 / (1.0 + _SQRT3 * r), _SQRT3 * inverse)
+    if isinstance(kernel, Matern52):
+        r = _SQRT5 * r
+        return Curvature(5.0 / 3.0 * (1.0 + r) / (1.0 + r + r**2 / 3.0), 5.0 / (1.0 + r))
+    raise NotImplementedError(f"{kernel!r} has no second derivatives yet")

@@ -303,11 +303,14 @@ class LogMarginalLikelihood:
 
     def release(self) -> Array:
         """Give the matrix away that the last evaluation left, (n, n); the next evaluation allocates anew."""
+        return self.take_workspace().release()
+
+    def take_workspace(self) -> Workspace:
+        """Give all away that the last evaluation left; the next one allocates anew."""
         try:
-            workspace = self._last.pop()
+            return self._last.pop()
         except IndexError:
             raise RuntimeError("nothing has been evaluated yet, so there is no matrix to release") from None
-        return workspace.release()
 
     def __repr__(self) -> str:
         n, d = self.X.shape

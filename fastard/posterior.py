@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import math
+import os
+import warnings
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
+from fastard import _prediction, uncertainty
 from fastard import _validation as validate
 from fastard._engine import Term
+from fastard._factor import solve
 from fastard._validation import Array
 from fastard.covariance import cross_covariance
+from fastard.exceptions import NotPositiveDefiniteError
 from fastard.kernels import Kernel
+from fastard.leave_one_out import LeaveOneOut
+from fastard.leave_one_out import evaluate as evaluate_loo
+from fastard.likelihood import LogMarginalLikelihood
+from fastard.uncertainty import StandardErrors
 
-_BLOCK_ENTRIES = 2**22  # 32 MB of cross-covariance at a time: larger blocks are no faster at n = 1000 to 4000
+FIXED, AT_BOUND = -1, -2  # among a model's slots
 
 
 @dataclass(repr=False, eq=False)
@@ -29,9 +40,11 @@ class GaussianProcess:
     length_scale : ndarray, shape (d,)
     signal_variance, noise_variance : float
     log_marginal_likelihood : float
-        Of ``y - y.mean(axis=0)``, in nats; ``fastard.log_marginal_likelihood`` reproduces it.
+        Of y less its mean in training, in nats; ``fastard.log_marginal_likelihood`` reproduces it.
+    objective : str
+        What training maximised, "log_marginal_likelihood" or "loo", and " with priors" where there were some.
     n_evaluations : int
-        Evaluations of the likelihood and its gradient in training, restarts included.
+        Evaluations of the objective and its gradient in training, restarts included.
     converged : bool
         Whether the search that found the best parameters ended at a stationary point or a bound.
     message : str
@@ -47,15 +60,24 @@ class GaussianProcess:
     signal_variance: float
     noise_variance: float
     log_marginal_likelihood: float
+    objective: str
     n_evaluations: int
     converged: bool
     message: str
     feature_names: list[str] | None
     n_threads: int
     _X: Array
+    _y: Array  # (n, m), less the mean
     _y_mean: Array  # (m,)
+    _observation_variance: Array | None  # (n,)
+    _slots: NDArray[np.int64]  # (d + 2 + p,), which free parameter each one is: tied ones share; or FIXED, AT_BOUND
     _alpha: Array  # (n, m)
     _factor: Array  # (n, n), L in the lower triangle of its transpose
+
+    @property
+    def input_names(self) -> list[str]:
+        """``feature_names``, or x0, x1 ... where there are none."""
+        return self.feature_names or [f"x{i}" for i in range(self._X.shape[1])]
 
     @property
     def relevance(self) -> Array:
@@ -107,43 +129,355 @@ class GaussianProcess:
         """
         if return_std and return_cov:
             raise ValueError("return_std and return_cov are both true; ask for one: the variances are cov's diagonal")
-        validate.same_names(X, self.feature_names)
-        points = validate.inputs(X, dimensions=self._X.shape[1])
-        validate.spread(validate.least_length_scales(np.vstack([points, self._X[:1]])), self.length_scale)
-        term = Term(self.kernel, self.length_scale, self.signal_variance)
+        points = self._points(X)
         noise = self.noise_variance if include_noise else 0.0
-        q, m = points.shape[0], self._alpha.shape[1]
-        mean = np.empty((q, m))
-        spread = np.empty((q, q)) if return_cov else np.empty(q)
-        step = q if return_cov else max(1, _BLOCK_ENTRIES // self._X.shape[0])
-        for start in range(0, q, step):
-            block = slice(start, start + step)
-            cross = cross_covariance(term, points[block], self._X, self.n_threads)
-            mean[block] = cross @ self._alpha + self._y_mean
-            if return_cov:
-                solved = self._solve_factor(cross)
-                spread[:] = cross_covariance(term, points, points, self.n_threads) - solved.T @ solved
-                spread.ravel()[:: q + 1] += noise
-            elif return_std:
-                solved = self._solve_factor(cross)
-                variance = self.signal_variance + noise - np.einsum("nq,nq->q", solved, solved)
-                spread[block] = np.sqrt(np.maximum(variance, 0.0))
+        m = self._alpha.shape[1]
+        wanted: Literal["variance", "covariance"] | None = "covariance" if return_cov else "variance" if return_std else None
+        mean, spread = self._predict(points, wanted, noise)
+        if return_std:
+            spread = np.sqrt(np.maximum(spread, 0.0))
         if m == 1:
             mean = mean[:, 0]
         elif return_std or return_cov:  # the outputs share one covariance
             spread = np.repeat(spread[..., np.newaxis], m, axis=-1)
         return (mean, spread) if return_std or return_cov else mean
 
-    def _solve_factor(self, cross: Array) -> Array:
-        """V = L^-1 K_*, (n, q), in the place of ``cross``."""
-        from scipy.linalg.blas import dtrsm
+    def predict_gradient(self, X: ArrayLike) -> tuple[Array, Array]:
+        r"""Derivatives of the predicted mean and standard deviation with respect to the points' coordinates, many at a time.
 
-        return dtrsm(1.0, self._factor.T, cross.T, lower=1, overwrite_b=1)  # type: ignore[no-any-return]
+        .. math:: \frac{\partial\bar f_*}{\partial x_*} = \frac{\partial k_*^\top}{\partial x_*} \alpha, \qquad
+                  \frac{\partial\sigma_*}{\partial x_*} =
+                  -\frac{1}{\sigma_*} \frac{\partial k_*^\top}{\partial x_*} K^{-1} k_*
+
+        Parameters
+        ----------
+        X : array-like, shape (q, d)
+            Points.
+
+        Returns
+        -------
+        mean_gradient : ndarray, shape (q, d), or (q, d, m) for m > 1 outputs
+            Of ``predict(X)``.
+        std_gradient : ndarray, of the same shape
+            Of ``predict(X, return_std=True)[1]``; 0 where the standard deviation is 0, as at a training point without noise.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For wrong points.
+
+        Notes
+        -----
+        Matérn 1/2 has no derivative at a training point; that point then counts nothing.
+
+        References
+        ----------
+        Rasmussen & Williams (2006), equations (2.25) and (2.26), page 17, differentiated.
+        """
+        points = self._points(X)
+        of_mean, of_std = _prediction.gradients([self._term], 0.0, self._X, self._alpha, self._factor, points, self.n_threads)
+        if of_mean.shape[2] == 1:
+            return of_mean[..., 0], of_std
+        return of_mean, np.repeat(of_std[..., np.newaxis], of_mean.shape[2], axis=2)
+
+    def sample(self, X: ArrayLike, size: int = 1, random_state: Any = None, include_noise: bool = False) -> Array:
+        r"""Draw functions from the posterior, at the given points.
+
+        .. math:: f_* = \bar f_* + A u, \qquad A A^\top = \mathrm{cov}(f_*), \quad u \sim N(0, I)
+
+        Parameters
+        ----------
+        X : array-like, shape (q, d)
+            Points; their (q, q) covariance is factored, q^3 / 3 flops.
+        size : int, default 1
+            Number of functions.
+        random_state : int, numpy.random.Generator or RandomState, optional
+            The global random state is neither read nor moved.
+        include_noise : bool, default False
+            Whether to draw noisy targets; otherwise the function itself.
+
+        Returns
+        -------
+        values : ndarray, shape (size, q), or (size, q, m) for m > 1 outputs
+
+        Raises
+        ------
+        ValueError, TypeError
+            For a wrong argument; the message names it.
+
+        Notes
+        -----
+        A comes from a Cholesky factorisation with pivoting, which ends where the variances left are rounding errors: nothing
+        is added to the diagonal, and equal points get equal values.
+
+        References
+        ----------
+        Rasmussen & Williams (2006), equations (2.23) and (2.24), page 16, and section A.2, page 201.
+        """
+        from scipy.linalg.lapack import dpstrf
+
+        size = validate.count("size", size, least=1)
+        random = validate.generator(random_state)
+        points = self._points(X)
+        q, m = points.shape[0], self._alpha.shape[1]
+        mean, covariance = self._predict(points, "covariance", self.noise_variance if include_noise else 0.0)
+        factor, order, rank, _ = dpstrf(covariance, lower=1)
+        values = np.empty((size, m, q))
+        values[..., order - 1] = random.standard_normal((size, m, rank)) @ np.tril(factor)[:, :rank].T
+        result = values.transpose(0, 2, 1) + mean
+        return result[..., 0] if m == 1 else result
+
+    def update(self, X: ArrayLike, y: ArrayLike, observation_variance: ArrayLike | None = None) -> None:
+        r"""Take k more points into the model, in place: O(n^2 k) flops instead of training or factoring anew.
+
+        .. math:: L' = \begin{pmatrix} L & 0 \\ V^\top & L_2 \end{pmatrix}, \qquad
+                  V = L^{-1} K_{12}, \quad L_2 L_2^\top = K_{22} - V^\top V
+
+        The parameters and the mean of y stay as trained, as do ``n_evaluations``, ``converged`` and ``message``; everything
+        else, ``log_marginal_likelihood`` included, is that of all n + k points. While it copies the factor it holds a second
+        one. No other thread may use the model meanwhile; after an error the model is what it was.
+
+        Parameters
+        ----------
+        X : array-like, shape (k, d)
+            New points.
+        y : array-like, shape (k,) or (k, m)
+            Their targets.
+        observation_variance : array-like, shape (k,), optional
+            Their known variances: to be given if, and only if, the model was trained with such.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For a wrong argument; the message names it.
+        NotPositiveDefiniteError
+            If the covariance of all n + k points is not positive definite; ``row`` counts the trained points first.
+
+        References
+        ----------
+        Rasmussen & Williams (2006), Algorithm 2.1, page 19, and section A.4, page 202 (the Cholesky factor).
+        """
+        from scipy.linalg.lapack import dpotrf
+
+        points = self._points(X)
+        n, k, m = self._X.shape[0], points.shape[0], self._y.shape[1]
+        targets = validate.targets(y, k).reshape(k, -1)
+        if targets.shape[1] != m:
+            raise ValueError(f"y must have {m} columns as in training, got shape {np.shape(y)}")
+        known = validate.known_variances(observation_variance, k)
+        if (known is None) != (self._observation_variance is None):
+            state = "without" if self._observation_variance is None else "with"
+            raise ValueError(f"observation_variance must be given in update as in training: the model was trained {state} it")
+        inputs = np.vstack([self._X, points])
+        validate.spread(validate.least_length_scales(inputs), self.length_scale)
+
+        cross = cross_covariance(self._term, points, self._X, self.n_threads)
+        solved = solve(self._factor, cross.T, overwrite=True)  # V, (n, k)
+        own = cross_covariance(self._term, points, points, self.n_threads)
+        own -= solved.T @ solved
+        own.ravel()[:: k + 1] += self.noise_variance + (0.0 if known is None else known)
+        own, info = dpotrf(own.T, lower=1)
+        if info > 0 or not np.isfinite(own.diagonal()).all():
+            raise NotPositiveDefiniteError(n + max(info - 1, 0))
+        factor = validate.large_array(n + k, n + k)
+        factor[:n, :n] = self._factor
+        factor[:n, n:] = solved
+        factor[n:, n:] = own.T
+        centred = np.vstack([self._y, targets - self._y_mean])
+        whitened = solve(factor, centred)  # L^-1 y
+        half_log_determinant = float(np.log(factor.diagonal()).sum())
+        fit = float(np.einsum("nt,nt->", whitened, whitened))
+        value = -0.5 * fit - m * half_log_determinant - 0.5 * centred.size * math.log(2.0 * math.pi)
+        if not math.isfinite(value):
+            raise ValueError("the log marginal likelihood overflows float64: y is too large for the variances")
+        if known is not None:
+            self._observation_variance = validate.read_only(np.concatenate([self._observation_variance, known]))
+        self.log_marginal_likelihood = value
+        self._X, self._y = validate.read_only(inputs), validate.read_only(centred)
+        self._alpha, self._factor = np.ascontiguousarray(solve(factor, whitened, transposed=True)), factor
+
+    def loo(self) -> LeaveOneOut:
+        r"""Predict each training target from all the others, at the trained parameters and mean.
+
+        .. math:: \mu_j = y_j - \alpha_j / [K^{-1}]_{jj}, \qquad \sigma_j^2 = 1 / [K^{-1}]_{jj}
+
+        n^3 flops for all of them, and one n x n array beside the model's.
+
+        Returns
+        -------
+        LeaveOneOut
+            Named tuple of mean, variance, standardized_residuals and log_predictive_density.
+
+        References
+        ----------
+        Rasmussen & Williams (2006), equations (5.10) to (5.12), pages 116 and 117.
+        """
+        parameters = (self.length_scale, self.signal_variance, self.noise_variance, self.kernel)
+        found = evaluate_loo(self._likelihood(), *parameters, gradient=False)
+        variance = np.repeat(1.0 / found.precision[:, np.newaxis], self._y.shape[1], axis=1)
+        below = found.alpha * variance  # y - mu
+        columns = (self._y - below + self._y_mean, variance, below / np.sqrt(variance))
+        mean, variance, residuals = (column[:, 0] if self._y.shape[1] == 1 else column for column in columns)
+        return LeaveOneOut(mean, variance, residuals, found.log_predictive_density)
+
+    def standard_errors(
+        self, method: Literal["exact", "average_information"] = "exact", *, progress: bool = False
+    ) -> StandardErrors:
+        r"""Standard errors of the logarithms of the trained parameters, and their correlations.
+
+        .. math:: \mathrm{cov}(\ln\theta) \approx \Bigl(-\frac{\partial^2\ell}{\partial\ln\theta\,\partial\ln\theta^\top}
+                  \Bigr)^{-1}
+
+        from the curvature of the log marginal likelihood, as after any maximum likelihood.
+
+        Parameters
+        ----------
+        method : {"exact", "average_information"}, default "exact"
+            The exact Hessian takes 4 n^3 flops for each free parameter, in one n x n array beside the model's. The average
+            information, (1/2) V' K^-1 V with V = [dK_1 alpha, dK_2 alpha, ...], takes O(n^2 d) in all; it is positive
+            semidefinite, and near the exact one where the model fits and n is large.
+        progress : bool, default False
+            Whether to say on stderr what the Hessian costs before it begins, and how far it has come.
+
+        Returns
+        -------
+        StandardErrors
+            Named tuple of names, standard_errors, covariance and correlation, in the order of
+            [length_scale ..., signal_variance, noise_variance, shape ...].
+
+        Raises
+        ------
+        ValueError
+            For another ``method``.
+
+        Warns
+        -----
+        UserWarning
+            For parameters at a bound, which are left out as fixed ones are; where the likelihood is not at a maximum; and
+            where priors or another objective were trained by, of which the likelihood's curvature says nothing.
+
+        References
+        ----------
+        Rasmussen & Williams (2006), section 5.4.1, equation (5.9), differentiated once more; Gilmour, Thompson & Cullis,
+        Average information REML, Biometrics 51 (1995), 1440-1450.
+        """
+        if method not in uncertainty.METHODS:
+            raise ValueError(f"method must be one of {', '.join(map(repr, uncertainty.METHODS))}, got {method!r}")
+        if self.objective != "log_marginal_likelihood":
+            warnings.warn(
+                f"the model was trained by {self.objective}; the standard errors are of the log marginal likelihood alone",
+                stacklevel=2,
+            )
+        at_bound = np.flatnonzero(self._slots == AT_BOUND)
+        if at_bound.size:
+            names = validate.parameter_names(self.length_scale.size, len(self.kernel))
+            warnings.warn(
+                f"{', '.join(names[i] for i in at_bound)} at a bound: left out, and the other standard errors are as if it "
+                "were known; widen its bounds or fix it",
+                stacklevel=2,
+            )
+        trained = uncertainty.Trained(self._likelihood(), self._term, self.noise_variance, self._alpha, self._factor)
+        return uncertainty.standard_errors(trained, self._slots, method, progress)
+
+    def _likelihood(self) -> LogMarginalLikelihood:
+        return LogMarginalLikelihood(
+            self._X,
+            self._y,
+            kernel=self.kernel,
+            observation_variance=self._observation_variance,
+            n_threads=self.n_threads,
+        )
+
+    @property
+    def _term(self) -> Term:
+        return Term(self.kernel, self.length_scale, self.signal_variance)
+
+    def _points(self, X: ArrayLike) -> Array:
+        """Points as the model takes them, (q, d)."""
+        validate.same_names(X, self.feature_names)
+        points = validate.inputs(X, dimensions=self._X.shape[1])
+        validate.spread(validate.least_length_scales(np.vstack([points, self._X[:1]])), self.length_scale)
+        return points
+
+    def _predict(self, points: Array, wanted: Literal["variance", "covariance"] | None, noise: float) -> tuple[Array, Array]:
+        """Mean (q, m), and variance (q,) or covariance (q, q)."""
+        mean, spread = _prediction.predict(
+            [self._term], noise, self._X, self._alpha, self._factor, points, wanted, self.n_threads
+        )
+        return mean + self._y_mean, spread
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the model to a file that :func:`fastard.load` reads.
+
+        NumPy's npz format without pickle: arrays, and a header in JSON. It holds the training data, and half of the factor,
+        4 n^2 bytes.
+
+        Parameters
+        ----------
+        path : str or path-like
+            The file, ``model.npz`` say; one that is there already is overwritten.
+
+        Raises
+        ------
+        OSError
+            If it can not be written.
+        """
+        from fastard._storage import save
+
+        save(self, path)
+
+    def plot_relevance(self, ax: Any = None) -> Any:
+        """Draw a bar for each input's relevance, the most relevant on top, length scales beside them.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
+            Where to draw; a new pyplot figure by default.
+
+        Returns
+        -------
+        ax : matplotlib Axes
+
+        Raises
+        ------
+        ImportError
+            Without matplotlib, which ``pip install fastard[cli]`` brings.
+        """
+        from fastard._plots import plot_relevance
+
+        return plot_relevance(self, ax)
+
+    def plot_loo(self, ax: Any = None) -> Any:
+        """Draw each target, and what :meth:`loo` predicts for it from all the others, with two standard deviations.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
+            Where to draw; a new pyplot figure by default.
+
+        Returns
+        -------
+        ax : matplotlib Axes
+
+        Raises
+        ------
+        ImportError
+            Without matplotlib, which ``pip install fastard[cli]`` brings.
+        """
+        from fastard._plots import plot_loo
+
+        return plot_loo(self, ax)
 
     def __repr__(self) -> str:
         n, d = self._X.shape
         state = "converged" if self.converged else "not converged"
         return (
-            f"<GaussianProcess {self.kernel!r} on {n} points in {d} dimensions, "
-            f"log marginal likelihood {self.log_marginal_likelihood:.6g}, {state}>"
+            f"<GaussianProcess {self.kernel!r} on {n} points in {d} dimensions, signal variance {self.signal_variance:.4g}, "
+            f"noise variance {self.noise_variance:.4g}, log marginal likelihood {self.log_marginal_likelihood:.6g}, {state}>"
         )
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from fastard._notebook import table
+
+        return table(self)

@@ -1,21 +1,24 @@
-"""fit(): maximise the log marginal likelihood over the logarithms of the hyperparameters."""
+"""fit(): maximise the log marginal likelihood, or another objective, over the logarithms of the hyperparameters."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from fastard import _validation as validate
+from fastard import leave_one_out
+from fastard._blas import one_blas_thread
 from fastard._validation import Array
 from fastard.exceptions import NotPositiveDefiniteError
 from fastard.kernels import Kernel
 from fastard.likelihood import LogMarginalLikelihood
-from fastard.posterior import GaussianProcess
+from fastard.posterior import AT_BOUND, FIXED, GaussianProcess
+from fastard.priors import LogPrior, log_prior
 
 # Where the caller gives none, in standard deviations of the inputs and variances of the targets: bounds ...
 _LENGTH_SCALE_BOUNDS = (1e-3, 1e5)
@@ -42,17 +45,22 @@ class TrainingState:
     evaluation : int
         Number of this evaluation, from 1, over all restarts.
     log_marginal_likelihood : float
+    value : float
+        What is maximised: the log marginal likelihood or the leave-one-out density, and the priors' log densities.
     gradient : ndarray, shape (d + 2 + p,)
-        With respect to the logarithms of the parameters, 0 where fixed.
+        Of ``value`` with respect to the logarithms of the parameters, 0 where fixed.
     parameters : dict
         length_scale (d,), signal_variance, noise_variance and shape (p,), in the units of X and y.
     """
 
     evaluation: int
     log_marginal_likelihood: float
+    value: float
     gradient: Array
     parameters: dict[str, Any]
 
+
+Parameters = tuple[Array, float, float, Kernel]  # length_scale, signal_variance, noise_variance and the kernel
 
 Callback = Callable[[TrainingState], bool | None]
 
@@ -70,6 +78,12 @@ def fit(
     signal_variance_bounds: Any = None,
     noise_variance_bounds: Any = None,
     shape_bounds: Any = None,
+    length_scale_groups: Any = None,
+    length_scale_prior: Any = None,
+    signal_variance_prior: Any = None,
+    noise_variance_prior: Any = None,
+    shape_prior: Any = None,
+    objective: Literal["log_marginal_likelihood", "loo"] = "log_marginal_likelihood",
     standardize: bool = True,
     n_restarts: int = 0,
     max_iterations: int = 1000,
@@ -78,7 +92,7 @@ def fit(
     progress: bool = False,
     n_threads: int | None = None,
 ) -> GaussianProcess:
-    """Train a Gaussian process by maximising the log marginal likelihood with SciPy's L-BFGS-B.
+    """Train a Gaussian process by maximising the log marginal likelihood (or another objective) with SciPy's L-BFGS-B.
 
     The process has zero mean after the mean of y is subtracted, which ``predict`` adds again. Nothing is jittered.
 
@@ -99,6 +113,18 @@ def fit(
     length_scale_bounds, signal_variance_bounds, noise_variance_bounds, shape_bounds : optional
         A pair (low, high), "fixed", or for length scales d of these, e.g. shape (d, 2). By default (1e-3, 1e5) standard
         deviations, (1e-5, 1e5) and (1e-8, 1e2) variances, (1e-5, 1e5).
+    length_scale_groups : "isotropic" or sequence of d labels, optional
+        Length scales with equal labels are one parameter, and equal in the units of X; "isotropic" makes all of them one.
+        Their starts and bounds must be equal too. By default each stands alone.
+    length_scale_prior, signal_variance_prior, noise_variance_prior, shape_prior : optional
+        Prior densities, whose logarithms are added to the objective: the result is the maximum a posteriori (Rasmussen &
+        Williams 2006, section 5.2). Each is a frozen scipy.stats distribution (lognorm, gamma, halfcauchy or halfnorm), or
+        a callable from the parameter to (log density, derivative by the parameter); for length scales it is given all of
+        them, (d,), or a list of d priors or None is given. They are densities of the natural parameter in the units of X
+        and y, with no Jacobian for the search in logarithms, as GPyTorch's are.
+    objective : {"log_marginal_likelihood", "loo"}, default "log_marginal_likelihood"
+        What is maximised: the log marginal likelihood, or the leave-one-out log predictive density,
+        :func:`fastard.loo_log_predictive_density`, which asks less of the model's being right.
     standardize : bool, default True
         Whether the search works, and the defaults above are meant, in units of the standard deviations of the columns of X
         (1 for a constant column) and of y (one for all outputs); otherwise in the units of X and y themselves. All that is
@@ -126,17 +152,20 @@ def fit(
     ValueError, TypeError
         For a wrong argument; the message names it.
     NotPositiveDefiniteError
-        If the covariance is not positive definite at any of the starts. At a trial point the search backs off instead.
+        If the covariance is not positive definite at every one of the starts. At a trial point the search backs off instead.
     """
     feature_names = validate.names_of(X)
     X = validate.inputs(X)
     n, d = X.shape
     y = validate.targets(y, n).reshape(n, -1)
     y_mean = y.mean(axis=0)
-    objective = LogMarginalLikelihood(
+    likelihood = LogMarginalLikelihood(
         X, y - y_mean, kernel=kernel, observation_variance=observation_variance, n_threads=n_threads
     )
-    kernel = objective.kernel
+    kernel = likelihood.kernel
+    if objective not in list(_OBJECTIVES):
+        raise ValueError(f"objective must be one of {', '.join(map(repr, _OBJECTIVES))}, got {objective!r}")
+    group_of = validate.groups("length_scale_groups", length_scale_groups, d)
     n_restarts = validate.count("n_restarts", n_restarts, least=0)
     max_iterations = validate.count("max_iterations", max_iterations, least=1)
     random = validate.generator(random_state)
@@ -146,7 +175,7 @@ def fit(
     units = np.ones(d + 2 + len(kernel))
     if standardize:
         with np.errstate(all="ignore"):
-            units[:d] = _spread(X)
+            units[:d] = _spread(X, group_of)
             units[d : d + 2] = float(np.mean(np.var(y, axis=0))) if np.ptp(y, axis=0).any() else 1.0
         if not ((units > _LEAST_UNIT) & (units < 1.0 / _LEAST_UNIT)).all():
             raise ValueError("y (or X) is too large or too small for its variance to be a float64; rescale it")
@@ -180,55 +209,120 @@ def fit(
                 f"{tuple(limits[where][bad].tolist())}; widen {name}_bounds or move the start"
             )
 
+    same = validate.one_each("length_scale", group_of, start[:d], limits[:d], fixed[:d])
+    priors = [
+        (where, log_prior(f"{name}_prior", prior, d if name == "length_scale" else -1))
+        for (name, *_, where), prior in zip(
+            groups, (length_scale_prior, signal_variance_prior, noise_variance_prior, shape_prior), strict=True
+        )
+        if not fixed[where].all()
+    ]
+    if shape_prior is not None and len(kernel) == 0:
+        raise ValueError(f"shape_prior is given, but {kernel!r} has no shape parameter")
+
+    slots = np.full(units.size, FIXED)
+    first = np.concatenate([same, np.arange(d, units.size)])  # of each parameter's group
+    slots[~fixed] = np.unique(first[~fixed], return_inverse=True)[1]
     with np.errstate(divide="ignore"):
         log_start, log_limits = np.log(start), np.log(limits)
     search = _Search(
-        objective, log_start, log_limits, ~fixed, 0.5 * y.size * float(np.log(units[d])), max_iterations, callback
+        likelihood,
+        _OBJECTIVES[objective],
+        [(where, prior) for where, prior in priors if prior is not None],
+        log_start,
+        log_limits,
+        slots,
+        0.5 * y.size * float(np.log(units[d])),
+        max_iterations,
+        callback,
     )
     with contextlib.ExitStack() as stack:
         if progress:
             from fastard._report import progress as show
 
             search.callbacks.append(stack.enter_context(show()))
+        stack.enter_context(one_blas_thread())
         search.run(n_restarts, random)
 
     assert search.best is not None  # run() raises otherwise
     parameters = search.natural(search.best.free_theta)
     at_bounds = search.at_bounds(search.best)
-    message = f"{search.message}; at a bound: {', '.join(at_bounds)}" if at_bounds else search.message
-    evaluation = objective.evaluate(*parameters, gradient=False)
+    slots[at_bounds] = AT_BOUND
+    message = search.message
+    if at_bounds:
+        names = validate.parameter_names(d, len(kernel))
+        message = f"{message}; at a bound: {', '.join(names[i] for i in at_bounds)}"
+    evaluation = likelihood.evaluate(*parameters, gradient=False)
     return GaussianProcess(
         kernel=parameters[3],
         length_scale=parameters[0],
         signal_variance=parameters[1],
         noise_variance=parameters[2],
         log_marginal_likelihood=evaluation.log_marginal_likelihood,
+        objective=f"{objective} with priors" if search.priors else objective,
         n_evaluations=search.n_evaluations,
         converged=search.converged,
         message=message,
         feature_names=feature_names,
-        n_threads=objective.n_threads,
-        _X=objective.X,
+        n_threads=likelihood.n_threads,
+        _X=likelihood.X,
+        _y=likelihood.y,
         _y_mean=y_mean,
+        _observation_variance=likelihood.observation_variance,
+        _slots=slots,
         _alpha=evaluation.alpha,
-        _factor=objective.release(),
+        _factor=likelihood.release(),
     )
 
 
-def _spread(X: Array) -> Array:
-    """Standard deviations of the columns; 1 for a constant one (tested by its range: rounding may leave 1e-17)."""
-    constant = np.ptp(X, axis=0) == 0.0
-    return np.where(constant, 1.0, np.std(X, axis=0))
+def _spread(X: Array, group_of: NDArray[np.int64]) -> Array:
+    """Standard deviations of the columns; for a group of several their root mean square, and 1 for constant ones.
+
+    A constant column is told by its range: rounding may leave a standard deviation of 1e-17.
+    """
+    deviations: Array = np.where(np.ptp(X, axis=0) == 0.0, 0.0, np.std(X, axis=0))
+    for group in range(int(group_of.max(initial=-1)) + 1):
+        members = group_of == group
+        if np.count_nonzero(members) > 1:
+            largest = deviations[members].max()
+            if largest > 0.0:
+                deviations[members] = largest * np.sqrt(np.mean((deviations[members] / largest) ** 2))
+    return np.where(deviations == 0.0, 1.0, deviations)
+
+
+def _marginal_likelihood(
+    likelihood: LogMarginalLikelihood, parameters: Parameters, free: NDArray[np.bool_]
+) -> tuple[float, float, Array]:
+    """The objective's value, the log marginal likelihood, and the objective's gradient."""
+    evaluation = likelihood.evaluate(*parameters, gradient=True, free=free)
+    value = evaluation.log_marginal_likelihood
+    return value, value, likelihood.assemble(evaluation, parameters[2])
+
+
+def _leave_one_out(
+    likelihood: LogMarginalLikelihood, parameters: Parameters, free: NDArray[np.bool_]
+) -> tuple[float, float, Array]:
+    """The same."""
+    evaluation = leave_one_out.evaluate(likelihood, *parameters, gradient=True, free=free)
+    return evaluation.log_predictive_density, evaluation.log_marginal_likelihood, evaluation.gradient
+
+
+_Objective = Callable[[LogMarginalLikelihood, Parameters, "NDArray[np.bool_]"], tuple[float, float, Array]]
+_OBJECTIVES: dict[str, _Objective] = {"log_marginal_likelihood": _marginal_likelihood, "loo": _leave_one_out}
 
 
 class _StopSearchError(Exception):
     """A callback returned True."""
 
 
+class _NoDensityError(ValueError):
+    """The priors rule a point out."""
+
+
 @dataclass(frozen=True)
 class _Point:
     free_theta: Array
-    loss: float  # minus the log marginal likelihood, in standardised units
+    loss: float  # minus the objective, in standardised units
     gradient: Array  # of the loss
 
 
@@ -237,15 +331,21 @@ class _Search:
 
     def __init__(
         self,
-        objective: LogMarginalLikelihood,
+        likelihood: LogMarginalLikelihood,
+        objective: _Objective,
+        priors: list[tuple[slice, LogPrior]],
         start: Array,
         limits: Array,
-        free: Any,
+        slots: NDArray[np.int64],
         offset: float,
         max_iterations: int,
         callback: Callback | None,
     ) -> None:
-        self.objective, self.start, self.limits, self.free = objective, start, limits, free
+        self.likelihood, self.objective, self.priors, self.start = likelihood, objective, priors, start
+        # slots[i]: which free parameter theta_i is, FIXED for none; tied ones are the same. `places` has one of each.
+        self.slots, self.free = slots, slots != FIXED
+        self.places = np.flatnonzero(self.free)[np.unique(slots[self.free], return_index=True)[1]]
+        self.limits = limits[self.places]
         self.offset, self.max_iterations = offset, max_iterations
         self.callbacks: list[Callback] = [callback] if callback else []
         self.best: _Point | None = None
@@ -258,27 +358,43 @@ class _Search:
         self._last: _Point | None = None
         self._failed_before = self._failed_since = False
 
-    def natural(self, free_theta: Array) -> tuple[Array, float, float, Kernel]:
+    def natural(self, free_theta: Array) -> Parameters:
         """length_scale, signal_variance, noise_variance and the kernel."""
         theta = self.start.copy()
-        theta[self.free] = free_theta
-        values, d = np.exp(theta), self.objective.X.shape[1]
-        return values[:d], float(values[d]), float(values[d + 1]), self.objective.kernel.with_shape(values[d + 2 :].tolist())
+        theta[self.free] = free_theta[self.slots[self.free]]
+        values, d = np.exp(theta), self.likelihood.X.shape[1]
+        return values[:d], float(values[d]), float(values[d + 1]), self.likelihood.kernel.with_shape(values[d + 2 :].tolist())
+
+    def log_prior(self, parameters: Parameters) -> tuple[float, Array]:
+        """The priors' log density and its gradient by theta; _NoDensityError where they are no finite numbers."""
+        total, gradient = 0.0, np.zeros(self.start.size)
+        if not self.priors:
+            return total, gradient
+        values = np.concatenate([parameters[0], parameters[1:3], tuple(parameters[3])])
+        for where, prior in self.priors:
+            value, slope = prior(values[where])
+            total += value
+            gradient[where] = values[where] * slope  # d / d ln x = x d / dx
+        if not (np.isfinite(total) and np.isfinite(gradient).all()):
+            raise _NoDensityError(
+                f"the priors have no finite log density at {values.tolist()}; move the start to where they have"
+            )
+        return total, gradient
 
     def run(self, n_restarts: int, random: np.random.Generator) -> None:
-        """All searches; raises NotPositiveDefiniteError if every start fails."""
-        low, high = self.limits[self.free].T
-        starts = [self.start[self.free]]
+        """All searches; raises the first start's error if every start fails."""
+        low, high = self.limits.T
+        starts = [self.start[self.places]]
         for _ in range(n_restarts):
             shift = random.uniform(-np.log(10.0), np.log(10.0), low.size)
             starts.append(np.clip(starts[0] + shift, low, high))
-        failure: NotPositiveDefiniteError | None = None
+        failure: NotPositiveDefiniteError | _NoDensityError | None = None
         try:
             for start in starts:
                 before = self.best
                 try:
                     converged, message = self._local(start)
-                except NotPositiveDefiniteError as error:
+                except (NotPositiveDefiniteError, _NoDensityError) as error:
                     failure = failure or error
                     continue
                 if self.best is not before:
@@ -309,7 +425,7 @@ class _Search:
                 start,
                 jac=True,
                 method="L-BFGS-B",
-                bounds=self.limits[self.free],
+                bounds=self.limits,
                 callback=self._accepted,
                 options={**_L_BFGS_B, "maxiter": left, "maxfun": 100 * left},
             )
@@ -327,16 +443,15 @@ class _Search:
 
     def _steepness(self, point: _Point) -> float:
         """The largest entry of the gradient that does not point out of the bounds."""
-        low, high = self.limits[self.free].T
+        low, high = self.limits.T
         inside = np.clip(point.free_theta - point.gradient, low, high) - point.free_theta
         return float(np.abs(inside).max())
 
-    def at_bounds(self, point: _Point) -> list[str]:
-        """The names of the free parameters that stand at a bound."""
-        d = self.objective.X.shape[1]
-        names = [f"length_scale[{i}]" for i in range(d)] + ["signal_variance", "noise_variance", "shape"]
-        places = np.flatnonzero(self.free)[np.any(point.free_theta[:, np.newaxis] == self.limits[self.free], axis=1)]
-        return [names[i] for i in places]
+    def at_bounds(self, point: _Point) -> list[int]:
+        """The places in theta of the free parameters that stand at a bound."""
+        is_at_bound = np.any(point.free_theta[:, np.newaxis] == self.limits, axis=1)
+        places: list[int] = np.flatnonzero(self.free)[is_at_bound[self.slots[self.free]]].tolist()
+        return places
 
     def _accepted(self, _: Array) -> None:
         """L-BFGS-B took its last trial point as the next iterate."""
@@ -347,11 +462,12 @@ class _Search:
     def _loss(self, free_theta: Array) -> tuple[float, Array]:
         free_theta = np.array(free_theta)
         parameters = self.natural(free_theta)
-        d = self.objective.X.shape[1]
+        d = self.likelihood.X.shape[1]
         self.n_evaluations += 1
         try:
-            evaluation = self.objective.evaluate(*parameters, gradient=True, free=self.free[:d])
-            finite = bool(np.isfinite(self.objective.assemble(evaluation, parameters[2])).all())
+            of_prior, slope_of_prior = self.log_prior(parameters)
+            value, log_marginal_likelihood, gradient = self.objective(self.likelihood, parameters, self.free[:d])
+            finite = bool(np.isfinite(gradient).all())
         except (NotPositiveDefiniteError, ValueError):
             if not self._iterates:
                 raise
@@ -362,9 +478,11 @@ class _Search:
                 raise ValueError("the gradient overflows float64 where the search starts; rescale y or move the start")
             self._failed_since = True
             return _wall(self._iterates[-1], free_theta)
-        value = evaluation.log_marginal_likelihood
-        gradient = np.where(self.free, self.objective.assemble(evaluation, parameters[2]), 0.0)
-        point = _Point(free_theta, -(value + self.offset), -gradient[self.free])
+        value += of_prior
+        gradient = np.where(self.free, gradient + slope_of_prior, 0.0)
+        slope = np.zeros(free_theta.size)
+        np.add.at(slope, self.slots[self.free], gradient[self.free])  # of tied parameters the sum
+        point = _Point(free_theta, -(value + self.offset), -slope)
         self._last = point
         if not self._iterates:
             self._iterates = [point]
@@ -372,7 +490,7 @@ class _Search:
             self.best = point
         names = ("length_scale", "signal_variance", "noise_variance")
         shown = dict(zip(names, parameters[:3], strict=True)) | {"shape": np.array(tuple(parameters[3]))}
-        state = TrainingState(self.n_evaluations, value, gradient, shown)
+        state = TrainingState(self.n_evaluations, log_marginal_likelihood, value, gradient, shown)
         answers = [callback(state) for callback in self.callbacks]
         if any(answers):
             raise _StopSearchError

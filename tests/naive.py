@@ -125,6 +125,31 @@ def of_theta(kernel, theta, X, y, observation_variance=0.0):
     return log_marginal_likelihood([term], X, y, natural[d + 1] + observation_variance)
 
 
+def leave_one_out(terms, X, y, diagonal):
+    """Each target predicted by a refit to all the others: means (n, m), variances (n,), and the sum of the log densities."""
+    n = len(X)
+    y, diagonal = y.reshape(n, -1), np.broadcast_to(diagonal, n)
+    own = noisy_covariance(terms, X, diagonal).diagonal()
+    means, variances, total = [], [], 0.0
+    for i in range(n):
+        rest = np.arange(n) != i
+        across = covariance(terms, X[i : i + 1], X[rest])
+        K = noisy_covariance(terms, X[rest], diagonal[rest])
+        mean, variance = across @ np.linalg.solve(K, y[rest]), own[i] - (across @ np.linalg.solve(K, across.T))[0, 0]
+        total = total - 0.5 * np.sum((y[i] - mean) ** 2 / variance + np.log(2 * np.pi * variance))  # (5.10)
+        means.append(mean[0])
+        variances.append(variance)
+    return np.array(means), np.array(variances), total
+
+
+def leave_one_out_of_theta(kernel, theta, X, y, observation_variance=0.0):
+    """Its log density as a function of theta = ln [length_scale ..., signal, noise, shape ...]."""
+    d = X.shape[1]
+    natural = np.exp(theta)
+    term = Term(kernel, natural[:d], natural[d], tuple(natural[d + 2 :]))
+    return leave_one_out([term], X, y, natural[d + 1] + observation_variance)[2]
+
+
 def complex_step(function, x, step=1e-30):
     """The gradient of an analytic function of a vector."""
     result = np.empty(len(x))
@@ -133,6 +158,32 @@ def complex_step(function, x, step=1e-30):
         moved[i] += 1j * step
         result[i] = function(moved).imag / step
     return result
+
+
+def hessian(kernel, theta, X, y, observation_variance=0.0):
+    """Second derivatives of the log marginal likelihood by theta: the complex step of (5.9)."""
+    d = X.shape[1]
+
+    def by_theta(theta):
+        natural = np.exp(theta)
+        term = Term(kernel, natural[:d], natural[d], tuple(natural[d + 2 :]))
+        return gradient(term, X, y, natural[d + 1], observation_variance)
+
+    return np.array([by_theta(theta + 1e-30j * direction).imag / 1e-30 for direction in np.eye(len(theta))])
+
+
+def average_information(kernel, theta, X, y, observation_variance=0.0):
+    """alpha' K_a K^-1 K_b alpha / 2."""
+    d = X.shape[1]
+    natural = np.exp(theta)
+    term = Term(kernel, natural[:d], natural[d], tuple(natural[d + 2 :]))
+    diagonal = natural[d + 1] + observation_variance
+    alpha = weights([term], X, y, diagonal)[0]
+    derivatives = covariance_derivatives(term, X)
+    derivatives.insert(d + 1, natural[d + 1] * np.eye(len(X)))
+    moved = [dK @ alpha for dK in derivatives]
+    K = noisy_covariance([term], X, diagonal)
+    return 0.5 * np.array([[np.sum(a * np.linalg.solve(K, b)) for b in moved] for a in moved])
 
 
 def predict(term, X, y, diagonal, Z):

@@ -20,6 +20,11 @@ def likelihood(**changed):
     return fastard.log_marginal_likelihood(arguments.pop("X"), arguments.pop("y"), **arguments)
 
 
+def loo(**changed):
+    arguments = {"X": X, "y": Y, "length_scale": 1.0, **changed}
+    return fastard.loo_log_predictive_density(arguments.pop("X"), arguments.pop("y"), **arguments)
+
+
 def objective(**changed):
     arguments = {"X": X, "y": Y, **changed}
     return fastard.LogMarginalLikelihood(arguments.pop("X"), arguments.pop("y"), **arguments)
@@ -40,9 +45,9 @@ def fit(**changed):
     return fastard.fit(arguments.pop("X"), arguments.pop("y"), **arguments)
 
 
-FUNCTIONS = [likelihood, objective, covariance, vjp, fit]
-WITH_Y = [likelihood, objective, fit]
-WITH_SCALES = [likelihood, covariance, vjp, fit]
+FUNCTIONS = [likelihood, loo, objective, covariance, vjp, fit]
+WITH_Y = [likelihood, loo, objective, fit]
+WITH_SCALES = [likelihood, loo, covariance, vjp, fit]
 
 good = {
     "X": X,
@@ -56,6 +61,7 @@ good = {
 }
 takes = {
     likelihood: ["X", "y", "length_scale", "observation_variance", "signal_variance", "noise_variance"],
+    loo: ["X", "y", "length_scale", "observation_variance", "signal_variance", "noise_variance"],
     objective: ["X", "y", "observation_variance"],
     covariance: ["X", "Z", "length_scale", "signal_variance"],
     vjp: ["Q", "X", "length_scale", "signal_variance"],

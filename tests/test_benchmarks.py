@@ -27,13 +27,19 @@ MODULES = [
     "batches",
     "evaluation",
     "fit",
+    "gpytorch",
+    "leave_one_out",
     "limits",
     "memory",
     "peers",
+    "predictions",
     "scikit_learn",
     "stalls",
     "startup",
+    "storage",
+    "structure",
     "threads",
+    "uncertainty",
 ]
 SLOW = {"track_cached", "track_second_kernel_cold", "track_second_kernel_cached"}  # each compiles all anew
 BENCHMARK = re.compile("(time|timeraw|track|peakmem)_")

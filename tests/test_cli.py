@@ -135,6 +135,7 @@ def test_fit_draws_a_chart_without_a_display(
 ) -> None:
     data = _csv(tmp_path / "data.csv", f"wave,slope_{{$,{'idle' * 20},$y^")
     monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delitem(sys.modules, "matplotlib.pyplot", raising=False)
     assert main(["fit", data, "--target", "$y^", "--plot", str(tmp_path / "relevance.png")]) == 0
     assert (tmp_path / "relevance.png").read_bytes().startswith(b"\x89PNG")
     assert main(["fit", data, "--target", "$y^", "--plot", str(tmp_path / "relevance.svg")]) == 0

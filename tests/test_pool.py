@@ -82,6 +82,16 @@ def sums(state, first, second, scale, third):
         task = _threads.next_task(state)
 
 
+@njit(nogil=True)
+def alone(state):
+    pass
+
+
+def test_a_function_that_hands_nothing_out_is_noticed():
+    with pytest.raises(AssertionError, match="handed nothing out"):
+        _threads.share(2, alone, _threads.new_state())
+
+
 @pytest.mark.parametrize("n_threads", [1, 2, 4])
 def test_every_task_is_done_once(n_threads):
     first, second = np.arange(7000.0).reshape(1000, 7), np.arange(7000.0)

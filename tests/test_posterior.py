@@ -136,7 +136,7 @@ def test_covariance_is_symmetric_and_has_the_variances():
 @pytest.mark.parametrize("m", [1, 2])
 def test_blocks_and_whole(m, monkeypatch):
     """Point by point, in blocks, and all at once."""
-    from fastard import posterior
+    from fastard import _prediction
 
     model, _, _ = trained(m=m)
     Z = points(200)
@@ -144,7 +144,7 @@ def test_blocks_and_whole(m, monkeypatch):
     one = [model.predict(point[None], return_std=True) for point in Z[:20]]
     assert_agree(np.concatenate([first for first, _ in one]), mean[:20], 1e-13)
     assert_agree(np.concatenate([second for _, second in one]), std[:20], 1e-13)
-    monkeypatch.setattr(posterior, "_BLOCK_ENTRIES", 70 * 13)
+    monkeypatch.setattr(_prediction, "_BLOCK_ENTRIES", 70 * 13)
     in_blocks = model.predict(Z, return_std=True)
     assert_agree(in_blocks[0], mean, 1e-13)
     assert_agree(in_blocks[1], std, 1e-13)

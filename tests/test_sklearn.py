@@ -97,6 +97,12 @@ def both(kernel, X, y, **options):
         return TheirRegressor(kernel, **options).fit(X, y), GaussianProcessRegressor(kernel, **options).fit(X, y)
 
 
+@pytest.fixture(autouse=True)
+def no_query_is_too_few(monkeypatch):
+    """Our predictions, although scikit-learn's would be sooner here."""
+    monkeypatch.setattr(fastard.sklearn, "_FEW_PAIRS", 0)
+
+
 @pytest.fixture
 def evaluations(monkeypatch):
     """What the door asks of the engine."""
@@ -141,6 +147,16 @@ def test_predictions(name):
     assert_agree(ours.L_, theirs.L_, 1e-9)
     assert_agree(ours.alpha_, theirs.alpha_, 1e-8)
     assert_agree(ours.sample_y(points, 3), theirs.sample_y(points, 3), 1e-5)
+
+
+def test_few_queries_are_predicted_by_scikit_learn(monkeypatch):
+    X, y = problem()
+    _, ours = both(OURS["matern52"], X, y, optimizer=None, alpha=1e-3)
+    expected = ours.predict(X[:2], return_std=True)
+    monkeypatch.setattr(fastard.sklearn, "_FEW_PAIRS", 1000)
+    monkeypatch.setattr(fastard.sklearn, "_trained", lambda estimator: pytest.fail("asked for fastard's prediction"))
+    for a, b in zip(ours.predict(X[:2], return_std=True), expected, strict=True):
+        assert_agree(a, b, 1e-8)
 
 
 @pytest.mark.parametrize("name", THEIRS)

@@ -55,6 +55,7 @@ def predictions(monkeypatch):
     """The same for predictions."""
     spy = mock.Mock(wraps=door._prediction.predict)
     monkeypatch.setattr(door._prediction, "predict", spy)
+    monkeypatch.setattr(door, "_FEW_PAIRS", 0)
     return spy
 
 

@@ -23,6 +23,18 @@ def raises(exception, function):
     return call
 
 
+SHORT = {"length_scale": 1e-3, "length_scale_bounds": "fixed", "signal_variance": 0.5, "signal_variance_bounds": "fixed"}
+
+
+def use(model):
+    """All that a model does, at length scales so short that its covariances underflow."""
+    model.loo()
+    model.sample(X[:20] + 0.1, random_state=0)
+    for method in ("exact", "average_information"):
+        model.standard_errors(method)
+    model.update(X[40:42], Y[40:42])
+
+
 CALLS = {
     "likelihood": lambda: fastard.log_marginal_likelihood(X, Y, length_scale=1.0, eval_gradient=True),
     "threads": lambda: fastard.log_marginal_likelihood(X, Y, length_scale=1.0, n_threads=3),
@@ -33,6 +45,8 @@ CALLS = {
     "fit": lambda: fastard.fit(X[:40], Y[:40], n_restarts=1, max_iterations=3),
     "fit_seeded": lambda: fastard.fit(X[:40], Y[:40], n_restarts=1, max_iterations=3, random_state=0),
     "predict": lambda: fastard.fit(X[:40], Y[:40], max_iterations=3).predict(X, return_std=True),
+    "loo": lambda: fastard.loo_log_predictive_density(X, Y, length_scale=1e-3, eval_gradient=True),
+    "model": lambda: use(fastard.fit(X[:40], Y[:40], kernel="matern12", **SHORT)),
     "bad_input": raises(ValueError, lambda: fastard.log_marginal_likelihood(X, Y[1:], length_scale=1.0)),
     "bad_theta": raises(ValueError, lambda: fastard.LogMarginalLikelihood(X, Y)(np.full(11, 1e6))),
     "not_positive_definite": raises(

@@ -1,0 +1,53 @@
+"""What a trained model does beside predicting: taking more points in, and drawing functions."""
+
+import numpy as np
+
+import fastard
+from benchmarks.problems import make_problem
+from benchmarks.timing import Contestant, ratio_of_best
+
+_SIZES = [(100, 5), (1000, 10), (2000, 20)]
+
+
+def model_of(problem):
+    names = ("length_scale", "signal_variance", "noise_variance")
+    given = {name: getattr(problem.natural, name) for name in names}
+    return lambda: fastard.fit(problem.X, problem.y, **given, **{f"{name}_bounds": "fixed" for name in names})
+
+
+class Update:
+    """One more point, over a model made anew from all of them at the same parameters."""
+
+    params = (_SIZES,)
+    param_names = ("(n, d)",)
+    timeout = 300
+    unit = "ratio"
+
+    def track_update_over_refit(self, size):
+        problem = make_problem(*size)
+        refit = model_of(problem)
+        model = refit()
+        kept = vars(model).copy()
+        point = np.random.default_rng(1).standard_normal((1, size[1]))
+
+        def update():
+            model.update(point, [0.0])
+            vars(model).update(kept)  # so that it does not grow
+
+        return ratio_of_best(Contestant(update), Contestant(refit), size[0])
+
+
+class Sample:
+    """Ten functions at 500 points."""
+
+    params = (_SIZES,)
+    param_names = ("(n, d)",)
+    timeout = 300
+
+    def setup(self, size):
+        self.model = model_of(make_problem(*size))()
+        self.points = np.random.default_rng(1).standard_normal((500, size[1]))
+        self.time_sample(size)
+
+    def time_sample(self, size):
+        self.model.sample(self.points, 10, random_state=0)

@@ -1,0 +1,236 @@
+"""How well the data determine the hyperparameters: the likelihood's curvature at the trained parameters."""
+
+from __future__ import annotations
+
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastard import _validation as validate
+from fastard._engine import Term, central
+from fastard._factor import solve
+from fastard._validation import Array
+from fastard.covariance import cross_covariance, vjp
+from fastard.kernels import curvature
+from fastard.likelihood import LogMarginalLikelihood
+
+_BLOCK_ENTRIES = 2**19  # of all arrays of a block of rows, which NumPy goes through one call after the other
+_SILENCE = 5.0  # seconds between lines of progress
+
+METHODS = ("exact", "average_information")
+
+
+class StandardErrors(NamedTuple):
+    """Standard errors of the logarithms of the parameters; :meth:`fastard.GaussianProcess.standard_errors` makes it.
+
+    The order is [length_scale ..., signal_variance, noise_variance, shape ...], P parameters in all. Entries of parameters
+    that were fixed, or stand at a bound, are NaN.
+
+    Attributes
+    ----------
+    names : list of str
+        The parameters, P of them.
+    standard_errors : ndarray, shape (P,)
+        Of the natural logarithms: 0.1 is a tenth of the parameter, up or down.
+    covariance, correlation : ndarray, shape (P, P)
+        Between the logarithms; tied length scales have the correlation 1.
+    """
+
+    names: list[str]
+    standard_errors: Array
+    covariance: Array
+    correlation: Array
+
+
+class Trained(NamedTuple):
+    """What the curvature is computed from: the data, the trained parameters, and K's factor."""
+
+    likelihood: LogMarginalLikelihood
+    term: Term
+    noise_variance: float
+    alpha: Array  # (n, m)
+    factor: Array  # (n, n), L in the upper triangle, by rows
+
+
+def standard_errors(trained: Trained, slots: NDArray[np.int64], method: str, progress: bool) -> StandardErrors:
+    """See :meth:`fastard.GaussianProcess.standard_errors`; ``slots`` is the model's."""
+    names = validate.parameter_names(trained.likelihood.X.shape[1], len(trained.term.kernel))
+    used = np.unique(slots[slots >= 0])
+    groups = (slots == used[:, np.newaxis]).astype(float)  # (free parameters, P): ones where a parameter is tied to others
+    with np.errstate(all="ignore"):
+        exact = method == "exact"
+        information = -hessian(trained, groups, progress) if exact else average_information(trained, groups)
+    count = len(names)
+    covariance = np.full((count, count), np.nan)
+    free = slots >= 0
+    if used.size:
+        try:
+            half = np.linalg.inv(np.linalg.cholesky(information))
+            inverse = half.T @ half
+        except np.linalg.LinAlgError:
+            inverse = np.full_like(information, np.nan)
+        if not np.isfinite(inverse).all():
+            warnings.warn(
+                "the likelihood is not at a maximum of the free parameters, so they have no standard errors: "
+                "train until it converges, or fix the parameters that the data do not determine",
+                stacklevel=3,
+            )
+        covariance[np.ix_(free, free)] = groups[:, free].T @ inverse @ groups[:, free]
+    deviations = np.sqrt(covariance.diagonal())
+    return StandardErrors(names, deviations, covariance, covariance / np.outer(deviations, deviations))
+
+
+def hessian(trained: Trained, groups: Array, progress: bool = False) -> Array:
+    """Second derivatives of the log marginal likelihood by the logarithms of groups (g, P) of tied parameters: (g, g).
+
+    With Q = alpha alpha' - K^-1 (m outputs: their sum), R&W (5.9) differentiated once more is
+
+        d^2 l / da db = <dQ/db, K_a> / 2 + <Q, K_ab> / 2,    dQ/db = K^-1 K_b K^-1 - z alpha' - alpha z',  z = K^-1 K_b alpha
+
+    Column b takes K_b, solved from both sides in its own place (4 n^3 flops), and one product for all a at once.
+    """
+    likelihood, term, alpha = trained.likelihood, trained.term, trained.alpha
+    n, m = alpha.shape
+    d = likelihood.X.shape[1]
+    total = groups @ _second_traces(trained) @ groups.T
+    work = validate.large_array(n, n).T  # by columns, as BLAS has it; K_b is symmetric
+    for b in _counted(groups.shape[0], 4.0 * n**3, progress):
+        for rows, derivatives in _blocks(trained):
+            work.T[rows] = derivatives.combined(groups[b])
+        z = solve(trained.factor, solve(trained.factor, work @ alpha), transposed=True)
+        for right in (False, True):  # K^-1 K_b, then K^-1 K_b K^-1
+            for transposed in (right, not right):
+                work = solve(trained.factor, work, transposed=transposed, right=right, overwrite=True)
+        work = _less_product(work, 0.5 * m, alpha, z)
+        of_term = vjp(term, likelihood.X, work.T, likelihood.n_threads)
+        of_noise = trained.noise_variance * np.trace(work)
+        total[:, b] += groups @ np.concatenate([of_term[: d + 1], [of_noise], of_term[d + 1 :]])
+    return 0.5 * (total + total.T)
+
+
+def average_information(trained: Trained, groups: Array) -> Array:
+    """alpha' K_a K^-1 K_b alpha / 2 for groups of tied parameters: (g, g), in O(n^2 d).
+
+    The average of the observed and the expected information, less <Q, K_ab> / 2, whose expectation is 0: Gilmour, Thompson &
+    Cullis, Biometrics 51 (1995), 1440-1450, for variance components.
+    """
+    n, m = trained.alpha.shape
+    V = np.empty((n, groups.shape[0], m))  # V[:, b] = K_b alpha
+    for rows, derivatives in _blocks(trained):
+        for b in range(groups.shape[0]):
+            V[rows, b] = derivatives.combined(groups[b]) @ trained.alpha
+    V = solve(trained.factor, V.reshape(n, -1)).reshape(n, -1, m)
+    information: Array = 0.5 * np.einsum("jat,jbt->ab", V, V, optimize=True)
+    return information
+
+
+class _Derivatives:
+    """Rows of K's derivatives by theta, with what they have in common computed once."""
+
+    def __init__(self, trained: Trained, U: Array, rows: slice) -> None:
+        self.trained, self.U, self.rows = trained, U, rows
+        likelihood = trained.likelihood
+        self.K = cross_covariance(trained.term, likelihood.X[rows], likelihood.X, likelihood.n_threads)
+        self.ratios = curvature(trained.term.kernel, _squared_distances(U[rows], U))
+        self.slope = self.K * self.ratios.slope  # signal_variance w(s)
+
+    def squared_differences(self, p: int) -> Array:
+        """(x_p - x'_p)^2 / length_scale_p^2."""
+        column = self.U[:, p]
+        difference: Array = column[self.rows, np.newaxis] - column
+        difference *= difference
+        return difference
+
+    def combined(self, weights: Array) -> Array:
+        """The sum of the derivatives by [ln length_scale ..., ln signal, ln noise, ln shape ...] times weights (P,)."""
+        d = self.U.shape[1]
+        total = np.zeros_like(self.K)
+        for i in np.flatnonzero(weights).tolist():
+            if i < d:
+                total += weights[i] * (self.slope * self.squared_differences(i))
+            elif i == d:
+                total += weights[i] * self.K
+            elif i == d + 1:
+                own = np.arange(total.shape[0])
+                total[own, own + self.rows.start] += weights[i] * self.trained.noise_variance
+            else:
+                total += weights[i] * (self.K * self.ratios.k_by_shape)
+        return total
+
+
+def _blocks(trained: Trained, arrays: int = 8) -> Iterator[tuple[slice, _Derivatives]]:
+    """All rows, so many at a time that so many arrays of a block fit the cache."""
+    X, n = trained.likelihood.X, trained.likelihood.X.shape[0]
+    U = (X - central(X)) / trained.term.length_scale
+    step = max(1, _BLOCK_ENTRIES // (n * arrays))
+    for start in range(0, n, step):
+        rows = slice(start, min(n, start + step))
+        yield rows, _Derivatives(trained, U, rows)
+
+
+def _second_traces(trained: Trained) -> Array:
+    """<Q, K_ab> / 2 for all a and b, (P, P), in one pass over the pairs.
+
+    With D_a the squared differences of a dimension and w_2 = -2 w', K_ab = sigma_f^2 (w_2 D_a D_b - 2 w D_a [a = b]).
+    """
+    likelihood, term, alpha = trained.likelihood, trained.term, trained.alpha
+    parameters = (term.length_scale, term.signal_variance, trained.noise_variance, term.kernel)
+    evaluation = likelihood.evaluate(*parameters, gradient=True)
+    gradient = likelihood.assemble(evaluation, trained.noise_variance)
+    inverse = likelihood.release()  # its upper triangle
+    m, d = alpha.shape[1], likelihood.X.shape[1]
+    P = gradient.size
+    traces = np.zeros((P, P))
+    for rows, block in _blocks(trained, max(8, d)):
+        Q = alpha[rows] @ alpha.T - m * inverse[rows]
+        Q[:, : rows.stop] = np.triu(Q[:, : rows.stop], rows.start + 1)  # a pair once; the diagonal counts nothing here
+        by_slope = Q * block.slope
+        by_second = by_slope * block.ratios.second
+        D = np.array([block.squared_differences(p).ravel() for p in range(d)]).reshape(d, Q.size)
+        traces[:d, :d] += (D * by_second.ravel()) @ D.T
+        if d + 2 < P:
+            by_shape = by_slope * block.ratios.w_by_shape
+            traces[d + 2, :d] += D @ by_shape.ravel()
+            traces[d + 2, d + 2] += np.sum(Q * block.K * block.ratios.k_by_shape_twice)
+    traces[:d, d + 2 :] = traces[d + 2 :, :d].T
+    scales = np.arange(d)
+    traces[scales, scales] -= 2.0 * gradient[:d]
+    traces[d] += gradient * (np.arange(P) != d + 1)  # K is proportional to the signal variance, and has no noise ...
+    traces[:, d] += gradient * ~np.isin(np.arange(P), (d, d + 1))
+    traces[d + 1, d + 1] = gradient[d + 1]  # ... whose part is proportional to its own
+    return traces
+
+
+def _squared_distances(U: Array, V: Array) -> Array:
+    """(p, n), from the differences: not from a product of matrices, which loses digits."""
+    from scipy.spatial.distance import cdist
+
+    if U.shape[1] == 0:
+        return np.zeros((U.shape[0], V.shape[0]))
+    return cdist(U, V, "sqeuclidean")  # type: ignore[no-any-return]
+
+
+def _less_product(matrix: Array, scale: float, left: Array, right: Array) -> Array:
+    """scale matrix - left right', in the matrix's place."""
+    from scipy.linalg.blas import dgemm
+
+    return dgemm(-1.0, left, right, beta=scale, c=matrix, trans_b=1, overwrite_c=1)  # type: ignore[no-any-return]
+
+
+def _counted(count: int, flops: float, progress: bool) -> Iterator[int]:
+    """0 ... count - 1; with ``progress`` says on stderr what is to come, and now and then what is done."""
+    began = said = time.perf_counter()
+    if progress:
+        print(f"fastard: Hessian of {count} parameters, {flops:.1e} flops each", file=sys.stderr, flush=True)
+    for done in range(count):
+        yield done
+        now = time.perf_counter()
+        if progress and (done in (0, count - 1) or now - said > _SILENCE):
+            left = (now - began) / (done + 1) * (count - done - 1)
+            print(f"fastard: {done + 1} of {count}, {now - began:.1f} s, {left:.0f} s left", file=sys.stderr, flush=True)
+            said = now

@@ -1,0 +1,97 @@
+"""How a model looks: in a notebook, and in plots."""
+
+import html
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import data, run_python
+from test_posterior import trained
+
+import fastard
+
+
+def test_repr():
+    text = repr(trained()[0])
+    for part in ("RBF()", "70 points", "3 dimensions", "1.7", "0.1", "log marginal likelihood", "converged"):
+        assert part in text
+    assert "\n" not in text
+
+
+def test_html():
+    pandas = pytest.importorskip("pandas")
+    X, y = data(30, 3)
+    frame = pandas.DataFrame(X, columns=["<b>bold</b>", "b & c", "d"])
+    model = fastard.fit(frame, y, max_iterations=2)
+    text = model._repr_html_()
+    cells = [html.unescape(cell) for cell in re.findall(r"<td>(.*?)</td>", text)]
+    assert "<b>bold</b>" not in text.replace("<b>fastard.GaussianProcess</b>", "")
+    for i in range(3):
+        row = cells.index(frame.columns[i])
+        assert cells[row + 1 : row + 3] == [f"{model.length_scale[i]:.4g}", f"{model.relevance[i]:.3f}"]
+    many = fastard.fit(data(5, 40)[0], data(5, 40)[1], max_iterations=1)._repr_html_()
+    assert "10 less relevant" in many
+
+
+@pytest.fixture
+def pyplot():
+    matplotlib = pytest.importorskip("matplotlib")
+    matplotlib.use("agg")
+    from matplotlib import pyplot
+
+    yield pyplot
+    pyplot.close("all")
+
+
+def test_plot_relevance(pyplot):
+    model, _, _ = trained()
+    _, given = pyplot.subplots()
+    assert model.plot_relevance(given) is given
+    axes = model.plot_relevance()
+    assert axes is not given
+    order = np.argsort(-model.relevance)
+    np.testing.assert_allclose([bar.get_width() for bar in axes.patches], model.relevance[order])
+    assert [label.get_text() for label in axes.get_yticklabels()] == [f"x{i}" for i in order]
+    axes.figure.canvas.draw()
+
+
+@pytest.mark.parametrize("m", [1, 2])
+def test_plot_loo(pyplot, m):
+    model, _, y = trained(m=m)
+    axes = model.plot_loo()
+    loo = model.loo()
+    for t, container in enumerate(axes.containers):
+        line, _, (bars,) = container
+        mean, std = loo.mean.reshape(70, m)[:, t], np.sqrt(loo.variance.reshape(70, m)[:, t])
+        np.testing.assert_allclose(line.get_xdata(), y.reshape(70, m)[:, t])
+        np.testing.assert_allclose(line.get_ydata(), mean)
+        ends = [segment[:, 1] for segment in bars.get_segments()]
+        np.testing.assert_allclose(ends, np.column_stack([mean - 2 * std, mean + 2 * std]))
+    assert len(axes.containers) == m
+    axes.figure.canvas.draw()
+
+
+def test_no_inputs(pyplot):
+    model = fastard.fit(np.empty((4, 0)), np.arange(4.0), max_iterations=2)
+    model.plot_relevance().figure.canvas.draw()
+    model.plot_loo().figure.canvas.draw()
+    assert "0 dimensions" in model._repr_html_()
+
+
+def test_without_matplotlib():
+    text = run_python(
+        "import sys; sys.modules['matplotlib'] = None\n"
+        "import numpy as np, fastard\n"
+        "model = fastard.fit(np.eye(3), np.arange(3.0), max_iterations=1)\n"
+        "for plot in (model.plot_relevance, model.plot_loo):\n"
+        "    try:\n        plot()\n"
+        "    except ImportError as error:\n        print(error)\n"
+    )
+    assert text.count("pip install fastard[cli]") == 2
+
+
+def test_importing_fastard_imports_no_matplotlib():
+    code = "import fastard, sys; assert 'matplotlib' not in sys.modules"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

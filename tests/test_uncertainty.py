@@ -1,0 +1,173 @@
+"""Standard errors: the exact Hessian by complex step and by differences, the average information, and what is left out."""
+
+import warnings
+
+import naive
+import numpy as np
+import pytest
+from conftest import assert_agree, data
+from test_groups import problem
+from test_memory import peak
+
+import fastard
+from fastard import uncertainty
+from fastard._engine import Term
+
+SCALES, SIGNAL, NOISE = np.array([0.7, 1.3, 2.0]), 1.7, 0.1
+
+
+def trained_at(theta, X, y, kernel="rbf", known=None):
+    """The trained state at any theta, and theta's natural values."""
+    natural, d = np.exp(theta), X.shape[1]
+    likelihood = fastard.LogMarginalLikelihood(X, y, kernel=kernel, observation_variance=known)
+    kernel = likelihood.kernel.with_shape(natural[d + 2 :].tolist())
+    term = Term(kernel, natural[:d], float(natural[d]))
+    evaluation = likelihood.evaluate(natural[:d], float(natural[d]), float(natural[d + 1]), kernel, gradient=False)
+    return uncertainty.Trained(likelihood, term, float(natural[d + 1]), evaluation.alpha, likelihood.release())
+
+
+@pytest.mark.parametrize("m", [1, 2])
+@pytest.mark.parametrize("n", [1, 2, 60])
+def test_both_agree_with_the_truth(kernel, n, m):
+    """Among the rows are equal ones, where the second derivative of the profile is 0 / 0."""
+    name, kernel_object, shape = kernel
+    X, y = data(n, 3, m)
+    X[n // 2] = X[0]
+    known = np.linspace(0.0, 0.3, n)
+    theta = np.log([*SCALES, SIGNAL, NOISE, *shape])
+    trained = trained_at(theta, X, y, kernel_object, known)
+    every = np.eye(theta.size)
+    assert_agree(uncertainty.hessian(trained, every), naive.hessian(name, theta, X, y, known))
+    assert_agree(uncertainty.average_information(trained, every), naive.average_information(name, theta, X, y, known))
+
+
+def test_several_blocks_and_tiles(monkeypatch):
+    monkeypatch.setattr(uncertainty, "_BLOCK_ENTRIES", 8 * 130 * 7)
+    X, y = data(130, 3)
+    theta = np.log([*SCALES, SIGNAL, NOISE, 0.7])
+    trained = trained_at(theta, X, y, "rational_quadratic")
+    expected = naive.hessian("rational_quadratic", theta, X, y)
+    assert_agree(uncertainty.hessian(trained, np.eye(6)), expected)
+    tied = np.array([[1.0, 1.0, 0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0, 1.0, 0.0]])
+    assert_agree(uncertainty.hessian(trained, tied), tied @ expected @ tied.T)
+    information = naive.average_information("rational_quadratic", theta, X, y)
+    assert_agree(uncertainty.average_information(trained, tied), tied @ information @ tied.T)
+
+
+def test_differences_of_the_gradient(kernel):
+    X, y = data(60, 3)
+    theta = np.log([*SCALES, SIGNAL, NOISE, *kernel[2]])
+    objective, h = fastard.LogMarginalLikelihood(X, y, kernel=kernel[1]), 1e-5
+    steps = h * np.eye(theta.size)
+    differences = np.array([(objective(theta + step)[1] - objective(theta - step)[1]) / (2 * h) for step in steps])
+    assert_agree(uncertainty.hessian(trained_at(theta, X, y, kernel[1]), np.eye(theta.size)), differences, 1e-8)
+
+
+def model_and_theta(**options):
+    X, y = problem()
+    model = fastard.fit(X[:, :3], y, **options)
+    theta = np.log([*model.length_scale, model.signal_variance, model.noise_variance, *model.kernel])
+    return model, theta, X[:, :3], y - y.mean()
+
+
+@pytest.mark.parametrize("method", ["exact", "average_information"])
+def test_of_a_model(method):
+    model, theta, X, y = model_and_theta()
+    found = model.standard_errors(method)
+    truth = naive.average_information("rbf", theta, X, y) if method != "exact" else -naive.hessian("rbf", theta, X, y)
+    expected = np.linalg.inv(truth)
+    assert found.names == ["length_scale[0]", "length_scale[1]", "length_scale[2]", "signal_variance", "noise_variance"]
+    assert_agree(found.covariance, expected, 1e-8)
+    deviations = np.sqrt(np.diagonal(expected))
+    assert_agree(found.standard_errors, deviations, 1e-8)
+    assert_agree(found.correlation, expected / np.outer(deviations, deviations), 1e-8)
+
+
+def test_the_noise_of_independent_numbers_has_a_known_standard_error():
+    """Where the function is nothing, ln of the variance of n normal numbers has a standard error of sqrt(2 / n)."""
+    y = np.random.default_rng(0).standard_normal(200)
+    X = np.zeros((200, 1))
+    model = fastard.fit(X, y, signal_variance=1e-9, signal_variance_bounds="fixed", length_scale_bounds="fixed")
+    found = model.standard_errors()
+    assert found.standard_errors[2] == pytest.approx(np.sqrt(2 / 200), rel=1e-3)
+    assert np.isnan(found.standard_errors[:2]).all()
+
+
+def test_fixed_and_tied_parameters():
+    model, theta, X, y = model_and_theta(length_scale_groups=[0, 0, 1], noise_variance_bounds="fixed", noise_variance=0.02)
+    found = model.standard_errors()
+    information = -naive.hessian("rbf", theta, X, y)
+    tie = np.array([[1.0, 1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0, 0.0]])
+    expected = np.sqrt(np.diagonal(np.linalg.inv(tie @ information @ tie.T)))
+    assert_agree(found.standard_errors[[0, 2, 3]], expected, 1e-8)
+    assert found.standard_errors[0] == found.standard_errors[1]
+    assert found.correlation[0, 1] == pytest.approx(1.0)
+    assert np.isnan(found.standard_errors[4])
+    assert np.isnan(found.covariance[4]).all()
+
+
+def test_everything_fixed_and_no_columns():
+    X, y = data(10, 1)
+    fixed = {f"{name}_bounds": "fixed" for name in ("length_scale", "signal_variance", "noise_variance")}
+    assert np.isnan(fastard.fit(X, y, **fixed).standard_errors().covariance).all()
+    model = fastard.fit(np.empty((10, 0)), y, signal_variance=1e-9, signal_variance_bounds="fixed")
+    assert model.standard_errors().standard_errors[1] == pytest.approx(np.sqrt(2 / 10), rel=1e-3)
+
+
+def test_a_parameter_at_its_bound_is_left_out_with_a_warning():
+    X, y = problem()
+    model = fastard.fit(X, y, length_scale_bounds=(1e-2, 3.0))
+    assert "length_scale[3]" in model.message
+    with pytest.warns(UserWarning, match=r"length_scale\[\d\].*at a bound") as caught:
+        found = model.standard_errors()
+    assert caught[0].filename == __file__
+    at_bound = np.isclose(model.length_scale, 3.0)
+    assert at_bound[3]
+    np.testing.assert_array_equal(np.isnan(found.standard_errors), [*at_bound, False, False])
+
+
+def test_where_there_is_no_maximum():
+    X, y = problem()
+    model = fastard.fit(X, y, max_iterations=1, length_scale=0.01, length_scale_bounds=(1e-3, 1e3))
+    with pytest.warns(UserWarning, match="not at a maximum") as caught:
+        found = model.standard_errors()
+    assert caught[0].filename == __file__
+    assert np.isnan(found.standard_errors).all()
+
+
+@pytest.mark.parametrize(
+    "options", [{"objective": "loo"}, {"length_scale_prior": lambda x: (-np.sum(x), -np.ones_like(x))}], ids=["loo", "priors"]
+)
+def test_other_objectives_are_warned_of(options):
+    model = model_and_theta(**options, max_iterations=5)[0]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model.standard_errors()
+    assert any(model.objective in str(warning.message) for warning in caught)
+    assert model.objective != "log_marginal_likelihood"
+
+
+def test_progress_says_what_it_costs_first(capsys):
+    model = model_and_theta()[0]
+    model.standard_errors(progress=True)
+    lines = capsys.readouterr().err.splitlines()
+    assert "5 parameters" in lines[0]
+    assert f"{4 * 60**3:.1e} flops" in lines[0]
+    assert "5 of 5" in lines[-1]
+    model.standard_errors()
+    assert capsys.readouterr().err == ""
+
+
+def test_unknown_method():
+    with pytest.raises(ValueError, match="method must be one of 'exact', 'average_information', got 'bootstrap'"):
+        model_and_theta(max_iterations=1)[0].standard_errors("bootstrap")
+
+
+def test_memory():
+    """One matrix beside the model's, and some blocks of half a megabyte."""
+    X, noise = data(1500, 2)
+    y = np.sin(X[:, 0]) + 0.3 * noise
+    fixed = {"length_scale": 1.5, "length_scale_bounds": "fixed", "signal_variance": 1.0, "signal_variance_bounds": "fixed"}
+    model = fastard.fit(X, y, **fixed)
+    for method, matrices in [("exact", 1.1), ("average_information", 0.0)]:
+        assert peak(lambda method=method: model.standard_errors(method)) < matrices * 8 * 1500**2 + 8e6
