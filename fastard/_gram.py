@@ -37,10 +37,10 @@ def less_gram(state, A, n, u, v, tile, out):
     panel_bytes = DEPTH * STEP
     size = round_up(tile, ROWS) * DEPTH
     space_i, space_j = np.empty(size), np.empty(size)
-    z_i, z_j = address_of(space_i), address_of(space_j)
     a, leading = address_of(A), 8 * A.shape[1]
     task = next_task(state)
     while task < tiles * (tiles + 1) // 2:
+        z_i, z_j = address_of(space_i), address_of(space_j)  # in the loop: Numba frees an array after its last use
         i, j = triangle_corner(task)
         i0, i1, j0, j1 = corners(n, tile, i, j)
         by_rows = i < j  # never: a variable, because Numba compiles `pack` anew for a literal
