@@ -4,9 +4,9 @@ import numpy as np
 
 from fastard._jit import jit
 from fastard._loops import corners, round_up, triangle_corner
-from fastard._microkernel import COLS, ROWS, address_of
+from fastard._microkernel import COLS, ROWS, address_of, repeat_call
 from fastard._spd import STEP, pack, update
-from fastard._threads import next_task
+from fastard._threads import CREW, hand_out, next_task
 
 DEPTH = 192  # of a packed panel, and a multiple of COLS: two panels of a tile stay in the second cache
 
@@ -30,14 +30,17 @@ def less_gram(state, A, n, u, v, tile, out):
 
     A and out are padded with zeros: (round_up(n, COLS), at least round_up(n, ROWS)). A tile of out is a task.
     """
+    if state[CREW]:
+        hand_out(state, repeat_call())
+        return
     tiles = (n + tile - 1) // tile
     panel_bytes = DEPTH * STEP
     size = round_up(tile, ROWS) * DEPTH
     space_i, space_j = np.empty(size), np.empty(size)
-    z_i, z_j = address_of(space_i), address_of(space_j)
     a, leading = address_of(A), 8 * A.shape[1]
     task = next_task(state)
     while task < tiles * (tiles + 1) // 2:
+        z_i, z_j = address_of(space_i), address_of(space_j)  # in the loop: Numba frees an array after its last use
         i, j = triangle_corner(task)
         i0, i1, j0, j1 = corners(n, tile, i, j)
         by_rows = i < j  # never: a variable, because Numba compiles `pack` anew for a literal

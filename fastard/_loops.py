@@ -29,7 +29,7 @@ from fastard._microkernel import (
     transpose_blocks,
     weighted_distances,
 )
-from fastard._threads import ARGUMENTS, CREW, hand_out, next_task
+from fastard._threads import CREW, hand_out, next_task
 from fastard.kernels import profile
 
 _ACROSS = 40 * ROWS  # columns of a cross-covariance's task: a strip of 480 to 960 and its w stay in the first two caches
@@ -302,7 +302,8 @@ def product_tile(kernel, variance, U, free, Q, alpha, targets, n, tile, i, j, sc
 def fill(state, kernel, variance, U, A, diagonal, n, tile, accumulate):
     """Every tile of the covariance of n points."""
     if state[CREW]:
-        hand_out(state, repeat_call(state[CREW] + 8 * ARGUMENTS))
+        hand_out(state, repeat_call())
+        return
     tiles = (n + tile - 1) // tile
     scratch = np.empty((2, strip_space(tile)))
     task = next_task(state)
@@ -316,7 +317,8 @@ def fill(state, kernel, variance, U, A, diagonal, n, tile, accumulate):
 def product(state, kernel, variance, U, free, Q, alpha, targets, n, tile, partial):
     """partial[tile] = that tile's share, by ``product_tile``."""
     if state[CREW]:
-        hand_out(state, repeat_call(state[CREW] + 8 * ARGUMENTS))
+        hand_out(state, repeat_call())
+        return
     tiles = (n + tile - 1) // tile
     scratch = np.empty((4, strip_space(tile)))
     task = next_task(state)
@@ -330,7 +332,8 @@ def product(state, kernel, variance, U, free, Q, alpha, targets, n, tile, partia
 def cross_covariance(state, kernel, variance, U, V, out):
     """out[j, i] = variance k(s) of point j of V and point i of U; a strip is a task."""
     if state[CREW]:
-        hand_out(state, repeat_call(state[CREW] + 8 * ARGUMENTS))
+        hand_out(state, repeat_call())
+        return
     n, columns = out.shape
     scratch = np.empty((2, strip_space(_ACROSS)))
     task = next_task(state)
@@ -366,6 +369,9 @@ def point_gradient(state, kernel, variance, U, V, Q, out):
 
     Q is (targets, 1 or points, n): weights of each pair, or the same for every point.
     """
+    if state[CREW]:
+        hand_out(state, repeat_call())
+        return
     targets, shared, n = Q.shape[0], Q.shape[1] == 1, Q.shape[2]
     scratch = np.empty((3, strip_space(_ACROSS)))
     task = next_task(state)

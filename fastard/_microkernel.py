@@ -374,7 +374,7 @@ def atomic_load(_, address):
     """The int64 at ``address``, and with it everything its writer had written before."""
 
     def codegen(context, builder, signature, args):
-        return builder.load_atomic(_at(builder, args[0], _I64), "seq_cst", 8, typ=_I64)
+        return builder.load_atomic(_at(builder, args[0], _I64), "seq_cst", 8)
 
     return types.int64(types.int64), codegen
 
@@ -402,46 +402,45 @@ def compare_exchange(_, address, expected, value):
 
 
 _I32 = ir.IntType(32)
-MOST_ARGUMENTS = 256  # machine words that a call may hand on; `work` has some 80
 
 
 @intrinsic
-def repeat_call(_, place):
-    """Writes the arguments of the call that it stands in to ``place``, and returns the address of a function ``int32
-    f(int64 place)`` that makes the same call again, on whatever thread; it returns 0, or not 0 after an exception.
+def repeat_call(_):
+    """The call that it stands in, to be made again on whatever thread until it returns: a pair for ``call_again``, the address
+    of a function ``int32 f(int64 arguments)``, which returns 0, or not 0 after an exception, and of the arguments.
 
     Nothing of Python is touched, so a thread without the GIL can take part in a call whose arguments another one unpacked.
-    Arrays arrive without their owners (Numba's i8 pointers; so no arrays of bytes, please), for what Numba counts references
-    in goes when the first call returns. Who keeps the arrays alive until all have returned is the caller in Python.
+    Arrays arrive without their owners (Numba's i8 pointers; so no arrays of bytes, please): who keeps them alive is the call.
     """
     byte_pointer = ir.IntType(8).as_pointer()
 
     def codegen(context, builder, signature, args):
         function = builder.function
         given = function.args[2:]  # Numba's first two: where the result and an exception go
-        if len(given) > MOST_ARGUMENTS:
-            raise ValueError(f"{len(given)} words of arguments")
         packed = ir.LiteralStructType([x.type for x in given])
 
         def field(builder, place, i):
-            return builder.gep(_at(builder, place, packed), [ir.Constant(_I32, 0), ir.Constant(_I32, i)])
+            return builder.gep(place, [ir.Constant(_I32, 0), ir.Constant(_I32, i)])
 
+        place = cgutils.alloca_once(builder, packed)
         for i, x in enumerate(given):
             x = ir.Constant(byte_pointer, None) if x.type == byte_pointer else x
-            builder.store(x, field(builder, args[0], i))
+            builder.store(x, field(builder, place, i))
         again = ir.Function(builder.module, ir.FunctionType(_I32, [_I64]), f"{function.name}.again")
         again.linkage = "internal"
         inner = ir.IRBuilder(again.append_basic_block("entry"))
         results = [inner.alloca(x.type.pointee) for x in function.args[:2]]
-        inner.ret(inner.call(function, [*results, *(inner.load(field(inner, again.args[0], i)) for i in range(len(given)))]))
-        return builder.ptrtoint(again, _I64)
+        there = _at(inner, again.args[0], packed)
+        inner.ret(inner.call(function, [*results, *(inner.load(field(inner, there, i)) for i in range(len(given)))]))
+        pair = [builder.ptrtoint(again, _I64), builder.ptrtoint(place, _I64)]
+        return context.make_tuple(builder, signature.return_type, pair)
 
-    return types.int64(types.int64), codegen
+    return types.UniTuple(types.int64, 2)(), codegen
 
 
 @intrinsic
-def call_again(_, function, place):
-    """Calls the function that ``repeat_call`` made."""
+def call_again(_, function, arguments):
+    """Makes the call that ``repeat_call`` packed."""
 
     def codegen(context, builder, signature, args):
         kind = ir.FunctionType(_I32, [_I64])

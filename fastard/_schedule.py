@@ -32,7 +32,7 @@ from fastard._microkernel import (
     repeat_call,
 )
 from fastard._spd import CHOLESKY, INVERSE, STEP, panel, pivot, pivot_inverse, update
-from fastard._threads import ARGUMENTS, CREW, FAILED, STATE, hand_out, next_task, wait_for
+from fastard._threads import CREW, FAILED, STATE, hand_out, next_task, wait_for
 
 FILL, INVERT, CONTRACT = 1, 2, 4  # stages beside the factorisation
 
@@ -143,7 +143,8 @@ def work(state, kernel, variance, U, free, diagonal, A, R, n, m, space, S, logs,
         Zeros. state[FAILED] becomes 1 + the row of a pivot that is not positive.
     """
     if state[CREW]:
-        hand_out(state, repeat_call(state[CREW] + 8 * ARGUMENTS))
+        hand_out(state, repeat_call())
+        return
     here = address_of(state)
     failed = here + 8 * FAILED
     pivots, rhs_panels = here + 8 * PIVOTS, here + 8 * RHS_PANELS

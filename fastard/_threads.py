@@ -1,12 +1,13 @@
 """Who computes: how many threads, and the pool that they come from.
 
-The pool is our own: ordinary Python threads that sleep inside compiled code, on a lock, without the GIL. The caller wakes
-them before it has its arguments ready (`rouse`), enters a GIL-free compiled function (`share`), and that function hands its
-own arguments on to them (`hand_out`), so that between waking and working no helper runs a line of Python; then all take tasks
-from one atomic counter. No OpenMP or TBB runs anywhere, so nothing spins after a call beside BLAS's threads, no threading
-layer changes a result, several Python threads may call at once, and a forked child (which has no threads but its own) makes a
-new pool. The caller never waits for a helper that has not come: it does all the tasks itself if need be, and waits only for
-those that a helper has begun.
+The pool is our own: threads that sleep inside compiled code, on a lock, without the GIL. The caller wakes them before it has
+its arguments ready (`rouse`) and enters a GIL-free compiled function (`share`), which hands its own arguments on to them
+(`hand_out`); then all take tasks from one atomic counter. Claiming helpers, offering them the call, taking part in it and
+waiting until they have left it is one compiled call: no line of Python runs meanwhile, so no KeyboardInterrupt, nor whatever
+else a signal raises, loses a helper or leaves one at work on arrays that Python may free. No OpenMP or TBB runs anywhere, so
+nothing spins after a call beside BLAS's threads, no threading layer changes a result, several Python threads may call at
+once, and a forked child (which has no threads but its own) makes a new pool. The caller never waits for a helper that has not
+come: it does all the tasks itself if need be, and waits only for those that a helper has begun.
 
 Linux on a virtual machine wakes a sleeping thread on the core of the thread that wakes it, although another core is idle: to
 its scheduler a halted virtual core looks occupied. Both then share one core for tens of milliseconds; at n = 250 an
@@ -14,10 +15,11 @@ evaluation after a pause took 1.05 ms on two threads, 0.95 on one, and 0.6 where
 last seen on the caller's core is moved to another one first.
 """
 
+import _thread  # its start_new_thread is one step; an interrupt inside threading.Thread.start becomes a KeyError
 import ctypes
 import os
-import threading
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -25,7 +27,6 @@ from numba import config, types
 
 from fastard._jit import jit
 from fastard._microkernel import (
-    MOST_ARGUMENTS,
     address_of,
     atomic_load,
     atomic_store,
@@ -40,18 +41,22 @@ from fastard._microkernel import (
 
 # Places in a job's `state`, an int64 array, zeros at the start; those that all threads write are 64 bytes apart. FAILED is not
 # 0 where the job cannot be finished: ABORTED after an exception, or what the job itself writes there. CREW is the address of
-# the first helper's box, until the function has handed its arguments on.
-NEXT, CREW, FAILED = 0, 8, 16
+# the first box of the pool, until the function has handed its arguments on to at most HELPERS helpers.
+NEXT, CREW, HELPERS, FAILED = 0, 8, 9, 16
 STATE = 24  # further places are the job's own
 ABORTED = -1
 
-# Places in a helper's box, an int64 array that lives as long as the helper.
-OFFER, ASLEEP, CORE, BELL, FOLLOWING, FUNCTION, SOURCE, STATUS, ARGUMENTS = 0, 8, 16, 24, 25, 26, 27, 28, 32
-NOTHING, COMPILED, PYTHON, TAKEN = 0, 1, 2, 3  # what is offered
+# Places in a helper's box, an int64 array that lives as long as the helper. FOLLOWING leads to all boxes made before and
+# never changes; what follows FUNCTION is written by who has claimed the helper, and MASK by who has set MOVING.
+OFFER, ASLEEP, CORE, MOVING, EXPECT, BELL, FOLLOWING, THREAD = 0, 8, 16, 24, 25, 26, 27, 28
+FUNCTION, ARGUMENTS, STATUS, CREWMATE = 32, 33, 34, 35
+MASK, _MASK_WORDS = 40, 16
+_BOX = MASK + _MASK_WORDS
+FREE, CLAIMED, OFFERED, TAKEN, DONE = 0, 1, 2, 3, 4  # OFFER: the helper itself makes TAKEN of OFFERED, and DONE of that
 
 _MOST_PER_CORE = 4  # more threads than that only wait
 _SPINS = 4000  # turns of waiting, some 200 microseconds, before the processor is offered to others
-_PATIENCE = 4000  # turns that a helper who was woken waits for the job: a caller with cold caches takes 200 microseconds
+_PATIENCE = 4000  # turns that a helper who was roused waits for the job: a caller with cold caches takes 200 microseconds
 
 _acquire_lock = types.ExternalFunction("PyThread_acquire_lock", types.int32(types.intp, types.int32))
 _release_lock = types.ExternalFunction("PyThread_release_lock", types.void(types.intp))
@@ -93,149 +98,120 @@ def _wake(box):  # type: ignore[no-untyped-def]
         _release_lock(atomic_load(box + 8 * BELL))
 
 
-@jit
-def _wake_elsewhere(box, wherever):  # type: ignore[no-untyped-def]
-    """Wakes the helper, unless it is, or would wake, on the caller's core: then True."""
-    if not wherever and atomic_load(box + 8 * CORE) == this_core() >= 0:
-        return True
-    _wake(box)
-    return False
+if sys.platform == "linux":
+    _get_affinity = types.ExternalFunction("sched_getaffinity", types.int32(types.int32, types.intp, types.intp))
+    _set_affinity = types.ExternalFunction("sched_setaffinity", types.int32(types.int32, types.intp, types.intp))
 
-
-@jit
-def hand_out(state, function):  # type: ignore[no-untyped-def]
-    """Offers the call that ``repeat_call`` packed in the first helper's box to the whole crew."""
-    never_inline()
-    first = box = state[CREW]
-    state[CREW] = 0  # before anyone else is in: helpers have nobody to call
-    while box != 0:
-        atomic_store(box + 8 * FUNCTION, function)
-        atomic_store(box + 8 * SOURCE, first + 8 * ARGUMENTS)
-        atomic_store(box + 8 * STATUS, address_of(state) + 8 * FAILED)
-        atomic_store(box + 8 * OFFER, COMPILED)
+    @jit
+    def _wake_elsewhere(box):  # type: ignore[no-untyped-def]
+        """Wakes the helper on another core than this one, where it may run on another: it moves, and stays there when it may
+        be anywhere again. A sandbox may forbid that, and there may be more cores than the mask holds; then just wakes it."""
+        core, thread, mask, size = this_core(), atomic_load(box + 8 * THREAD), box + 8 * MASK, 8 * _MASK_WORDS
+        if thread > 0 and atomic_load(box + 8 * CORE) == core >= 0 and compare_exchange(box + 8 * MOVING, 0, 1):
+            if core < 8 * size and _get_affinity(thread, size, mask) == 0:
+                word, bit = mask + 8 * (core // 64), 1 << core % 64
+                allowed = atomic_load(word)
+                atomic_store(word, allowed & ~bit)
+                if allowed & bit and _set_affinity(thread, size, mask) == 0:  # fails where no other core is left
+                    atomic_store(box + 8 * CORE, -1)  # until it says which
+                    _wake(box)
+                    atomic_store(word, allowed)
+                    _set_affinity(thread, size, mask)
+            atomic_store(box + 8 * MOVING, 0)
         _wake(box)
+
+else:
+    _wake_elsewhere = _wake
+
+
+@jit(nogil=False)
+def _rouse(box, helpers):  # type: ignore[no-untyped-def]
+    """Microseconds of work: to have the GIL back may take longer."""
+    while box != 0 and helpers > 0:
+        if atomic_load(box + 8 * OFFER) == FREE:
+            atomic_store(box + 8 * EXPECT, 1)
+            _wake_elsewhere(box)
+            helpers -= 1
         box = atomic_load(box + 8 * FOLLOWING)
 
 
 @jit
-def _serve(here):  # type: ignore[no-untyped-def]
-    """A helper's life: sleep, and do what is offered; returns when that needs Python."""
-    patience = 0
-    while True:
-        offer, turns = atomic_load(here + 8 * OFFER), 0
-        while offer == NOTHING and turns < patience:
-            pause()
-            turns += 1
-            offer = atomic_load(here + 8 * OFFER)
-        if offer == NOTHING:
-            atomic_store(here + 8 * CORE, this_core())
-            atomic_store(here + 8 * ASLEEP, 1)
-            # An offer made before ASLEEP was set rang no bell; one made after it did, and the lock is free at once.
-            if atomic_load(here + 8 * OFFER) == NOTHING or not compare_exchange(here + 8 * ASLEEP, 1, 0):
-                _acquire_lock(atomic_load(here + 8 * BELL), 1)
-            atomic_store(here + 8 * CORE, this_core())
-            patience = _PATIENCE
-        elif compare_exchange(here + 8 * OFFER, offer, TAKEN):
-            if offer == PYTHON:
-                return
-            if call_again(atomic_load(here + 8 * FUNCTION), atomic_load(here + 8 * SOURCE)) != 0:
-                atomic_store(atomic_load(here + 8 * STATUS), ABORTED)
-            atomic_store(here + 8 * OFFER, NOTHING)
-            patience = 0  # nothing spins once a call has returned
-
-
-@jit
-def _offer(box, offer):  # type: ignore[no-untyped-def]
-    atomic_store(box + 8 * OFFER, offer)
-    _wake(box)
-
-
-@jit
-def _dismiss(box):  # type: ignore[no-untyped-def]
-    """No helper of the crew begins any more; those at work are waited for."""
-    while box != 0:
-        if compare_exchange(box + 8 * OFFER, COMPILED, NOTHING) or compare_exchange(box + 8 * OFFER, PYTHON, NOTHING):
+def hand_out(state, call):  # type: ignore[no-untyped-def]
+    """Makes ``call``, which ``repeat_call`` packed, here and on the helpers that are free; returns when all have left it."""
+    never_inline()
+    function, arguments = call
+    failed = address_of(state) + 8 * FAILED
+    box, helpers, crew = state[CREW], state[HELPERS], 0
+    state[CREW] = 0  # before anyone is in: whoever makes the call again hands nothing out
+    while box != 0 and helpers > 0:
+        if compare_exchange(box + 8 * OFFER, FREE, CLAIMED):
+            atomic_store(box + 8 * FUNCTION, function)
+            atomic_store(box + 8 * ARGUMENTS, arguments)
+            atomic_store(box + 8 * STATUS, failed)
+            atomic_store(box + 8 * CREWMATE, crew)
+            atomic_store(box + 8 * EXPECT, 0)  # nothing spins once the call has returned
+            atomic_store(box + 8 * OFFER, OFFERED)
+            _wake(box)
+            crew = box
+            helpers -= 1
+        box = atomic_load(box + 8 * FOLLOWING)
+    if call_again(function, arguments) != 0:
+        atomic_store(failed, ABORTED)  # helpers that wait for a task of ours wait no longer
+    while crew != 0:
+        box, crew = crew, atomic_load(crew + 8 * CREWMATE)
+        if compare_exchange(box + 8 * OFFER, OFFERED, CLAIMED):
             atomic_store(box + 8 * CORE, this_core())  # it did not come: as a rule it stands in line behind this thread
         else:
             turns = 0
-            while atomic_load(box + 8 * OFFER) != NOTHING:
+            while atomic_load(box + 8 * OFFER) != DONE:
                 pause()
                 turns += 1
                 if turns > _SPINS:
                     yield_processor()
-        box = atomic_load(box + 8 * FOLLOWING)
+        atomic_store(box + 8 * OFFER, FREE)
 
 
 @jit
-def _core():  # type: ignore[no-untyped-def]
-    return this_core()
+def _serve(here):  # type: ignore[no-untyped-def]
+    """A helper's life: sleep, and do what is offered."""
+    while True:
+        turns = 0
+        while atomic_load(here + 8 * OFFER) != OFFERED and atomic_load(here + 8 * EXPECT) and turns < _PATIENCE:
+            pause()
+            turns += 1
+        if compare_exchange(here + 8 * OFFER, OFFERED, TAKEN):
+            if call_again(atomic_load(here + 8 * FUNCTION), atomic_load(here + 8 * ARGUMENTS)) != 0:
+                atomic_store(atomic_load(here + 8 * STATUS), ABORTED)
+            atomic_store(here + 8 * OFFER, DONE)  # from here on the caller may be gone, and what it had lent
+            continue
+        atomic_store(here + 8 * CORE, this_core())
+        atomic_store(here + 8 * ASLEEP, 1)
+        # An offer made before ASLEEP was set rang no bell; one made after it did, and the lock is free at once.
+        if atomic_load(here + 8 * OFFER) != OFFERED or not compare_exchange(here + 8 * ASLEEP, 1, 0):
+            _acquire_lock(atomic_load(here + 8 * BELL), 1)
+        atomic_store(here + 8 * CORE, this_core())
 
 
-def _no_job() -> None:
-    pass
+def _live(box: Any) -> None:
+    box[THREAD] = _thread.get_native_id()
+    _serve(box.ctypes.data)  # for ever; this frame keeps the box
 
 
-class _Helper:
-    """A thread of the pool."""
-
-    def __init__(self, number: int) -> None:
-        self.box = np.zeros(ARGUMENTS + MOST_ARGUMENTS, dtype=np.int64)
-        self.address = self.box.ctypes.data
-        self.box[BELL] = _new_lock()
-        self.box[CORE] = -1
-        self.job: Callable[[], None] = _no_job
-        self.thread = threading.Thread(target=self._live, name=f"fastard-{number}", daemon=True)
-        self.thread.start()
-
-    def _live(self) -> None:
-        while True:
-            _serve(self.address)
-            try:
-                self.job()
-            finally:
-                self.job = _no_job  # what it holds must not live until the next one
-                _offer(self.address, NOTHING)
-
-    def wake(self) -> None:
-        """Ahead of an offer; on another core than the caller's, where there is one."""
-        if not _wake_elsewhere(self.address, False):
-            return
-        if _lock.acquire(blocking=False):  # two callers would take each other's mask for the usual one
-            try:
-                thread = self.thread.native_id or 0
-                allowed = os.sched_getaffinity(thread)
-                others = allowed - {_core()}
-                if others:
-                    os.sched_setaffinity(thread, others)  # it moves, and stays there when it may be anywhere again
-                    self.box[CORE] = -1  # until it says which
-                    _wake_elsewhere(self.address, True)
-                    os.sched_setaffinity(thread, allowed)
-            except OSError:  # a sandbox may forbid it
-                pass
-            finally:
-                _lock.release()
-        _wake_elsewhere(self.address, True)
+# Python's own locks, for code without the GIL: they are what every system has.
+_allocate_lock = ctypes.pythonapi.PyThread_allocate_lock
+_allocate_lock.restype = ctypes.c_void_p
+_take_lock = ctypes.pythonapi.PyThread_acquire_lock
+_take_lock.argtypes = [ctypes.c_void_p, ctypes.c_int]
+_free_lock = ctypes.pythonapi.PyThread_free_lock
+_free_lock.argtypes = [ctypes.c_void_p]
 
 
-def _new_lock() -> int:
-    """One of Python's own locks, taken, for code without the GIL: they are what every system has."""
-    allocate = ctypes.pythonapi.PyThread_allocate_lock
-    allocate.restype = ctypes.c_void_p
-    lock = allocate()
-    if not lock:
-        raise RuntimeError("no more locks")
-    ctypes.pythonapi.PyThread_acquire_lock(ctypes.c_void_p(lock), 1)
-    return int(lock)
-
-
-_lock = threading.Lock()
-_helpers = 0
-_idle: list[_Helper] = []  # append and pop are indivisible
+_pool = (0, 0)  # how many helpers there are, and the address of the last one's box
 
 
 def _forget() -> None:
-    global _lock, _helpers, _idle
-    _lock, _helpers, _idle = threading.Lock(), 0, []
+    global _pool
+    _pool = (0, 0)
 
 
 if hasattr(os, "register_at_fork"):
@@ -243,94 +219,91 @@ if hasattr(os, "register_at_fork"):
 
 
 def _enlist(helpers: int) -> None:
-    global _helpers
+    """Without a lock, which an interrupt might leave locked, and which a signal's handler that calls us might hold already."""
+    global _pool
     helpers = min(helpers, _MOST_PER_CORE * available_cores() - 1)
-    with _lock:
-        while _helpers < helpers:
-            try:
-                helper = _Helper(_helpers + 1)
-            except RuntimeError:  # the system or the container gives no more threads: fewer will do
-                return
-            _helpers += 1
-            _idle.append(helper)
-
-
-def rouse(threads: int) -> None:
-    """Wake ``threads - 1`` helpers for a call of `share` that comes within some 200 microseconds: by then they are awake."""
-    for helper in _idle[:-threads:-1]:
-        helper.wake()
-
-
-def _gather(crew: list[_Helper], wanted: int) -> int:
-    """Up to so many helpers that are free, awake; the address of the first one's box, or 0."""
-    if _helpers < wanted:
-        _enlist(wanted)
-    first = 0
-    while len(crew) < wanted:
+    while _pool[0] < helpers:
+        before = _pool
+        bell = _allocate_lock()
+        if not bell:
+            return
+        _take_lock(bell, 1)
+        box = np.zeros(_BOX, dtype=np.int64)
+        box[BELL], box[CORE], box[FOLLOWING] = bell, -1, before[1]
         try:
-            crew.append(_idle.pop())
-        except IndexError:  # all are busy for other threads
-            break
-        helper = crew[-1]
-        helper.box[FOLLOWING] = first
-        first = helper.address
-        helper.wake()
+            _thread.start_new_thread(_live, (box,))
+        except RuntimeError:  # the system or the container gives no more threads: fewer will do
+            _free_lock(bell)
+            return
+        # Where another thread was faster, ours sleeps for ever, unknown to all; so it does after an interrupt just here.
+        if _pool is before:
+            _pool = before[0] + 1, box.ctypes.data
+
+
+def rouse(threads: int) -> int:
+    """Wake ``threads - 1`` helpers for a call of `share` that comes within some 200 microseconds: by then they are awake.
+
+    Returns the address of the first box, or 0.
+    """
+    if _pool[0] < threads - 1:
+        _enlist(threads - 1)
+    first = _pool[1]
+    if first:
+        _rouse(first, threads - 1)
     return first
-
-
-def _let_go(crew: list[_Helper]) -> None:
-    """Back into the pool, once none is at work any more."""
-    if crew:
-        try:
-            _dismiss(crew[-1].address)
-            for helper in crew:
-                helper.job = _no_job
-        finally:
-            _idle.extend(crew)
 
 
 def share(threads: int, function: Callable[..., Any], state: Any, *arguments: Any) -> None:
     """Run the compiled ``function(state, *arguments)`` here and on up to ``threads - 1`` helpers that are free, until all have
     left it.
 
-    The function begins by ``if state[CREW]: hand_out(state, repeat_call(state[CREW] + 8 * ARGUMENTS))``, takes tasks by
-    ``next_task(state)``, and where a task waits for others, it waits by ``wait_for``.
+    The function begins by ``if state[CREW]: hand_out(state, repeat_call()); return``, takes tasks by ``next_task(state)``, and
+    where a task waits for others, it waits by ``wait_for``.
     """
-    if threads == 1:
-        function(state, *arguments)
-        return
-    crew: list[_Helper] = []
-    try:
-        state[CREW] = _gather(crew, threads - 1)
-        function(state, *arguments)
-    except BaseException:
-        state[FAILED] = ABORTED  # helpers that wait for a task of ours wait no longer
-        raise
-    finally:  # also after Ctrl-C: no helper may touch the arrays once we have returned
-        _let_go(crew)
+    if threads > 1:
+        state[CREW], state[HELPERS] = rouse(threads), threads - 1
+    function(state, *arguments)
+    assert state[CREW] == 0, "the function has handed nothing out"
     if state[FAILED] == ABORTED:
-        raise MemoryError("no memory for the scratch of a further thread")
+        raise MemoryError("no memory for a thread's scratch")
 
 
-def together(threads: int, function: Callable[[], None]) -> None:
-    """Run a function of Python here and on up to ``threads - 1`` helpers that are free."""
+def together(threads: int, count: int, function: Callable[[Iterator[int]], None]) -> None:
+    """Run a function of Python here and on ``threads - 1`` threads made for it, or as many of them as there are to be had.
+
+    They share the numbers below ``count``, ``function``'s argument; after an exception nobody is given another one.
+    """
+    numbers = iter(range(count))  # next() on it is indivisible
     errors: list[BaseException] = []
 
-    def job() -> None:
-        try:
-            function()
-        except BaseException as error:  # for the caller to raise: the helper lives on
-            errors.append(error)
+    def stop() -> None:
+        for _ in numbers:
+            pass
 
-    crew: list[_Helper] = []
+    def job(done: Any) -> None:
+        try:
+            function(numbers)
+        except BaseException as error:  # for the caller to raise
+            errors.append(error)
+            stop()
+        finally:
+            done.release()
+
+    others = []
     try:
-        _gather(crew, threads - 1)
-        for helper in crew:
-            helper.job = job
-            _offer(helper.address, PYTHON)
-        function()
+        for _ in range(threads - 1):
+            done = _thread.allocate_lock()
+            done.acquire()
+            try:
+                _thread.start_new_thread(job, (done,))
+            except RuntimeError:
+                break
+            others.append(done)
+        function(numbers)
     finally:
-        _let_go(crew)
+        stop()
+        for done in others:
+            done.acquire()
     if errors:
         raise errors[0]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-import threading
+from collections.abc import Iterator
 from typing import Any, Literal, overload
 
 import numpy as np
@@ -140,7 +140,7 @@ class LogMarginalLikelihood:
     ``objective(theta)`` returns ``(value, gradient)`` of +l for theta, shape (d + 2 + p,), the natural logarithms of
     [length_scale ..., signal_variance, noise_variance, shape ...]; an entry of -inf for the noise stands for no noise.
     It raises :class:`NotPositiveDefiniteError` as every other call does. It pickles (without its buffer). Of threads
-    that share one, the first uses its buffer, the others each a temporary one.
+    that share one, the first uses its buffer, the others each one of their own.
 
     Examples
     --------
@@ -172,9 +172,11 @@ class LogMarginalLikelihood:
         self._center = validate.read_only(central(self.X))
         self._least = validate.least_length_scales(self.X)
         self._usual = validate.usual_logarithms(self._least)
-        self._workspace: Workspace | None = None
-        self._spare: list[Workspace] = []  # of batches side by side, at most one a thread; append and pop are indivisible
-        self._turn = threading.Lock()
+        # Buffers to be used again: who takes one owns it, and whoever finds none makes one. The last evaluation's is kept, and
+        # of batches at most one a thread. Operations on a list are indivisible, and an interrupt between two loses a buffer
+        # where it would leave a lock locked.
+        self._last: list[Workspace] = []
+        self._spare: list[Workspace] = []
 
     def __call__(self, theta: ArrayLike) -> tuple[float, Array]:
         """+l and its gradient at ``theta``; see the class."""
@@ -220,33 +222,27 @@ class LogMarginalLikelihood:
         worth_it = _SIDE_BY_SIDE[0] <= n < _SIDE_BY_SIDE[1] and count * n**3 >= _SIDE_BY_SIDE_FROM
         side_by_side = min(self.n_threads, count) if worth_it else 1
         threads = 1 if side_by_side > 1 else self.n_threads
-        indices = iter(range(count))  # next() on it is indivisible
 
-        def work() -> None:
+        def work(indices: Iterator[int]) -> None:
             try:
                 workspace = self._spare.pop()
             except IndexError:
                 workspace = Workspace(n, m)
             if workspace.m != m:
                 workspace = Workspace(n, m)
-            try:
-                for i in indices:
-                    own = self.y if targets is None else targets[i]
-                    kernel = self.kernel.with_shape(natural[i, d + 2 :].tolist())
-                    noise = float(natural[i, d + 1])
-                    evaluation = self._evaluate(
-                        workspace, own, natural[i, :d], float(natural[i, d]), noise, kernel, True, None, threads
-                    )
-                    values[i] = evaluation.log_marginal_likelihood
-                    gradients[i] = self.assemble(evaluation, noise)
-            except BaseException:
-                for _ in indices:  # the others need not go on
-                    pass
-                raise
+            for i in indices:
+                own = self.y if targets is None else targets[i]
+                kernel = self.kernel.with_shape(natural[i, d + 2 :].tolist())
+                noise = float(natural[i, d + 1])
+                evaluation = self._evaluate(
+                    workspace, own, natural[i, :d], float(natural[i, d]), noise, kernel, True, None, threads
+                )
+                values[i] = evaluation.log_marginal_likelihood
+                gradients[i] = self.assemble(evaluation, noise)
             if worth_it:
                 self._spare.append(workspace)
 
-        together(side_by_side, work)
+        together(side_by_side, count, work)
         return values, gradients
 
     def evaluate(
@@ -262,15 +258,14 @@ class LogMarginalLikelihood:
         """One evaluation at valid natural parameters, all that the engine returns; raises NotPositiveDefiniteError."""
         announce(len(self.X), self.n_threads)
         arguments = (self.y, length_scale, signal_variance, noise_variance, kernel, gradient, free, self.n_threads)
-        # Another thread's turn, or that of one which a fork has left behind: a buffer of our own, rather than wait.
-        if not self._turn.acquire(blocking=False):
-            return self._evaluate(Workspace(*self.y.shape), *arguments)
         try:
-            if self._workspace is None:
-                self._workspace = Workspace(*self.y.shape)
-            return self._evaluate(self._workspace, *arguments)
+            workspace = self._last.pop()
+        except IndexError:  # the first evaluation, or another thread has it
+            workspace = Workspace(*self.y.shape)
+        try:
+            return self._evaluate(workspace, *arguments)
         finally:
-            self._turn.release()
+            self._last[:] = [workspace]
 
     def _evaluate(
         self,
@@ -312,19 +307,14 @@ class LogMarginalLikelihood:
 
     def take_workspace(self) -> Workspace:
         """Give all away that the last evaluation left; the next one allocates anew."""
-        with self._turn:
-            workspace, self._workspace = self._workspace, None
-        if workspace is None:
-            raise RuntimeError("nothing has been evaluated yet, so there is no matrix to release")
-        return workspace
+        try:
+            return self._last.pop()
+        except IndexError:
+            raise RuntimeError("nothing has been evaluated yet, so there is no matrix to release") from None
 
     def __repr__(self) -> str:
         n, d = self.X.shape
         return f"<LogMarginalLikelihood {self.kernel!r} of {n} points in {d} dimensions, {self.n_parameters} parameters>"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_workspace": None, "_spare": [], "_turn": None}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._turn = threading.Lock()
+        return {**self.__dict__, "_last": [], "_spare": []}

@@ -1,60 +1,54 @@
 """The pool when something goes wrong: nobody waits for ever, and the next call is served as ever."""
 
+import os
+import sys
 import threading
+import time
 
 import numpy as np
 import pytest
 from conftest import data
-from numba import njit
+from numba import njit, types
 
 import fastard
 from fastard import _threads
-from fastard._microkernel import address_of, atomic_load, atomic_store, repeat_call
-from fastard._threads import ARGUMENTS, CREW, FAILED, STATE, hand_out, wait_for
+from fastard._microkernel import address_of, atomic_load, atomic_store, fetch_add, repeat_call
+from fastard._threads import CREW, FAILED, STATE, hand_out, wait_for
 
 NEVER = 1 << 60
+CALLER, CAME, LEFT = STATE, STATE + 1, STATE + 2
+thread_ident = types.ExternalFunction("PyThread_get_thread_ident", types.int64())
 
 
 @njit(nogil=True)
-def fails_on_a_helper(state):
-    came, failed = address_of(state) + 8 * STATE, address_of(state) + 8 * FAILED
+def fails(state, on_the_caller):
+    """Of two threads one fails, while the other waits for what it will never do."""
     if state[CREW]:
-        hand_out(state, repeat_call(state[CREW] + 8 * ARGUMENTS))
-        wait_for(came, NEVER, failed)
+        hand_out(state, repeat_call())
         return
-    atomic_store(came, 1)
-    raise MemoryError("no scratch")
-
-
-@njit(nogil=True)
-def fails_on_the_caller(state):
-    came, failed = address_of(state) + 8 * STATE, address_of(state) + 8 * FAILED
-    if state[CREW]:
-        hand_out(state, repeat_call(state[CREW] + 8 * ARGUMENTS))
-        wait_for(came, 1, failed)
+    came, failed = address_of(state) + 8 * CAME, address_of(state) + 8 * FAILED
+    fetch_add(came, 1)
+    wait_for(came, 2, failed)
+    if (thread_ident() == state[CALLER]) == on_the_caller:
         raise MemoryError("no scratch")
-    atomic_store(came, 1)
     wait_for(came, NEVER, failed)
-    atomic_store(came, 2)
+    atomic_store(address_of(state) + 8 * LEFT, 1)
 
 
-def test_an_error_on_a_helper_is_the_callers():
+@pytest.mark.parametrize("on_the_caller", [False, True])
+def test_an_error_in_compiled_code_is_the_callers(on_the_caller):
     for _ in range(3):  # the helper lives on
-        with pytest.raises(MemoryError, match="no memory for the scratch"):
-            _threads.share(2, fails_on_a_helper, _threads.new_state(1))
-
-
-def test_an_error_on_the_caller_ends_the_helpers_wait():
-    state = _threads.new_state(1)
-    with pytest.raises(MemoryError, match="no scratch"):
-        _threads.share(2, fails_on_the_caller, state)
-    assert state[STATE] == 2  # it has left when we return
+        state = _threads.new_state(3)
+        state[CALLER] = threading.get_ident()
+        with pytest.raises(MemoryError, match="no memory for a thread's scratch"):
+            _threads.share(2, fails, state, on_the_caller)
+        assert state[LEFT] == 1  # the other has left when we return
 
 
 def test_an_error_in_python_on_a_helper_is_the_callers():
     came = threading.Event()
 
-    def fails():
+    def fails(numbers):
         if threading.current_thread() is threading.main_thread():
             came.wait(10.0)
             return
@@ -64,27 +58,38 @@ def test_an_error_in_python_on_a_helper_is_the_callers():
     for _ in range(3):
         came.clear()
         with pytest.raises(KeyError, match="helper"):
-            _threads.together(2, fails)
+            _threads.together(2, 2, fails)
 
 
 def test_an_error_in_python_on_the_caller():
-    def fails():
+    def fails(numbers):
         if threading.current_thread() is threading.main_thread():
             raise KeyError("caller")
 
     for _ in range(3):
         with pytest.raises(KeyError, match="caller"):
-            _threads.together(2, fails)
+            _threads.together(2, 2, fails)
 
 
 @njit(nogil=True)
 def sums(state, first, second, scale, third):
     if state[CREW]:
-        hand_out(state, repeat_call(state[CREW] + 8 * ARGUMENTS))
+        hand_out(state, repeat_call())
+        return
     task = _threads.next_task(state)
     while task < second.size:
         third[task] += scale * (first[task // 7, task % 7] + second[task])
         task = _threads.next_task(state)
+
+
+@njit(nogil=True)
+def alone(state):
+    pass
+
+
+def test_a_function_that_hands_nothing_out_is_noticed():
+    with pytest.raises(AssertionError, match="handed nothing out"):
+        _threads.share(2, alone, _threads.new_state())
 
 
 @pytest.mark.parametrize("n_threads", [1, 2, 4])
@@ -96,27 +101,127 @@ def test_every_task_is_done_once(n_threads):
         np.testing.assert_array_equal(third, second)
 
 
+@njit
+def atomic(address):
+    return atomic_load(address)
+
+
+def places(place):
+    """What stands there in the boxes of all helpers."""
+    box, found = _threads._pool[1], []
+    while box:
+        found.append(atomic(box + 8 * place))
+        box = atomic(box + 8 * _threads.FOLLOWING)
+    return found
+
+
+def share_once(threads=2, n=700):
+    third = np.zeros(n)
+    _threads.share(threads, sums, _threads.new_state(), np.ones((n // 7, 7)), np.ones(n), 0.5, third)
+    np.testing.assert_array_equal(third, 1.0)
+
+
 def test_no_one_is_asked_twice_or_lost():
-    """Several threads share at once; afterwards every helper is back and asleep or about to be."""
+    """Several threads share at once; afterwards every helper is free."""
 
     def work():
         for _ in range(100):
-            third = np.zeros(700)
-            _threads.share(3, sums, _threads.new_state(), np.ones((100, 7)), np.ones(700), 0.5, third)
-            np.testing.assert_array_equal(third, 1.0)
+            share_once(3)
 
     threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(_threads._idle) == len(set(_threads._idle)) == _threads._helpers
-    assert all(atomic(helper.address) == _threads.NOTHING for helper in _threads._idle)
+    assert places(_threads.OFFER) == [_threads.FREE] * _threads._pool[0]
+
+
+def opcodes_until_interrupted(call, opcode):
+    """Whether a KeyboardInterrupt before so many opcodes of the pool's Python code meets `call`, rather than its end."""
+    left = [opcode]
+
+    def step(frame, event, _):
+        if event == "opcode":
+            left[0] -= 1
+            if left[0] < 0:
+                raise KeyboardInterrupt
+        return step
+
+    def enter(frame, event, _):
+        if frame.f_code.co_filename != _threads.__file__:
+            return None
+        frame.f_trace_opcodes = True
+        return step
+
+    before = sys.gettrace()
+    sys.settrace(enter)
+    try:
+        call()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(before)
+    return False
+
+
+@pytest.mark.parametrize(
+    ("call", "first"),
+    [
+        (share_once, False),
+        (share_once, True),
+        (lambda: _threads.rouse(2), False),
+        (lambda: _threads.together(2, 2, list), False),
+    ],
+    ids=["share", "first share", "rouse", "together"],
+)
+def test_an_interrupt_at_any_moment(call, first):
+    """Whatever line of Python Ctrl-C stops: every helper is free, and a next call is served."""
+    share_once()
+    opcode, interrupted = 0, True
+    while interrupted:
+        if first:
+            _threads._forget()
+        interrupted = opcodes_until_interrupted(call, opcode)
+        opcode += 1
+        assert all(offer == _threads.FREE for offer in places(_threads.OFFER))
+    assert opcode > 10
+    assert not hasattr(os, "sched_getaffinity") or set(affinities()) == {frozenset(os.sched_getaffinity(0))}
+    share_once()
+    test_an_error_in_compiled_code_is_the_callers(False)  # that needs a helper
+
+
+def affinities():
+    return [frozenset(os.sched_getaffinity(thread)) for thread in places(_threads.THREAD)]
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="the system has no such thing")
+def test_a_helper_on_our_core_may_be_anywhere_afterwards():
+    test_an_error_in_compiled_code_is_the_callers(False)  # a helper is there, and has run
+    before = set(affinities())
+    for core in os.sched_getaffinity(0):
+        for _ in range(5):
+            box = _threads._pool[1]
+            while box:
+                store(box + 8 * _threads.CORE, core)  # as if it stood in line behind us
+                box = atomic(box + 8 * _threads.FOLLOWING)
+            share_once(4)
+    assert set(affinities()) == before
 
 
 @njit
-def atomic(address):
-    return atomic_load(address)
+def store(address, value):
+    atomic_store(address, value)
+
+
+def test_nothing_spins_after_a_call():
+    """Nor after one that never comes: CPU time of the whole process while it sleeps."""
+    share_once(4)
+    for call in (lambda: share_once(4), lambda: _threads.rouse(4)):
+        call()
+        time.sleep(0.05)
+        before = time.process_time()
+        time.sleep(0.2)
+        assert time.process_time() - before < 0.02
 
 
 def test_the_pool_serves_afterwards():
@@ -124,8 +229,8 @@ def test_the_pool_serves_afterwards():
     objective = fastard.LogMarginalLikelihood(X, y, n_threads=2)
     theta = np.zeros(6)
     expected = objective(theta)
-    test_an_error_on_a_helper_is_the_callers()
-    test_an_error_on_the_caller_ends_the_helpers_wait()
+    test_an_error_in_compiled_code_is_the_callers(False)
+    test_an_error_in_compiled_code_is_the_callers(True)
     test_an_error_in_python_on_a_helper_is_the_callers()
     found = objective(theta)
     assert found[0] == expected[0]
@@ -158,22 +263,26 @@ def test_python_goes_on_during_one_evaluation():
 def test_no_more_threads_to_be_had(monkeypatch):
     """A container's limit, say: the caller does the work."""
 
-    def refuse(self):
+    def refuse(function, arguments):
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(threading.Thread, "start", refuse)
-    monkeypatch.setattr(_threads, "_helpers", 0)
+    monkeypatch.setattr(_threads._thread, "start_new_thread", refuse)
+    _threads._forget()
     X, y = data(300, 4)
     value = fastard.log_marginal_likelihood(X, y, length_scale=1.0, n_threads=7)
     assert value == fastard.log_marginal_likelihood(X, y, length_scale=1.0, n_threads=1)
 
 
-def test_an_objective_whose_turn_never_ends():
-    """As a fork leaves it in the child while another thread evaluates."""
+def test_an_interrupted_objective_goes_on():
+    """A buffer may be lost; nothing is locked for ever."""
     X, y = data(60, 3)
     objective = fastard.LogMarginalLikelihood(X, y)
     expected = objective(np.zeros(5))
-    with objective._turn:
-        found = objective(np.zeros(5))
+    assert len(objective._last) == 1
+    objective._last.clear()
+    found = objective(np.zeros(5))
     assert found[0] == expected[0]
     np.testing.assert_array_equal(found[1], expected[1])
+    assert objective.release().shape == (60, 60)
+    with pytest.raises(RuntimeError, match="no matrix to release"):
+        objective.release()
