@@ -1,5 +1,6 @@
 """BLAS on one thread for a while: where its threads would spin on the cores that ours compute on."""
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,7 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 _lock = threading.Lock()
-_limited = False
+_limit: Any = None
 
 
 @lru_cache(maxsize=1)
@@ -29,17 +30,32 @@ def one_blas_thread() -> Iterator[None]:
     Around SciPy's L-BFGS-B, whose steps on tiny matrices wake OpenBLAS's threads, which then spin for some 100 ms beside our
     evaluations: training on energy (n = 692, 67 evaluations) took 0.76 s without this and 0.59 s with it. Of several threads
     that are inside together, the first sets the limit and takes it back; so nobody takes another's limit for the usual number.
+    (Who limits BLAS by threadpoolctl in another thread meanwhile may: that library keeps no count.)
     """
-    global _limited
+    global _limit
     controller = _controller()
     with _lock:
-        mine = controller is not None and not _limited
-        _limited = _limited or mine
+        mine = controller is not None and _limit is None
+        if mine:
+            _limit = controller.limit(limits=1)
     if not mine:
         yield
         return
     try:
-        with controller.limit(limits=1):
+        with _limit:
             yield
     finally:
-        _limited = False
+        _limit = None
+
+
+def _after_fork() -> None:
+    """A child forked meanwhile has nobody else to give the threads back."""
+    global _lock, _limit
+    _lock = threading.Lock()
+    if _limit is not None:
+        _limit.restore_original_limits()
+        _limit = None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -114,7 +114,7 @@ def cache_directory() -> str | None:
 
 
 def warmup(kernel: str | Kernel | None = None, *, progress: bool = False) -> None:
-    """Compile, or load from the cache, all that fastard compiles lazily, so that no later call waits for it.
+    """Compile, or load from the cache, what the likelihood, training and prediction need, so that no later call waits for it.
 
     Without a cached copy this takes many seconds; with one, a fraction of a second.
 

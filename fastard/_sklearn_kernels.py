@@ -23,7 +23,9 @@ _MOST_SUMMANDS = 16
 _LARGEST = 1e300  # of a parameter, and 1 over it but for a variance of 0: beyond it is scikit-learn's
 _LARGEST_LOGARITHM = math.log(_LARGEST)
 # What decides a kernel's value and the order of its parameters.
-_METHODS = ("__call__", "diag", "get_params", "theta", "hyperparameters", "is_stationary", "requires_vector_input")
+_METHODS = (
+    "__call__", "diag", "get_params", "set_params", "clone_with_theta", "theta", "hyperparameters", "requires_vector_input",
+)  # fmt: skip
 # The parameters of each class, in theta's order, and what else decides its value.
 _PARAMETERS: dict[type, tuple[str, ...]] = {
     sk.Sum: (),
@@ -96,9 +98,10 @@ def _expand(kernel: Any, start: int) -> tuple[list[Summand], int]:
         return [_times(a, b) for a in left for b in right], stop
     parameters = {}
     for name in _PARAMETERS[cls]:
-        value = np.squeeze(np.asarray(getattr(kernel, name)))
-        if value.ndim > 1 or value.dtype.kind not in "fiu":
+        value = np.asarray(getattr(kernel, name))
+        if value.ndim > (name == "length_scale" and cls is not sk.RationalQuadratic) or value.dtype.kind not in "fiu":
             raise NotOursError(f"{name} of {type(kernel).__name__} is not a number or a vector of numbers")
+        value = np.squeeze(value)
         is_variance = cls in (sk.ConstantKernel, sk.WhiteKernel)
         if not ((value < _LARGEST) & ((value > 1.0 / _LARGEST) | (is_variance & (value == 0.0)))).all():
             raise NotOursError(f"{name} of {type(kernel).__name__} is out of range")
@@ -113,10 +116,8 @@ def _expand(kernel: Any, start: int) -> tuple[list[Summand], int]:
     if cls is sk.WhiteKernel:
         return [Summand((parameters["noise_level"],), white=True)], start
     if cls is sk.RationalQuadratic:
-        if parameters["length_scale"].value.ndim:
-            raise NotOursError("scikit-learn's RationalQuadratic takes one length scale only")
         return [Summand((), RationalQuadratic(), parameters["length_scale"], parameters["alpha"])], start
-    profile: Kernel | None = RBF() if cls is sk.RBF else _MATERN.get(kernel.nu)
+    profile: Kernel | None = RBF() if cls is sk.RBF else _MATERN.get(float(kernel.nu))
     if profile is None:
         raise NotOursError(f"Matern with nu={kernel.nu} is not one that fastard computes: nu is 0.5, 1.5, 2.5 or inf there")
     return [Summand((), profile, parameters["length_scale"])], start
@@ -169,6 +170,8 @@ class Covariance:
         """
         natural = None
         if theta is not None:
+            if theta.shape != (self.n_parameters,):
+                raise NotOursError("theta has not the kernel's number of entries")
             if not np.abs(theta).max(initial=0.0) < _LARGEST_LOGARITHM:
                 raise NotOursError("a parameter is out of range")
             natural = np.exp(theta)

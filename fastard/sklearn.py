@@ -10,6 +10,7 @@ import contextlib
 import itertools
 import threading
 import warnings
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
@@ -20,7 +21,7 @@ from scipy.optimize import minimize
 from sklearn.base import _fit_context, clone
 from sklearn.exceptions import NotFittedError
 from sklearn.gaussian_process import GaussianProcessRegressor as _SklearnRegressor
-from sklearn.gaussian_process.kernels import RBF, ConstantKernel
+from sklearn.gaussian_process.kernels import RBF, ConstantKernel, Kernel
 from sklearn.preprocessing._data import _handle_zeros_in_scale
 from sklearn.utils import check_random_state
 from sklearn.utils.optimize import _check_optimize_result
@@ -58,7 +59,7 @@ def _validated(estimator: Any, *arrays: Any, **options: Any) -> Any:
 
 
 class _Buffer:
-    """The workspace that an estimator uses again; a copy or a pickle of it is empty."""
+    """The workspace that an estimator uses again."""
 
     def __init__(self) -> None:
         self._turn = threading.Lock()
@@ -78,19 +79,31 @@ class _Buffer:
         finally:
             self._turn.release()
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _Buffer, ()
+
+# Not an attribute: a model of scikit-learn's own class stays as it is in its pickles.
+_BUFFERS: weakref.WeakKeyDictionary[Any, _Buffer] = weakref.WeakKeyDictionary()
 
 
 class _Data:
-    """Training data as the engine takes them, and the likelihood of a covariance on them."""
+    """Training data as the engine takes them, and the likelihood of a covariance on them.
+
+    Raises NotOursError where they do not fit together, or are not what scikit-learn takes.
+    """
 
     def __init__(self, X: Any, y: Any, alpha: Any) -> None:
+        if not self.takes(X, y, alpha):
+            raise NotOursError("the targets or alpha are not numbers, one for each point")
         self.X = read_only(np.ascontiguousarray(X, dtype=np.float64))
         self.y = read_only(np.ascontiguousarray(y, dtype=np.float64).reshape(self.X.shape[0], -1))
         self.alpha = np.asarray(alpha, dtype=np.float64)
         self.center = central(self.X)
         self.least = spread_of(self.X)
+
+    @staticmethod
+    def takes(X: Any, y: Any, alpha: Any) -> bool:
+        alpha = np.asarray(alpha)
+        numbers = y.dtype.kind in "fiub" and alpha.dtype.kind in "fiu" and bool(np.isfinite(alpha).all())
+        return numbers and len(y) == len(X) and alpha.shape in ((), (len(X),))
 
     def evaluate(
         self, covariance: Covariance, theta: Array | None, workspace: Workspace, *, gradient: bool, threads: int
@@ -121,12 +134,16 @@ def _trains_as_usual(estimator: Any) -> bool:
 def _search(estimator: Any, covariance: Covariance, data: _Data, workspace: Workspace) -> tuple[Array, float]:
     """The best theta that the estimator's optimiser finds from its starts, and minus the log marginal likelihood there."""
     bounds = estimator.kernel_.bounds
-    starts = [estimator.kernel_.theta]
-    starts += [estimator._rng.uniform(bounds[:, 0], bounds[:, 1]) for _ in range(estimator.n_restarts_optimizer)]
+    restarts = estimator.n_restarts_optimizer
+    draws = (estimator._rng.uniform(bounds[:, 0], bounds[:, 1]) for _ in range(restarts))
+    starts = itertools.chain([estimator.kernel_.theta], draws)  # each is drawn when its search begins
+    own_optimizer = callable(estimator.optimizer)
 
     def search(start: Array, workspace: Workspace, threads: int) -> tuple[Array, float]:
         def loss(theta: ArrayLike, eval_gradient: bool = True) -> Any:
             theta = np.asarray(theta, dtype=np.float64)
+            if own_optimizer:
+                estimator.kernel_.theta = theta  # as theirs, for whoever looks
             try:
                 evaluation = data.evaluate(covariance, theta, workspace, gradient=eval_gradient, threads=threads)
             except NotOursError:
@@ -138,21 +155,21 @@ def _search(estimator: Any, covariance: Covariance, data: _Data, workspace: Work
             failed = evaluation.failed_pivot >= 0
             return -value, np.zeros_like(theta) if failed else -covariance.gradient(theta, evaluation)
 
-        if callable(estimator.optimizer):
+        if own_optimizer:
             theta, value = estimator.optimizer(loss, start, bounds=bounds)
-            return theta, value
+            return theta, float(np.min(value))
         return _minimize(loss, start, bounds)
 
     threads = default_threads()
     n, m = data.y.shape
-    if callable(estimator.optimizer):
+    if own_optimizer:
         optima = [search(start, workspace, threads) for start in starts]
     else:
         with one_blas_thread():
-            if min(threads, len(starts)) == 1 or n >= _SIDE_BY_SIDE_BELOW:
+            if min(threads, 1 + restarts) == 1 or n >= _SIDE_BY_SIDE_BELOW:
                 optima = [search(start, workspace, threads) for start in starts]
             else:
-                with ThreadPoolExecutor(min(threads, len(starts)), thread_name_prefix="fastard-restart") as pool:
+                with ThreadPoolExecutor(min(threads, 1 + restarts), thread_name_prefix="fastard-restart") as pool:
                     optima = list(pool.map(lambda start: search(start, Workspace(n, m), 1), starts))
     return optima[int(np.argmin([loss for _, loss in optima]))]
 
@@ -222,7 +239,7 @@ class GaussianProcessRegressor(_SklearnRegressor):
         if (
             covariance is None
             or self.n_targets not in (None, 1 if y.ndim == 1 else y.shape[1])
-            or np.shape(self.alpha) not in ((), (X.shape[0],))
+            or not _Data.takes(X, y, self.alpha)
             or (searched and self.n_restarts_optimizer > 0 and not np.isfinite(kernel.bounds).all())
         ):
             return _THEIRS["fit"](self, *given)  # its errors, and its ways with an alpha of one entry
@@ -264,7 +281,7 @@ class GaussianProcessRegressor(_SklearnRegressor):
             self.L_, self.alpha_ = factor.T, evaluation.alpha.reshape(y.shape)
             value = evaluation.log_marginal_likelihood
         self.log_marginal_likelihood_value_ = np.float64(-loss if searched else value)
-        self.__dict__.pop("_fastard", None)
+        _BUFFERS.pop(self, None)
         return self
 
     def log_marginal_likelihood(
@@ -292,10 +309,11 @@ class GaussianProcessRegressor(_SklearnRegressor):
         if theta is not None:
             with contextlib.suppress(NotOursError):
                 covariance = Covariance(self.kernel_, np.shape(self.X_train_)[-1])
-                place = np.asarray(theta, dtype=np.float64)
-                if place.shape == (covariance.n_parameters,):
+                place = np.asarray(theta)
+                if place.shape == (covariance.n_parameters,) and place.dtype.kind in "fiu":
+                    place = place.astype(np.float64)
                     data = _Data(self.X_train_, self.y_train_, self.alpha)
-                    with self.__dict__.setdefault("_fastard", _Buffer()).borrow(*data.y.shape) as workspace:
+                    with _BUFFERS.setdefault(self, _Buffer()).borrow(*data.y.shape) as workspace:
                         evaluation = data.evaluate(
                             covariance, place, workspace, gradient=eval_gradient, threads=default_threads()
                         )
@@ -381,7 +399,10 @@ class GaussianProcessRegressor(_SklearnRegressor):
         known = _trained(self)
         at = None if known is None else known.at(points)
         if known is None or at is None:
-            raise ValueError(f"predict_gradient needs a kernel that fastard computes; {self.kernel_}: {explain(self.kernel_)}")
+            reason = explain(self.kernel_)
+            if reason.startswith("fastard"):
+                reason = "the points, or a parameter, are out of its range; rescale them"
+            raise ValueError(f"predict_gradient needs a kernel that fastard computes; {self.kernel_}: {reason}")
         terms, noise, points = at
         of_mean, of_std = _prediction.gradients(terms, noise, known.X, known.alpha, known.factor, points, default_threads())
         scale = np.asarray(self._y_train_std).reshape(-1)
@@ -413,7 +434,9 @@ def _trained(estimator: Any) -> _Trained | None:
     if not isinstance(X, np.ndarray) or X.ndim != 2:  # some kernels of scikit-learn's take lists of anything
         return None
     covariance = _recognise(estimator.kernel_, X.shape[1])
-    return None if covariance is None else _Trained(estimator, covariance)
+    if covariance is None or len(estimator.alpha_) != len(X) or estimator.L_.shape != (len(X), len(X)):
+        return None
+    return _Trained(estimator, covariance)
 
 
 def _few(estimator: Any, X: Any) -> bool:
@@ -429,11 +452,12 @@ def explain(kernel: Any) -> str:
 
     Parameters
     ----------
-    kernel : scikit-learn kernel, or None for the regressor's default
+    kernel : scikit-learn kernel or GaussianProcessRegressor, or None for the regressor's default
+        Whether its length scales are as many as the columns of X shows only in training.
 
     Returns
     -------
-    str
+    text : str
         "fastard: ..." with the terms that it computes, or "scikit-learn: ..." with the reason.
 
     Examples
@@ -445,8 +469,12 @@ def explain(kernel: Any) -> str:
     >>> explain(RBF() + ExpSineSquared())
     'scikit-learn: ExpSineSquared is not a kernel that fastard computes'
     """
+    if isinstance(kernel, _SklearnRegressor):
+        kernel = getattr(kernel, "kernel_", kernel.kernel)
     if kernel is None:
         kernel = ConstantKernel() * RBF()
+    if not isinstance(kernel, Kernel):
+        raise TypeError(f"kernel must be a kernel of scikit-learn's, a regressor, or None; got {kernel!r}")
     try:
         covariance = Covariance(kernel)
     except NotOursError as error:
@@ -477,13 +505,28 @@ def unpatch() -> None:
             delattr(_SklearnRegressor, name)
 
 
+_patches = threading.Lock()
+_inside = 0
+_found: dict[str, Any] = {}
+
+
 @contextlib.contextmanager
 def patched() -> Iterator[None]:
-    """:func:`patch` for the length of a ``with`` block; what it found is there again afterwards."""
-    before = vars(_SklearnRegressor)["fit"] is not _THEIRS["fit"]
-    patch()
+    """:func:`patch` for the length of a ``with`` block, in all threads; after the last exit, what it found is there again."""
+    global _inside
+    with _patches:
+        if _inside == 0:
+            _found.update({name: vars(_SklearnRegressor).get(name) for name in _OURS})
+        _inside += 1
+        patch()
     try:
         yield
     finally:
-        if not before:
-            unpatch()
+        with _patches:
+            _inside -= 1
+            if _inside == 0:
+                unpatch()
+                for name, method in _found.items():
+                    if method is not None:
+                        setattr(_SklearnRegressor, name, method)
+                _found.clear()

@@ -1,5 +1,6 @@
 """BLAS is limited to one thread while SciPy's optimiser runs, and then as it was."""
 
+import os
 import threading
 
 import pytest
@@ -71,3 +72,17 @@ X = np.linspace(0.0, 1.0, 20)[:, None]
 print(fastard.fit(X, np.sin(5.0 * X[:, 0])).converged)
 """
     assert run_python(script).strip() in ("True", "False")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_child_has_its_threads():
+    before = blas_threads()
+    with one_blas_thread():
+        child = os.fork()
+        if child == 0:
+            after = blas_threads()
+            with one_blas_thread():
+                inside = blas_threads()
+            os._exit(0 if after == before and set(inside) == {1} else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

@@ -68,6 +68,13 @@ class Doubled(RBF):
         return 2.0 * super().diag(X)
 
 
+class Tied(RBF):
+    def set_params(self, **parameters):
+        if "length_scale" in parameters:
+            parameters["length_scale"] = np.maximum(parameters["length_scale"], 0.5)
+        return super().set_params(**parameters)
+
+
 class Renamed(RBF):
     """Has RBF's methods, every one."""
 
@@ -79,6 +86,7 @@ THEIRS = {
     "two-profiles": (RBF() * Matern(), "product of two"),
     "power": (RBF() ** 2, "Exponentiation"),
     "overridden": (Doubled() + WhiteKernel(), "Doubled"),
+    "set-params": (Tied() + WhiteKernel(), "Tied"),
     "noise-times": (RBF() * WhiteKernel(), "product of two"),
     "no-x": (ConstantKernel() + WhiteKernel(), "does not depend"),
 }
@@ -375,6 +383,59 @@ def test_patch_and_unpatch(evaluations):
     with pytest.raises(ZeroDivisionError), patched():
         1 / 0  # noqa: B018
     assert dict(vars(TheirRegressor)) == before
+
+
+def test_patched_puts_back_what_it_found(monkeypatch):
+    def wrapper(self, X, y):
+        return original(self, X, y)
+
+    original = TheirRegressor.fit
+    monkeypatch.setattr(TheirRegressor, "fit", wrapper)
+    with patched(), patched():
+        assert TheirRegressor.fit is GaussianProcessRegressor.fit
+    assert TheirRegressor.fit is wrapper
+
+
+def test_patched_models_pickle_as_scikit_learns():
+    X, y = problem()
+    with patched():
+        model = TheirRegressor(1.0 * RBF(ARD) + WhiteKernel(), optimizer=None).fit(X, y)
+        model.log_marginal_likelihood(model.kernel_.theta)
+        assert b"fastard" not in pickle.dumps(model)
+
+
+def test_what_does_not_fit_together_is_scikit_learns_error():
+    X, y = problem(30)
+    model = GaussianProcessRegressor(RBF(), optimizer=None).fit(X, y)
+    with pytest.raises(np.linalg.LinAlgError):
+        model.set_params(alpha=0.0).fit(np.zeros((15, 3)), y[:15])
+    with pytest.raises(ValueError, match=r"size|shape|mismatch"):
+        model.predict(X)
+    with pytest.raises((ValueError, TypeError)):
+        model.set_params(alpha="a").log_marginal_likelihood(np.zeros(1))
+
+
+@pytest.mark.parametrize("size", [1, 5])
+def test_objective_refuses_a_theta_of_another_length(size):
+    X, y = problem(20)
+    model = GaussianProcessRegressor(
+        RBF(ARD), alpha=0.1, optimizer=lambda loss, theta, bounds: (theta, loss(np.zeros(size))[0])
+    )
+    with pytest.raises((ValueError, IndexError)):
+        model.fit(X, y)
+
+
+def test_explain_takes_kernels_and_regressors():
+    assert explain(GaussianProcessRegressor(RBF())) == "fastard: RBF"
+    assert explain(Matern(nu=np.array(2.5))) == "fastard: Matern52"
+    with pytest.raises(TypeError, match="kernel must be"):
+        explain(RBF)
+
+
+def test_predict_gradient_says_that_points_are_out_of_range():
+    X, y = problem()
+    with pytest.raises(ValueError, match="out of its range"):
+        GaussianProcessRegressor(1.0 * RBF(ARD) + WhiteKernel(), optimizer=None).fit(X, y).predict_gradient(1e200 * X)
 
 
 def test_patched_subclasses_of_theirs_are_ours_too(evaluations):
