@@ -20,7 +20,8 @@ numba.config.CACHE_DIR = os.environ["NUMBA_CACHE_DIR"]  # a plugin may have impo
 
 import fastard  # noqa: E402
 
-ROOT = Path(fastard.__file__).resolve().parents[1]
+ROOT = Path(fastard.__file__).resolve().parents[1]  # of the package under test, which may be installed elsewhere
+SOURCE = Path(__file__).resolve().parents[1]  # of these tests, and of the pages
 
 # One row a kernel: its name, the object, its shape parameters.
 KERNELS = [

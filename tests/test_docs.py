@@ -3,9 +3,9 @@
 import re
 
 import pytest
-from conftest import ROOT
+from conftest import SOURCE
 
-PAGES = sorted((ROOT / "docs").glob("*.md"))
+PAGES = sorted((SOURCE / "docs").glob("*.md"))
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 pytestmark = pytest.mark.skipif(not PAGES, reason="the pages come with the source only")

@@ -4,7 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import SOURCE
 
 import fastard
 
@@ -15,7 +15,7 @@ from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 
 from fastard.sklearn import GaussianProcessRegressor as SwappedRegressor
 
-FOLDER = ROOT.parent / "shared" / "data" / "uci"
+FOLDER = SOURCE.parent / "shared" / "data" / "uci"
 ROWS = 200  # of the training rows, so that scikit-learn takes seconds
 
 
