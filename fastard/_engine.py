@@ -20,6 +20,7 @@ from fastard.kernels import RBF, Kernel
 _SHARED_FROM = 160
 # For a loop over pairs alone: pairs times dimensions.
 _SERIAL_PAIRS = 300_000
+_STRIP = 256  # rows at a time, while a triangle is copied into the other
 _LOG_2_PI = float(np.log(2.0 * np.pi))
 _NO_SHAPE = np.zeros(0)
 
@@ -80,6 +81,16 @@ class Workspace:
         """(n, n): after an evaluation, K^-1 or L, element (i, j) with i >= j at [j, i]."""
         return self.buffer[: self.n, : self.n]
 
+    def symmetric(self) -> Array:
+        """``matrix`` with its lower triangle filled from the upper one, in place: K^-1 whole."""
+        matrix = self.matrix
+        for start in range(0, self.n, _STRIP):
+            stop = min(self.n, start + _STRIP)
+            matrix[stop:, start:stop] = matrix[start:stop, stop:].T
+            block = matrix[start:stop, start:stop]
+            block[:] = np.triu(block) + np.triu(block, 1).T
+        return matrix
+
     def release(self) -> Array:
         """``matrix`` made contiguous in its own memory; the workspace is not to be used again."""
         n, leading = self.n, self.buffer.shape[1]
@@ -87,6 +98,21 @@ class Workspace:
         for j in range(1, n):  # forwards: each row moves to where earlier ones have gone
             flat[j * n : (j + 1) * n] = flat[j * leading : j * leading + n]
         return flat[: n * n].reshape(n, n)
+
+
+def spare_workspace(spare: list[Workspace], n: int, m: int) -> Workspace:
+    """A spare workspace where there is one that fits, or a new one: who takes it owns it, and may append it when done.
+
+    Operations on a list are indivisible, and an interrupt between two loses a buffer where it would leave a lock locked.
+    """
+    try:
+        workspace = spare.pop()
+    except IndexError:  # the first evaluation, or another thread has it
+        return Workspace(n, m)
+    if (workspace.n, workspace.m) == (n, m):
+        return workspace
+    del workspace  # not two at once
+    return Workspace(n, m)
 
 
 def sizes(n: int) -> tuple[int, int]:
@@ -110,9 +136,14 @@ def sizes(n: int) -> tuple[int, int]:
     return 96, 192
 
 
+def evaluation_threads(n: int, threads: int) -> int:
+    """``threads``, or 1 where n^3 flops are too few to share."""
+    return threads if n >= _SHARED_FROM else 1
+
+
 def announce(n: int, threads: int) -> None:
     """An evaluation follows at once: helpers wake up while Python prepares it."""
-    if threads > 1 and n >= _SHARED_FROM:
+    if evaluation_threads(n, threads) > 1:
         rouse(threads)
 
 
@@ -188,7 +219,7 @@ def evaluate(
     d = X.shape[1]
     center = central(X) if center is None else center
     points = [scaled(term, X, center) for term in terms]
-    threads = threads if n >= _SHARED_FROM else 1
+    threads = evaluation_threads(n, threads)
     if isinstance(diagonal, float):
         workspace.diagonal.fill(diagonal)
     else:

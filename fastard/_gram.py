@@ -66,4 +66,4 @@ def less_gram(state, A, n, u, v, tile, out):
 
 def padded(n: int) -> tuple[int, int]:
     """The shape of ``out``."""
-    return -(-n // COLS) * COLS, -(-n // ROWS) * ROWS
+    return round_up(n, COLS), round_up(n, ROWS)

@@ -20,6 +20,12 @@ def _summed(terms: Sequence[Term], X: Array, Z: Array, threads: int) -> Array:
     return total
 
 
+def _variance(terms: Sequence[Term], noise: float, solved: Array) -> Array:
+    """Variances (q,) from L^-1 k, (n, q)."""
+    result: Array = sum(term.signal_variance for term in terms) + noise - np.einsum("nq,nq->q", solved, solved)
+    return result
+
+
 def predict(
     terms: Sequence[Term],
     noise: float,
@@ -37,7 +43,7 @@ def predict(
     """
     q = points.shape[0]
     mean = np.empty((q, alpha.shape[1]))
-    result = np.empty((q, q) if spread == "covariance" else q)
+    result = np.empty(q)
     step = q if spread == "covariance" else max(1, _BLOCK_ENTRIES // X.shape[0])
     for start in range(0, q, step):
         block = slice(start, start + step)
@@ -47,9 +53,10 @@ def predict(
             continue
         solved = solve(factor, cross.T, overwrite=True)
         if spread == "variance":
-            result[block] = sum(term.signal_variance for term in terms) + noise - np.einsum("nq,nq->q", solved, solved)
+            result[block] = _variance(terms, noise, solved)
         else:
-            result[:] = _summed(terms, points, points, threads) - solved.T @ solved
+            result = _summed(terms, points, points, threads)
+            result -= solved.T @ solved
             result.ravel()[:: q + 1] += noise
     return mean, result
 
@@ -71,7 +78,7 @@ def gradients(
     for start in range(0, points.shape[0], step):
         block = slice(start, start + step)
         solved = solve(factor, _summed(terms, points[block], X, threads).T, overwrite=True)  # L^-1 k, (n, q)
-        variance = sum(term.signal_variance for term in terms) + noise - np.einsum("nq,nq->q", solved, solved)
+        variance = _variance(terms, noise, solved)
         weights = solve(factor, solved, transposed=True, overwrite=True).T[np.newaxis]  # K^-1 k
         for term in terms:
             of_std[block] -= point_gradient(term, weights, points[block], X, threads)[0]

@@ -7,7 +7,6 @@ WhiteKernel. Classes are recognised by the identity of their methods, so that a 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from sklearn.gaussian_process import kernels as sk
 
 from fastard._engine import Evaluation, Term
-from fastard._validation import Array, least_length_scales
+from fastard._validation import Array
 from fastard.kernels import RBF, Kernel, Matern12, Matern32, Matern52, RationalQuadratic
 
 _MATERN: dict[float, Kernel] = {0.5: Matern12(), 1.5: Matern32(), 2.5: Matern52(), np.inf: RBF()}
@@ -189,9 +188,11 @@ class Covariance:
         return terms, _in_range(sum(term.variance(natural) for term in self.white))
 
     def gradient(self, theta: Array, evaluation: Evaluation) -> Array:
-        """The evaluation's derivatives in theta's order."""
+        """The evaluation's derivatives in theta's order; zeros where the covariance was not positive definite."""
         natural = np.exp(theta)
         result = np.zeros(self.n_parameters)
+        if evaluation.failed_pivot >= 0:
+            return result
         for term, of_term in zip(self.terms, evaluation.gradients, strict=True):
             for constant in term.constants:
                 if constant.place is not None:
@@ -208,9 +209,3 @@ class Covariance:
                 if constant.place is not None:
                     result[constant.place] += of_noise
         return result
-
-
-def spread_of(*arrays: Array) -> Array:
-    """``least_length_scales`` of several sets of points together."""
-    corners: Sequence[Array] = [corner for X in arrays for corner in (X.min(axis=0), X.max(axis=0))]
-    return least_length_scales(np.array(corners).reshape(len(corners), arrays[0].shape[1]))

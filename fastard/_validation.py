@@ -182,10 +182,12 @@ def length_scales(value: ArrayLike, X: Array) -> Array:
     return array
 
 
-def least_length_scales(X: Array) -> Array:
-    """Length scales must be longer than these, (d,), lest squares of differences overflow."""
+def least_length_scales(*points: Array) -> Array:
+    """Length scales must be longer than these, (d,), lest squares of differences overflow between any of the points."""
+    lowest = np.min([X.min(axis=0) for X in points], axis=0)
+    highest = np.max([X.max(axis=0) for X in points], axis=0)
     with np.errstate(all="ignore"):
-        return np.ptp(X, axis=0) / _LARGEST_SPREAD  # type: ignore[no-any-return]
+        return (highest - lowest) / _LARGEST_SPREAD  # type: ignore[no-any-return]
 
 
 def spread(least: Array, length_scale: Array) -> None:

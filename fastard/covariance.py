@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from fastard import _loops
 from fastard import _validation as validate
@@ -50,21 +50,25 @@ def covariance(
     others = X if Z is None else validate.inputs(Z, "Z", X.shape[1])
     scales = validate.length_scales(length_scale, X)
     if Z is not None:
-        corners = np.vstack([X.min(axis=0), X.max(axis=0), others.min(axis=0), others.max(axis=0)])
-        validate.spread(validate.least_length_scales(corners), scales)
+        validate.spread(validate.least_length_scales(X, others), scales)
     term = Term(validate.as_kernel(kernel), scales, validate.number("signal_variance", signal_variance))
     return cross_covariance(term, X, others, validate.thread_count(n_threads))
 
 
 def cross_covariance(term: Term, X: Array, Z: Array, threads: int) -> Array:
     """The same for valid arguments."""
-    columns = used_columns(term, X.shape[1])
-    center = central(Z)  # not of X, so that a point's row does not depend on what other points are asked for
-    U, V = scale(Z, center, columns, term.length_scale), scale(X, center, columns, term.length_scale)
+    U, V, _ = _both_scaled(term, X, Z)
     K = validate.large_array(X.shape[0], Z.shape[0])
     workers = threads_for(K.size * (X.shape[1] + 8), threads)
     share(workers, _loops.cross_covariance, new_state(), term.kernel, term.signal_variance, U, V, K)
     return K
+
+
+def _both_scaled(term: Term, X: Array, Z: Array) -> tuple[Array, Array, NDArray[np.int64]]:
+    """Scaled points of Z, then of X, and the columns that they have."""
+    columns = used_columns(term, X.shape[1])
+    center = central(Z)  # not of X, so that a point's row does not depend on what other points are asked for
+    return scale(Z, center, columns, term.length_scale), scale(X, center, columns, term.length_scale), columns
 
 
 def point_gradient(term: Term, Q: Array, X: Array, Z: Array, threads: int) -> Array:
@@ -73,9 +77,7 @@ def point_gradient(term: Term, Q: Array, X: Array, Z: Array, threads: int) -> Ar
     Q is (targets, q, n), or (targets, 1, n) for the same weights at every point. Matérn 1/2 has no derivative where a point
     of X is one of Z: that pair counts nothing.
     """
-    columns = used_columns(term, X.shape[1])
-    center = central(Z)
-    U, V = scale(Z, center, columns, term.length_scale), scale(X, center, columns, term.length_scale)
+    U, V, columns = _both_scaled(term, X, Z)
     moments = np.empty((Q.shape[0], columns.size, X.shape[0]))
     workers = threads_for(X.shape[0] * Z.shape[0] * (columns.size * (Q.shape[0] + 1) + 8), threads)
     share(workers, _loops.point_gradient, new_state(), term.kernel, term.signal_variance, U, V, validate.read_only(Q), moments)
@@ -134,3 +136,9 @@ def vjp(term: Term, X: Array, Q: Array, threads: int) -> Array:
     gradient[columns[:free]] = total[:free]
     gradient[d:] = total[free : free + 1 + len(term.kernel)]
     return gradient
+
+
+def noisy_vjp(term: Term, noise_variance: float, X: Array, Q: Array, threads: int) -> Array:
+    """Derivatives of <Q, K + noise_variance I> by the logarithms of [length_scale ..., signal, noise, shape ...]."""
+    of_term, d = vjp(term, X, Q, threads), X.shape[1]
+    return np.concatenate([of_term[: d + 1], [noise_variance * np.trace(Q)], of_term[d + 1 :]])

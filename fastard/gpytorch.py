@@ -31,7 +31,7 @@ try:
 except ImportError as error:
     raise ImportError(f"fastard.gpytorch needs PyTorch and GPyTorch ({error}): pip install 'fastard[torch]'") from error
 
-from fastard._engine import Evaluation, Term, Workspace, central, evaluate
+from fastard._engine import Evaluation, Term, Workspace, central, evaluate, spare_workspace
 from fastard._threads import default_threads
 from fastard._validation import Array, least_length_scales, read_only
 from fastard.covariance import point_gradient
@@ -239,11 +239,7 @@ class _State:
 
     def take(self, n: int) -> Workspace:
         """A buffer for n points that nobody else has."""
-        try:
-            workspace = self.workspaces.pop()
-        except IndexError:
-            return Workspace(n, 1)
-        return workspace if workspace.n == n else Workspace(n, 1)
+        return spare_workspace(self.workspaces, n, 1)
 
 
 def _forward(mll: Any, function_dist: Any, target: Tensor, *params: Any, **kwargs: Any) -> Tensor:
@@ -501,9 +497,7 @@ def _positive_definite(
 
 def _by_points(term: Term, points: _Points, found: Evaluation, workspace: Workspace, threads: int) -> Array:
     """Derivatives by the inputs, (n, d): twice the sum over k of Q_jk dK(x_j, x_k) / dx_j, Q = (alpha alpha' - K^-1) / 2."""
-    upper = np.triu(workspace.matrix)  # K^-1
     Q = np.multiply.outer(found.alpha[:, 0], found.alpha[:, 0])
-    Q -= upper
-    Q -= np.triu(upper, 1).T
+    Q -= workspace.symmetric()  # K^-1
     gradient: Array = point_gradient(term, Q[np.newaxis], points.X, points.X, threads)[0]  # of 2 Q / 2
     return gradient

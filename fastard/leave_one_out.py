@@ -10,15 +10,12 @@ from numpy.typing import ArrayLike
 
 from fastard import _gram
 from fastard import _validation as validate
-from fastard._engine import Term, Workspace
+from fastard._engine import Term, Workspace, evaluation_threads
 from fastard._threads import new_state, share
 from fastard._validation import Array
-from fastard.covariance import vjp
+from fastard.covariance import noisy_vjp
 from fastard.kernels import Kernel
 from fastard.likelihood import LogMarginalLikelihood
-
-_STRIP = 256  # rows at a time, while a triangle is copied into the other
-_SHARED_FROM = 160  # points: below, one thread does all
 
 
 class LeaveOneOut(NamedTuple):
@@ -168,10 +165,7 @@ def evaluate(
             return result
         weights = _weights(workspace, alpha, b, (m + squares / b) / b, likelihood.n_threads)
         term = Term(kernel, length_scale, signal_variance, free)
-        of_term = vjp(term, likelihood.X, weights, likelihood.n_threads)
-        d = length_scale.size
-        of_noise = noise_variance * np.trace(weights)
-        return result._replace(gradient=np.concatenate([of_term[: d + 1], [of_noise], of_term[d + 1 :]]))
+        return result._replace(gradient=noisy_vjp(term, noise_variance, likelihood.X, weights, likelihood.n_threads))
 
 
 def _weights(workspace: Workspace, alpha: Array, b: Array, e: Array, threads: int) -> Array:
@@ -179,16 +173,21 @@ def _weights(workspace: Workspace, alpha: Array, b: Array, e: Array, threads: in
 
     The workspace's matrix holds B = K^-1 in its upper triangle; the lower one is free.
     """
-    inverse, n = workspace.matrix, workspace.n
-    for start in range(0, n, _STRIP):
-        stop = min(n, start + _STRIP)
-        inverse[stop:, start:stop] = inverse[start:stop, stop:].T
-        block = inverse[start:stop, start:stop]
-        block[:] = np.triu(block) + np.triu(block, 1).T
+    n = workspace.n
+    workspace.symmetric()
     alpha = np.ascontiguousarray(alpha.T)
     moved = np.zeros_like(alpha)
     _gram.multiply_and_scale(workspace.buffer, n, np.sqrt(e), alpha / b, moved)
     weights = np.zeros(_gram.padded(n))
-    workers = threads if n >= _SHARED_FROM else 1
-    share(workers, _gram.less_gram, new_state(), workspace.buffer, n, moved, alpha, workspace.tile, weights)
+    share(
+        evaluation_threads(n, threads),
+        _gram.less_gram,
+        new_state(),
+        workspace.buffer,
+        n,
+        moved,
+        alpha,
+        workspace.tile,
+        weights,
+    )
     return weights[:n, :n]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastard import _validation as validate
-from fastard._engine import Evaluation, Term, Workspace, announce, central, evaluate
+from fastard._engine import Evaluation, Term, Workspace, announce, central, evaluate, spare_workspace
 from fastard._threads import together
 from fastard._validation import Array
 from fastard.exceptions import NotPositiveDefiniteError
@@ -172,9 +172,7 @@ class LogMarginalLikelihood:
         self._center = validate.read_only(central(self.X))
         self._least = validate.least_length_scales(self.X)
         self._usual = validate.usual_logarithms(self._least)
-        # Buffers to be used again: who takes one owns it, and whoever finds none makes one. The last evaluation's is kept, and
-        # of batches at most one a thread. Operations on a list are indivisible, and an interrupt between two loses a buffer
-        # where it would leave a lock locked.
+        # Buffers to be used again, by ``spare_workspace``: the last evaluation's, and of batches at most one a thread.
         self._last: list[Workspace] = []
         self._spare: list[Workspace] = []
 
@@ -224,12 +222,7 @@ class LogMarginalLikelihood:
         threads = 1 if side_by_side > 1 else self.n_threads
 
         def work(indices: Iterator[int]) -> None:
-            try:
-                workspace = self._spare.pop()
-            except IndexError:
-                workspace = Workspace(n, m)
-            if workspace.m != m:
-                workspace = Workspace(n, m)
+            workspace = spare_workspace(self._spare, n, m)
             for i in indices:
                 own = self.y if targets is None else targets[i]
                 kernel = self.kernel.with_shape(natural[i, d + 2 :].tolist())
@@ -258,10 +251,7 @@ class LogMarginalLikelihood:
         """One evaluation at valid natural parameters, all that the engine returns; raises NotPositiveDefiniteError."""
         announce(len(self.X), self.n_threads)
         arguments = (self.y, length_scale, signal_variance, noise_variance, kernel, gradient, free, self.n_threads)
-        try:
-            workspace = self._last.pop()
-        except IndexError:  # the first evaluation, or another thread has it
-            workspace = Workspace(*self.y.shape)
+        workspace = spare_workspace(self._last, *self.y.shape)
         try:
             return self._evaluate(workspace, *arguments)
         finally:

@@ -396,7 +396,7 @@ class GaussianProcess:
         """Points as the model takes them, (q, d)."""
         validate.same_names(X, self.feature_names)
         points = validate.inputs(X, dimensions=self._X.shape[1])
-        validate.spread(validate.least_length_scales(np.vstack([points, self._X[:1]])), self.length_scale)
+        validate.spread(validate.least_length_scales(points, self._X[:1]), self.length_scale)
         return points
 
     def _predict(self, points: Array, wanted: Literal["variance", "covariance"] | None, noise: float) -> tuple[Array, Array]:

@@ -28,10 +28,10 @@ from sklearn.utils.optimize import _check_optimize_result
 
 from fastard import _prediction
 from fastard._blas import one_blas_thread
-from fastard._engine import Evaluation, Term, Workspace, central, evaluate
-from fastard._sklearn_kernels import Covariance, NotOursError, spread_of
+from fastard._engine import Evaluation, Term, Workspace, central, evaluate, spare_workspace
+from fastard._sklearn_kernels import Covariance, NotOursError
 from fastard._threads import default_threads
-from fastard._validation import Array, read_only
+from fastard._validation import Array, least_length_scales, read_only
 
 __all__ = ["GaussianProcessRegressor", "explain", "patch", "patched", "unpatch"]
 
@@ -58,30 +58,8 @@ def _validated(estimator: Any, *arrays: Any, **options: Any) -> Any:
     return validate_data(estimator, *arrays, **options)
 
 
-class _Buffer:
-    """The workspace that an estimator uses again."""
-
-    def __init__(self) -> None:
-        self._turn = threading.Lock()
-        self._workspace: Workspace | None = None
-
-    @contextlib.contextmanager
-    def borrow(self, n: int, m: int) -> Iterator[Workspace]:
-        """The workspace, or a temporary one while another thread has it."""
-        if not self._turn.acquire(blocking=False):
-            yield Workspace(n, m)
-            return
-        try:
-            if self._workspace is None or (self._workspace.n, self._workspace.m) != (n, m):
-                self._workspace = None  # not two at once
-                self._workspace = Workspace(n, m)
-            yield self._workspace
-        finally:
-            self._turn.release()
-
-
-# Not an attribute: a model of scikit-learn's own class stays as it is in its pickles.
-_BUFFERS: weakref.WeakKeyDictionary[Any, _Buffer] = weakref.WeakKeyDictionary()
+# Each estimator's buffer, to be used again. Not an attribute: a model of scikit-learn's own class pickles as it did.
+_BUFFERS: weakref.WeakKeyDictionary[Any, list[Workspace]] = weakref.WeakKeyDictionary()
 
 
 class _Data:
@@ -97,7 +75,7 @@ class _Data:
         self.y = read_only(np.ascontiguousarray(y, dtype=np.float64).reshape(self.X.shape[0], -1))
         self.alpha = np.asarray(alpha, dtype=np.float64)
         self.center = central(self.X)
-        self.least = spread_of(self.X)
+        self.least = least_length_scales(self.X)
 
     @staticmethod
     def takes(X: Any, y: Any, alpha: Any) -> bool:
@@ -150,10 +128,7 @@ def _search(estimator: Any, covariance: Covariance, data: _Data, workspace: Work
                 theirs = _THEIRS["log_marginal_likelihood"](estimator, theta, eval_gradient)
                 return (-theirs[0], -theirs[1]) if eval_gradient else -theirs
             value = evaluation.log_marginal_likelihood
-            if not eval_gradient:
-                return -value
-            failed = evaluation.failed_pivot >= 0
-            return -value, np.zeros_like(theta) if failed else -covariance.gradient(theta, evaluation)
+            return (-value, -covariance.gradient(theta, evaluation)) if eval_gradient else -value
 
         if own_optimizer:
             theta, value = estimator.optimizer(loss, start, bounds=bounds)
@@ -313,19 +288,20 @@ class GaussianProcessRegressor(_SklearnRegressor):
                 if place.shape == (covariance.n_parameters,) and place.dtype.kind in "fiu":
                     place = place.astype(np.float64)
                     data = _Data(self.X_train_, self.y_train_, self.alpha)
-                    with _BUFFERS.setdefault(self, _Buffer()).borrow(*data.y.shape) as workspace:
+                    spare = _BUFFERS.setdefault(self, [])
+                    workspace = spare_workspace(spare, *data.y.shape)
+                    try:
                         evaluation = data.evaluate(
                             covariance, place, workspace, gradient=eval_gradient, threads=default_threads()
                         )
+                    finally:
+                        spare[:] = [workspace]
         if evaluation is None:
             return _THEIRS["log_marginal_likelihood"](self, theta, eval_gradient, clone_kernel)
         if not clone_kernel:
             self.kernel_.theta = theta
         value = np.float64(evaluation.log_marginal_likelihood)  # as theirs
-        if not eval_gradient:
-            return value
-        failed = evaluation.failed_pivot >= 0
-        return value, np.zeros_like(theta) if failed else covariance.gradient(place, evaluation)
+        return (value, covariance.gradient(place, evaluation)) if eval_gradient else value
 
     def predict(self, X: Any, return_std: bool = False, return_cov: bool = False) -> Any:
         """Predict at new points: scikit-learn's ``predict``, see there.
@@ -424,7 +400,7 @@ class _Trained:
     def at(self, points: Any) -> tuple[list[Term], float, Array] | None:
         points = np.ascontiguousarray(points, dtype=np.float64)
         try:
-            return *self.covariance.at(None, spread_of(self.X, points)), points
+            return *self.covariance.at(None, least_length_scales(self.X, points)), points
         except NotOursError:
             return None
 

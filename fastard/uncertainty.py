@@ -15,7 +15,7 @@ from fastard import _validation as validate
 from fastard._engine import Term, central
 from fastard._factor import solve
 from fastard._validation import Array
-from fastard.covariance import cross_covariance, vjp
+from fastard.covariance import cross_covariance, noisy_vjp
 from fastard.kernels import curvature
 from fastard.likelihood import LogMarginalLikelihood
 
@@ -96,7 +96,6 @@ def hessian(trained: Trained, groups: Array, progress: bool = False) -> Array:
     """
     likelihood, term, alpha = trained.likelihood, trained.term, trained.alpha
     n, m = alpha.shape
-    d = likelihood.X.shape[1]
     total = groups @ _second_traces(trained) @ groups.T
     work = validate.large_array(n, n).T  # by columns, as BLAS has it; K_b is symmetric
     for b in _counted(groups.shape[0], 4.0 * n**3, progress):
@@ -107,9 +106,7 @@ def hessian(trained: Trained, groups: Array, progress: bool = False) -> Array:
             for transposed in (right, not right):
                 work = solve(trained.factor, work, transposed=transposed, right=right, overwrite=True)
         work = _less_product(work, 0.5 * m, alpha, z)
-        of_term = vjp(term, likelihood.X, work.T, likelihood.n_threads)
-        of_noise = trained.noise_variance * np.trace(work)
-        total[:, b] += groups @ np.concatenate([of_term[: d + 1], [of_noise], of_term[d + 1 :]])
+        total[:, b] += groups @ noisy_vjp(term, trained.noise_variance, likelihood.X, work.T, likelihood.n_threads)
     return 0.5 * (total + total.T)
 
 
