@@ -33,14 +33,24 @@ class Term(NamedTuple):
     signal_variance: float
     free: NDArray[np.bool_] | None = None  # (d,), the length scales whose derivatives are wanted; None: all
     columns: NDArray[np.int64] | None = None
+    tied: bool = False  # all its length scales are one free parameter, whose derivative needs no loop over dimensions
 
 
 class TermGradient(NamedTuple):
     """Derivatives of the log marginal likelihood with respect to one term's parameters."""
 
-    log_length_scale: Array  # (d,), 0 where frozen or not among the term's columns
+    log_length_scale: Array  # (d,), 0 where frozen or not among the term's columns; of tied ones the sum, at the first
     log_signal_variance: float
     log_shape: Array  # (p,)
+
+
+class Scaled(NamedTuple):
+    """A term's points in units of its length scales."""
+
+    U: Array  # (columns.size, n and some zeros)
+    free: int  # so many of its first columns have a derivative; 1 where tied
+    tied: bool
+    columns: NDArray[np.int64]  # of X
 
 
 class Evaluation(NamedTuple):
@@ -177,24 +187,26 @@ def central(X: Array) -> Array:
     return values
 
 
-def scaled(term: Term, X: Array, center: Array) -> tuple[Array, int, NDArray[np.int64]]:
-    """The term's scaled points, how many of its columns are free, and which columns they are: the free ones first."""
+def scaled(term: Term, X: Array, center: Array) -> Scaled:
+    """The term's scaled points, the free columns first."""
     columns = used_columns(term, X.shape[1])
+    if term.tied and columns.size > 0:
+        return Scaled(scale(X, center, columns, term.length_scale), 1, True, columns)
     free = columns.size
     if term.free is not None:
         is_free = term.free[columns]
         columns = np.concatenate([columns[is_free], columns[~is_free]])
         free = int(np.count_nonzero(is_free))
-    return scale(X, center, columns, term.length_scale), free, columns
+    return Scaled(scale(X, center, columns, term.length_scale), free, False, columns)
 
 
-def product(term: Term, U: Array, free: int, Q: Array, alpha: Array, targets: int, n: int, tile: int, threads: int) -> Array:
+def product(term: Term, points: Scaled, Q: Array, alpha: Array, targets: int, n: int, tile: int, threads: int) -> Array:
     """Derivatives by [ln length_scale of the free columns, ln variance, ln shape]; see ``_loops.product``."""
     tiles = -(-n // tile)
-    partial = np.empty((tiles * (tiles + 1) // 2, free + 2))
+    partial = np.empty((tiles * (tiles + 1) // 2, points.free + 2))
     share(
-        threads, _loops.product, new_state(), term.kernel, term.signal_variance, U, free, read_only(Q), alpha, targets, n,
-        tile, partial,
+        threads, _loops.product, new_state(), term.kernel, term.signal_variance, points.U, points.free, points.tied,
+        read_only(Q), alpha, targets, n, tile, partial,
     )  # fmt: skip
     return partial.sum(axis=0)  # type: ignore[no-any-return]
 
@@ -226,15 +238,15 @@ def evaluate(
         workspace.diagonal[:] = diagonal
     stages = INVERT if gradient else 0
     kernel, variance = terms[0].kernel, terms[0].signal_variance
-    U, free, columns = points[0]
+    U, free, tied, columns = points[0]
     if len(terms) == 1:
         stages |= FILL
         if gradient and len(kernel) == 0:
             stages |= CONTRACT
     else:
-        for index, (term, (scaled_points, _, _)) in enumerate(zip(terms, points, strict=True)):
+        for index, (term, of_term) in enumerate(zip(terms, points, strict=True)):
             share(
-                threads, _loops.fill, new_state(), term.kernel, term.signal_variance, scaled_points, workspace.buffer,
+                threads, _loops.fill, new_state(), term.kernel, term.signal_variance, of_term.U, workspace.buffer,
                 workspace.diagonal, n, workspace.tile, index > 0,
             )  # fmt: skip
         kernel, variance = RBF(), 0.0  # not used, and compiled already
@@ -242,7 +254,7 @@ def evaluate(
     partial = np.empty((workspace.pairs_of_tiles if stages & CONTRACT else 0, free))
     state = new_state(workspace.places)
     share(
-        threads, work, state, kernel, variance, U, free, workspace.diagonal, workspace.buffer, workspace.rhs, n, m,
+        threads, work, state, kernel, variance, U, free, tied, workspace.diagonal, workspace.buffer, workspace.rhs, n, m,
         workspace.space, workspace.pivot, workspace.logs, partial, workspace.tile, workspace.block, stages,
     )  # fmt: skip
     alpha, weights, by_dimension = np.empty((n, m)), np.empty(n if gradient else 0), np.empty(free)
@@ -260,10 +272,11 @@ def evaluate(
         gradients = [TermGradient(_spread_out(by_dimension, columns, d), of_variance, _NO_SHAPE)]
     else:
         gradients = []
-        for term, (U, free, columns) in zip(terms, points, strict=True):
-            total = product(term, U, free, workspace.buffer, workspace.rhs, m, n, workspace.tile, threads)
+        for term, of_term in zip(terms, points, strict=True):
+            free = of_term.free
+            total = product(term, of_term, workspace.buffer, workspace.rhs, m, n, workspace.tile, threads)
             shapes = total[free + 1 : free + 1 + len(term.kernel)]
-            gradients.append(TermGradient(_spread_out(total[:free], columns, d), float(total[free]), shapes))
+            gradients.append(TermGradient(_spread_out(total[:free], of_term.columns, d), float(total[free]), shapes))
     return Evaluation(-1, value, alpha, weights, tuple(gradients))
 
 

@@ -70,23 +70,23 @@ def squared_distances(U, first, rows, V, j, s):
 
 
 @jit
-def covariance_and_slope(kernel, variance, s, w):
-    """In place: s becomes variance k(s); w gets variance w(s)."""
+def covariance_and_slope(kernel, variance, tied, s, w):
+    """In place: s becomes variance k(s); w gets variance w(s), and where ``tied`` that times s."""
     never_inline()
     for i in range(s.size):
         here, slope, _ = profile(kernel, s[i])
+        w[i] = variance * slope * (s[i] if tied else 1.0)
         s[i] = variance * here
-        w[i] = variance * slope
 
 
 @jit
-def covariance_slope_and_shape(kernel, variance, s, w, v):
+def covariance_slope_and_shape(kernel, variance, tied, s, w, v):
     """The same; v gets variance dk / d ln(shape)."""
     never_inline()
     for i in range(s.size):
         here, slope, of_shape = profile(kernel, s[i])
+        w[i] = variance * slope * (s[i] if tied else 1.0)
         s[i] = variance * here
-        w[i] = variance * slope
         v[i] = variance * of_shape
 
 
@@ -113,9 +113,10 @@ def strip_of(i0, i1, j):
 
 
 @jit
-def fill_tile(kernel, variance, U, A, diagonal, accumulate, n, tile, i, j, scratch):
+def fill_tile(kernel, variance, tied, U, A, diagonal, accumulate, n, tile, i, j, scratch):
     """K of tile (i, j), diagonal added, and w in its mirror place: row by row where both are full squares, else transposed.
 
+    Where ``tied``, w s stands there: what the derivative by a length scale common to all dimensions is made of.
     Where ``accumulate``, K is added to what is there, and no w is kept nor diagonal added.
     """
     never_inline()
@@ -125,7 +126,7 @@ def fill_tile(kernel, variance, U, A, diagonal, accumulate, n, tile, i, j, scrat
         first, rows = strip_of(i0, i1, j)
         s, w = scratch[0, : COLS * rows], scratch[1, : COLS * rows]
         squared_distances(U, first, rows, U, j, s)
-        covariance_and_slope(kernel, variance, s, w)
+        covariance_and_slope(kernel, variance, tied, s, w)
         for c in range(min(COLS, j1 - j)):
             start = max(first, j + c)
             here, target = s[c * rows + start - first : c * rows + i1 - first], A[j + c, start:i1]
@@ -177,8 +178,17 @@ def likelihood_weights(A, alpha, targets, first, j, q):
 
 
 @jit
-def contract_strip(U, free, first, rows, j, g, total):
-    """total[p, lane] += sum_ci g[c, i] (U[p, first + i] - U[p, j + c])^2 for the first ``free`` dimensions p."""
+def contract_strip(U, free, tied, first, rows, j, g, total):
+    """total[p, lane] += sum_ci g[c, i] (U[p, first + i] - U[p, j + c])^2 for the first ``free`` dimensions p.
+
+    Where ``tied``, g has that square's sum over all dimensions in it already, and total has one row.
+    """
+    if tied:
+        for i in range(0, COLS * rows, LANES):
+            here, target = g[i : i + LANES], total[0]
+            for lane in range(LANES):
+                target[lane] += here[lane]
+        return
     u, step = address_of(U), 8 * U.shape[1]
     weighted_distances(address_of(g), 8 * rows, u + 8 * first, u + 8 * j, step, rows // LANES, free, address_of(total))
 
@@ -193,7 +203,7 @@ def add_lanes(total, free, out):
 
 
 @jit
-def contract_tile(U, free, A, alpha, targets, n, tile, i, j, scratch, out):
+def contract_tile(U, free, tied, A, alpha, targets, n, tile, i, j, scratch, out):
     """out[p] = d l / d ln length_scale_p of tile (i, j)'s pairs, with the w that ``fill_tile`` left in the mirror places.
 
     R&W (5.9) has a half before the sum over all (i, j); here each pair is met once, which is the same.
@@ -238,7 +248,7 @@ def contract_tile(U, free, A, alpha, targets, n, tile, i, j, scratch, out):
                 weight[i] = q[i] * w[i]
             for i in range(i1 - first, rows):
                 g[c * rows + i] = 0.0
-        contract_strip(U, free, first, rows, j, g, total)
+        contract_strip(U, free, tied, first, rows, j, g, total)
     add_lanes(total, free, out)
 
 
@@ -270,7 +280,7 @@ def weights_strip(Q, alpha, targets, first, rows, i1, j, j1, q):
 
 
 @jit
-def product_tile(kernel, variance, U, free, Q, alpha, targets, n, tile, i, j, scratch, out):
+def product_tile(kernel, variance, U, free, tied, Q, alpha, targets, n, tile, i, j, scratch, out):
     """out = tile (i, j)'s share of the derivatives by [ln length_scale ..., ln variance, ln shape], profile computed anew.
 
     For the weights of ``weights_strip``. A point with itself: k(0) = 1, which neither a length scale nor a shape changes.
@@ -285,12 +295,12 @@ def product_tile(kernel, variance, U, free, Q, alpha, targets, n, tile, i, j, sc
         q, s, w, v = scratch[0, :size], scratch[1, :size], scratch[2, :size], scratch[3, :size]
         weights_strip(Q, alpha, targets, first, rows, i1, j, j1, q)
         squared_distances(U, first, rows, U, j, s)
-        covariance_slope_and_shape(kernel, variance, s, w, v)
+        covariance_slope_and_shape(kernel, variance, tied, s, w, v)
         for i in range(size):  # a sum a place: the compiler may not reorder a single one to use vectors
             of_variance[i] += q[i] * s[i]
             of_shape[i] += q[i] * v[i]
             q[i] *= w[i]
-        contract_strip(U, free, first, rows, j, q, total)
+        contract_strip(U, free, tied, first, rows, j, q, total)
     add_lanes(total, free, out)
     out[free], out[free + 1] = 0.0, 0.0
     for i in range(of_variance.size):
@@ -309,12 +319,12 @@ def fill(state, kernel, variance, U, A, diagonal, n, tile, accumulate):
     task = next_task(state)
     while task < tiles * (tiles + 1) // 2:
         i, j = triangle_corner(task)
-        fill_tile(kernel, variance, U, A, diagonal, accumulate, n, tile, i, j, scratch)
+        fill_tile(kernel, variance, False, U, A, diagonal, accumulate, n, tile, i, j, scratch)
         task = next_task(state)
 
 
 @jit
-def product(state, kernel, variance, U, free, Q, alpha, targets, n, tile, partial):
+def product(state, kernel, variance, U, free, tied, Q, alpha, targets, n, tile, partial):
     """partial[tile] = that tile's share, by ``product_tile``."""
     if state[CREW]:
         hand_out(state, repeat_call())
@@ -324,7 +334,7 @@ def product(state, kernel, variance, U, free, Q, alpha, targets, n, tile, partia
     task = next_task(state)
     while task < tiles * (tiles + 1) // 2:
         i, j = triangle_corner(task)
-        product_tile(kernel, variance, U, free, Q, alpha, targets, n, tile, i, j, scratch, partial[task])
+        product_tile(kernel, variance, U, free, tied, Q, alpha, targets, n, tile, i, j, scratch, partial[task])
         task = next_task(state)
 
 
@@ -344,7 +354,7 @@ def cross_covariance(state, kernel, variance, U, V, out):
             rows = round_up(stop - first, ROWS)
             s, w = scratch[0, : COLS * rows], scratch[1, : COLS * rows]
             squared_distances(U, first, rows, V, j, s)
-            covariance_and_slope(kernel, variance, s, w)
+            covariance_and_slope(kernel, variance, False, s, w)
             for c in range(min(COLS, n - j)):
                 here, target = s[c * rows : c * rows + stop - first], out[j + c, first:stop]
                 for i in range(here.size):
@@ -384,7 +394,7 @@ def point_gradient(state, kernel, variance, U, V, Q, out):
             rows = round_up(stop - first, ROWS)
             s, w, g = scratch[0, : COLS * rows], scratch[1, : COLS * rows], scratch[2, :rows]
             squared_distances(U, first, rows, V, start, s)
-            covariance_and_slope(kernel, variance, s, w)
+            covariance_and_slope(kernel, variance, False, s, w)
             for c in range(members):
                 slope = w[c * rows : c * rows + stop - first]
                 for t in range(targets):

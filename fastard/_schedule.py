@@ -122,12 +122,12 @@ def task_of(q, others, ahead, is_last):
 
 
 @jit
-def work(state, kernel, variance, U, free, diagonal, A, R, n, m, space, S, logs, partial, tile, block, stages):
+def work(state, kernel, variance, U, free, tied, diagonal, A, R, n, m, space, S, logs, partial, tile, block, stages):
     """Takes tasks until there are none; the caller and any helpers run this with the same arguments.
 
     Parameters
     ----------
-    kernel, U, free, diagonal
+    kernel, U, free, tied, diagonal
         What `fill_tile` and `contract_tile` take: U (d, round_up(n, ROWS)), zeros beyond n; diagonal (n,) is added to K's.
     A : (round_up(n, COLS), at least round_up(n, ROWS))
         The matrix, element (i, j), i >= j, at A[j, i]; zeros beyond n. On return K^-1, or L without INVERT.
@@ -197,7 +197,7 @@ def work(state, kernel, variance, U, free, diagonal, A, R, n, m, space, S, logs,
                 if kind == RHS_PANEL:
                     wait_for(rhs_of + 8 * s, p, failed)
                 elif kind == PANEL and p == 0 and fill:
-                    fill_tile(kernel, variance, U, A, diagonal, False, n, tile, i, j, scratch)
+                    fill_tile(kernel, variance, tied, U, A, diagonal, False, n, tile, i, j, scratch)
                 elif kind == PANEL:
                     wait_for(tile_place(tile_of, i, j), p, failed)
             wait_for(pivots, p + 1, failed)
@@ -238,7 +238,7 @@ def work(state, kernel, variance, U, free, diagonal, A, R, n, m, space, S, logs,
             for i in range(first_tile, min(tiles, first_tile + per_block)):
                 for j in range(first_tile, i + 1):
                     if p < 0 and fill:
-                        fill_tile(kernel, variance, U, A, diagonal, False, n, tile, i, j, scratch)
+                        fill_tile(kernel, variance, tied, U, A, diagonal, False, n, tile, i, j, scratch)
                     else:
                         wait_for(tile_place(tile_of, i, j), p + 1, failed)
             if p >= 0:
@@ -261,7 +261,7 @@ def work(state, kernel, variance, U, free, diagonal, A, R, n, m, space, S, logs,
             else:
                 mark = tile_place(tile_of, i, j)
             if kind == UPDATE and p == 0 and fill and outside:
-                fill_tile(kernel, variance, U, A, diagonal, False, n, tile, i, j, scratch)
+                fill_tile(kernel, variance, tied, U, A, diagonal, False, n, tile, i, j, scratch)
             else:
                 wait_for(mark, p if outside else p + 1, failed)
             if outside:
@@ -290,7 +290,7 @@ def work(state, kernel, variance, U, free, diagonal, A, R, n, m, space, S, logs,
             if kind == UPDATE and is_last and contract:
                 wait_for(rhs_of + 8 * i, steps, failed)
                 wait_for(rhs_of + 8 * j, steps, failed)
-                contract_tile(U, free, A, R, m, n, tile, i, j, scratch, partial[i * (i + 1) // 2 + j])
+                contract_tile(U, free, tied, A, R, m, n, tile, i, j, scratch, partial[i * (i + 1) // 2 + j])
 
 
 @jit

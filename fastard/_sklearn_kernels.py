@@ -157,6 +157,7 @@ class Covariance:
         self._columns: list[NDArray[np.int64] | None] = [
             np.empty(0, dtype=np.int64) if term.kernel is None else None for term in self.terms
         ]
+        self._tied = [term.length_scale is not None and isinstance(term.length_scale.place, int) for term in self.terms]
         self._free = [
             None if term.length_scale is None or term.length_scale.place is not None else np.zeros(d, dtype=bool)
             for term in self.terms
@@ -175,7 +176,7 @@ class Covariance:
                 raise NotOursError("a parameter is out of range")
             natural = np.exp(theta)
         terms = []
-        for term, columns, free in zip(self.terms, self._columns, self._free, strict=True):
+        for term, columns, free, tied in zip(self.terms, self._columns, self._free, self._tied, strict=True):
             kernel: Kernel = RBF() if term.kernel is None else term.kernel
             length_scale = np.ones(self.d or 0)
             if term.length_scale is not None:
@@ -184,7 +185,7 @@ class Covariance:
                     raise NotOursError("a length scale is out of range")
             if term.shape is not None:
                 kernel = kernel.with_shape([float(term.shape.at(natural))])
-            terms.append(Term(kernel, length_scale, _in_range(term.variance(natural)), free, columns))
+            terms.append(Term(kernel, length_scale, _in_range(term.variance(natural)), free, columns, tied))
         return terms, _in_range(sum(term.variance(natural) for term in self.white))
 
     def gradient(self, theta: Array, evaluation: Evaluation) -> Array:

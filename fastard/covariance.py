@@ -127,13 +127,14 @@ def covariance_vjp(
 
 
 def vjp(term: Term, X: Array, Q: Array, threads: int) -> Array:
-    """The same for valid arguments; 0 for length scales that are not free."""
-    U, free, columns = scaled(term, X, central(X))
+    """The same for valid arguments; 0 for length scales that are not free, and of tied ones the sum at the first."""
+    points = scaled(term, X, central(X))
+    free = points.free
     workers = threads_for(Q.size * (free + 8), threads)
-    total = product(term, U, free, Q, _NO_TARGETS, 0, X.shape[0], TILE, workers)
+    total = product(term, points, Q, _NO_TARGETS, 0, X.shape[0], TILE, workers)
     d = X.shape[1]
     gradient = np.zeros(d + 1 + len(term.kernel))
-    gradient[columns[:free]] = total[:free]
+    gradient[points.columns[:free]] = total[:free]
     gradient[d:] = total[free : free + 1 + len(term.kernel)]
     return gradient
 

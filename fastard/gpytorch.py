@@ -400,12 +400,13 @@ class _DataTerm(torch.autograd.Function):
         results = [np.empty((k, *tail)) if is_wanted else None for tail, is_wanted in zip(tails, wanted, strict=True)]
         by_x, by_residual, by_length_scale, by_output_scale, by_shape, by_noise = results
         free = np.zeros(d, dtype=bool) if by_length_scale is None else None
+        tied = free is None and problem.length_scale.shape[-1] == 1
         threads = default_threads()
         workspace = state.take(n)
         for i, points in enumerate(numbers.points):
             kernel = problem.kernel if numbers.shape is None else problem.kernel.with_shape(numbers.shape[i])
             variance = float(numbers.output_scale[i, 0])
-            term = Term(kernel, numbers.length_scale[i], variance, free)
+            term = Term(kernel, numbers.length_scale[i], variance, free, tied=tied)
             y = numbers.residual[i][:, np.newaxis]
             found = _positive_definite(term, points, y, numbers.noise[i], workspace, any(wanted), threads)
             values[i] = found.log_marginal_likelihood

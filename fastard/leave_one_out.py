@@ -145,10 +145,11 @@ def evaluate(
     *,
     gradient: bool,
     free: Any = None,
+    tied: bool = False,
 ) -> LooEvaluation:
     """One evaluation at valid natural parameters, of the ``likelihood``'s data; no other thread may use the likelihood.
 
-    ``free`` (d,) names the length scales whose derivatives are wanted; all by default.
+    ``free`` (d,) names the length scales whose derivatives are wanted; all by default. ``tied``: their sum alone.
     """
     none = np.zeros(length_scale.size, dtype=bool)
     of_marginal = likelihood.evaluate(length_scale, signal_variance, noise_variance, kernel, gradient=True, free=none)
@@ -164,7 +165,7 @@ def evaluate(
         if not gradient:
             return result
         weights = _weights(workspace, alpha, b, (m + squares / b) / b, likelihood.n_threads)
-        term = Term(kernel, length_scale, signal_variance, free)
+        term = Term(kernel, length_scale, signal_variance, free, tied=tied)
         return result._replace(gradient=noisy_vjp(term, noise_variance, likelihood.X, weights, likelihood.n_threads))
 
 

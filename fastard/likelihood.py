@@ -228,7 +228,7 @@ class LogMarginalLikelihood:
                 kernel = self.kernel.with_shape(natural[i, d + 2 :].tolist())
                 noise = float(natural[i, d + 1])
                 evaluation = self._evaluate(
-                    workspace, own, natural[i, :d], float(natural[i, d]), noise, kernel, True, None, threads
+                    workspace, own, natural[i, :d], float(natural[i, d]), noise, kernel, True, None, False, threads
                 )
                 values[i] = evaluation.log_marginal_likelihood
                 gradients[i] = self.assemble(evaluation, noise)
@@ -247,10 +247,14 @@ class LogMarginalLikelihood:
         *,
         gradient: bool,
         free: Any = None,
+        tied: bool = False,
     ) -> Evaluation:
-        """One evaluation at valid natural parameters, all that the engine returns; raises NotPositiveDefiniteError."""
+        """One evaluation at valid natural parameters, all that the engine returns; raises NotPositiveDefiniteError.
+
+        ``free`` and ``tied`` as in the engine's ``Term``.
+        """
         announce(len(self.X), self.n_threads)
-        arguments = (self.y, length_scale, signal_variance, noise_variance, kernel, gradient, free, self.n_threads)
+        arguments = (self.y, length_scale, signal_variance, noise_variance, kernel, gradient, free, tied, self.n_threads)
         workspace = spare_workspace(self._last, *self.y.shape)
         try:
             return self._evaluate(workspace, *arguments)
@@ -267,11 +271,12 @@ class LogMarginalLikelihood:
         kernel: Kernel,
         gradient: bool,
         free: Any,
+        tied: bool,
         threads: int,
     ) -> Evaluation:
         known = self.observation_variance
         diagonal = noise_variance if known is None else noise_variance + known
-        term = Term(kernel, length_scale, signal_variance, free)
+        term = Term(kernel, length_scale, signal_variance, free, tied=tied)
         evaluation = evaluate([term], self.X, y, diagonal, workspace, gradient=gradient, threads=threads, center=self._center)
         if evaluation.failed_pivot >= 0:
             raise NotPositiveDefiniteError(evaluation.failed_pivot)

@@ -48,7 +48,8 @@ class TrainingState:
     value : float
         What is maximised: the log marginal likelihood or the leave-one-out density, and the priors' log densities.
     gradient : ndarray, shape (d + 2 + p,)
-        Of ``value`` with respect to the logarithms of the parameters, 0 where fixed.
+        Of ``value`` with respect to the logarithms of the parameters, 0 where fixed; of tied ones each entry is that of
+        their common logarithm.
     parameters : dict
         length_scale (d,), signal_variance, noise_variance and shape (p,), in the units of X and y.
     """
@@ -291,23 +292,26 @@ def _spread(X: Array, group_of: NDArray[np.int64]) -> Array:
 
 
 def _marginal_likelihood(
-    likelihood: LogMarginalLikelihood, parameters: Parameters, free: NDArray[np.bool_]
+    likelihood: LogMarginalLikelihood, parameters: Parameters, free: NDArray[np.bool_] | None, tied: bool
 ) -> tuple[float, float, Array]:
-    """The objective's value, the log marginal likelihood, and the objective's gradient."""
-    evaluation = likelihood.evaluate(*parameters, gradient=True, free=free)
+    """The objective's value, the log marginal likelihood, and the objective's gradient.
+
+    Of the length scales it has the entries that are ``free`` (None: all), or where ``tied`` their sum at the first.
+    """
+    evaluation = likelihood.evaluate(*parameters, gradient=True, free=free, tied=tied)
     value = evaluation.log_marginal_likelihood
     return value, value, likelihood.assemble(evaluation, parameters[2])
 
 
 def _leave_one_out(
-    likelihood: LogMarginalLikelihood, parameters: Parameters, free: NDArray[np.bool_]
+    likelihood: LogMarginalLikelihood, parameters: Parameters, free: NDArray[np.bool_] | None, tied: bool
 ) -> tuple[float, float, Array]:
     """The same."""
-    evaluation = leave_one_out.evaluate(likelihood, *parameters, gradient=True, free=free)
+    evaluation = leave_one_out.evaluate(likelihood, *parameters, gradient=True, free=free, tied=tied)
     return evaluation.log_predictive_density, evaluation.log_marginal_likelihood, evaluation.gradient
 
 
-_Objective = Callable[[LogMarginalLikelihood, Parameters, "NDArray[np.bool_]"], tuple[float, float, Array]]
+_Objective = Callable[[LogMarginalLikelihood, Parameters, "NDArray[np.bool_] | None", bool], tuple[float, float, Array]]
 _OBJECTIVES: dict[str, _Objective] = {"log_marginal_likelihood": _marginal_likelihood, "loo": _leave_one_out}
 
 
@@ -344,6 +348,11 @@ class _Search:
         self.likelihood, self.objective, self.priors, self.start = likelihood, objective, priors, start
         # slots[i]: which free parameter theta_i is, FIXED for none; tied ones are the same. `places` has one of each.
         self.slots, self.free = slots, slots != FIXED
+        # The length scales' part in the engine's terms: which are free, None for all; and whether they are one parameter.
+        of_scales = slots[: likelihood.X.shape[1]]
+        all_free = bool((of_scales != FIXED).all())
+        self.free_scales = None if all_free else of_scales != FIXED
+        self.tied = all_free and np.unique(of_scales).size == 1
         self.places = np.flatnonzero(self.free)[np.unique(slots[self.free], return_index=True)[1]]
         self.limits = limits[self.places]
         self.offset, self.max_iterations = offset, max_iterations
@@ -462,11 +471,12 @@ class _Search:
     def _loss(self, free_theta: Array) -> tuple[float, Array]:
         free_theta = np.array(free_theta)
         parameters = self.natural(free_theta)
-        d = self.likelihood.X.shape[1]
         self.n_evaluations += 1
         try:
             of_prior, slope_of_prior = self.log_prior(parameters)
-            value, log_marginal_likelihood, gradient = self.objective(self.likelihood, parameters, self.free[:d])
+            value, log_marginal_likelihood, gradient = self.objective(
+                self.likelihood, parameters, self.free_scales, self.tied
+            )
             finite = bool(np.isfinite(gradient).all())
         except (NotPositiveDefiniteError, ValueError):
             if not self._iterates:
@@ -479,9 +489,10 @@ class _Search:
             self._failed_since = True
             return _wall(self._iterates[-1], free_theta)
         value += of_prior
-        gradient = np.where(self.free, gradient + slope_of_prior, 0.0)
-        slope = np.zeros(free_theta.size)
-        np.add.at(slope, self.slots[self.free], gradient[self.free])  # of tied parameters the sum
+        slope, slots = np.zeros(free_theta.size), self.slots[self.free]
+        np.add.at(slope, slots, (gradient + slope_of_prior)[self.free])  # of tied parameters the sum
+        gradient = np.zeros(self.free.size)
+        gradient[self.free] = slope[slots]
         point = _Point(free_theta, -(value + self.offset), -slope)
         self._last = point
         if not self._iterates:

@@ -124,10 +124,87 @@ def test_a_fixed_length_scale_is_no_row_of_the_product():
     X, _ = data(20, 5)
     free = np.array([True, False, False, True, False])
     term = _engine.Term(fastard.RBF(), np.ones(5), 1.0, free)
-    _, count, columns = _engine.scaled(term, X, _engine.central(X))
-    assert count == 2
-    assert columns.tolist() == [0, 3, 1, 2, 4]
+    points = _engine.scaled(term, X, _engine.central(X))
+    assert points.free == 2
+    assert points.columns.tolist() == [0, 3, 1, 2, 4]
     full = fastard.covariance_vjp(np.ones((20, 20)), X, length_scale=1.0)
     from fastard.covariance import vjp
 
     assert_agree(vjp(term, X, np.ones((20, 20)), 1), full * [1, 0, 0, 1, 0, 1], 1e-13)
+
+
+@pytest.mark.parametrize(("n", "d"), [(1, 2), (2, 1), (7, 4), (100, 1), (130, 11), (333, 4)])
+def test_the_derivative_of_a_tied_term_is_the_sum(kernel, n, d):
+    """One row of sums, made of w s: in the pass over the tiles, and where the profile is computed anew."""
+    from fastard import leave_one_out
+    from fastard._engine import Term
+    from fastard.covariance import vjp
+
+    X, y = data(n, d)
+    at = (np.full(d, 1.3), 1.2, 0.4, kernel[1])
+    objective = fastard.LogMarginalLikelihood(X, y, kernel=kernel[1])
+    loose, tied = (objective.evaluate(*at, gradient=True, tied=choice) for choice in (False, True))
+    assert tied.log_marginal_likelihood == loose.log_marginal_likelihood
+    assert_agree(tied.gradients[0].log_length_scale, first_only(loose.gradients[0].log_length_scale))
+    assert tied.gradients[0].log_signal_variance == loose.gradients[0].log_signal_variance
+    assert_agree(tied.gradients[0].log_shape, loose.gradients[0].log_shape)
+
+    loose, tied = (leave_one_out.evaluate(objective, *at, gradient=True, tied=choice).gradient for choice in (False, True))
+    assert_agree(tied[:d], first_only(loose[:d]))
+    assert_agree(tied[d:], loose[d:])
+
+    Q = data(n, n, seed=1)[0]
+    loose, tied = (vjp(Term(kernel[1], at[0], 1.2, tied=choice), X, Q, 1) for choice in (False, True))
+    assert_agree(tied[:d], first_only(loose[:d]))
+    assert_agree(tied[d:], loose[d:])
+
+
+def first_only(gradient):
+    """Its sum at the first place."""
+    return np.concatenate([[gradient.sum()], np.zeros(gradient.size - 1)])
+
+
+def test_the_derivative_of_a_tied_term_has_the_same_bits_on_any_number_of_threads():
+    X, y = data(300, 5)
+    results = []
+    for n_threads in (1, 2, 3):
+        objective = fastard.LogMarginalLikelihood(X, y, kernel="matern32", n_threads=n_threads)
+        evaluation = objective.evaluate(np.full(5, 1.3), 1.2, 0.1, objective.kernel, gradient=True, tied=True)
+        results.append(evaluation.gradients[0].log_length_scale.tobytes())
+    assert results[0] == results[1] == results[2]
+
+
+def test_isotropic_sums_no_dimension(monkeypatch):
+    """fit() and the doors ask the engine for one row of the product, whatever d."""
+    from fastard import _engine
+
+    rows = []
+    scaled = _engine.scaled
+
+    def spy(*arguments):
+        points = scaled(*arguments)
+        rows.append((points.free, points.tied))
+        return points
+
+    monkeypatch.setattr(_engine, "scaled", spy)
+    X, y = problem()
+    fastard.fit(X, y, length_scale_groups="isotropic", max_iterations=3)
+    assert set(rows[:-1]) == {(1, True)}  # the last one has no gradient
+    rows.clear()
+    fastard.fit(X, y, length_scale_groups=[0, 0, 0, 1], max_iterations=3)
+    assert set(rows) == {(4, False)}
+
+
+def test_a_callback_is_given_the_derivative_by_a_common_logarithm():
+    X, y = problem()
+    for groups in ("isotropic", [0, 0, 1, 0]):
+        states = []
+        fastard.fit(X, y, length_scale_groups=groups, callback=states.append, max_iterations=3)
+        state = states[-1]
+        _, gradient = fastard.log_marginal_likelihood(
+            X, y - y.mean(), **{k: v for k, v in state.parameters.items() if k != "shape"}, eval_gradient=True
+        )
+        tied = [0, 1, 2, 3] if groups == "isotropic" else [0, 1, 3]
+        assert_agree(state.gradient[tied], np.full(len(tied), gradient[tied].sum()), 1e-9)
+        rest = [i for i in range(6) if i not in tied]
+        assert_agree(state.gradient[rest], gradient[rest], 1e-9)
