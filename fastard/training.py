@@ -474,9 +474,7 @@ class _Search:
         self.n_evaluations += 1
         try:
             of_prior, slope_of_prior = self.log_prior(parameters)
-            value, log_marginal_likelihood, gradient = self.objective(
-                self.likelihood, parameters, self.free_scales, self.tied
-            )
+            value, log_marginal_likelihood, gradient = self.objective(self.likelihood, parameters, self.free_scales, self.tied)
             finite = bool(np.isfinite(gradient).all())
         except (NotPositiveDefiniteError, ValueError):
             if not self._iterates:
