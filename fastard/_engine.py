@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastard import _loops
+from fastard import _loo, _loops
 from fastard._loops import round_up
 from fastard._microkernel import COLS, ROWS
 from fastard._schedule import CONTRACT, FILL, INVERT, block_rows, collect, space_doubles, state_places, work
@@ -20,7 +20,6 @@ from fastard.kernels import RBF, Kernel
 _SHARED_FROM = 160
 # For a loop over pairs alone: pairs times dimensions.
 _SERIAL_PAIRS = 300_000
-_STRIP = 256  # rows at a time, while a triangle is copied into the other
 _LOG_2_PI = float(np.log(2.0 * np.pi))
 _NO_SHAPE = np.zeros(0)
 
@@ -73,8 +72,7 @@ class Workspace:
         if leading % 64 == 0:  # columns 512 bytes apart fall into the same few sets of the first cache
             leading += ROWS
         self.buffer = large_array(round_up(n, COLS), leading)
-        self.buffer[n:] = 0.0
-        self.buffer[:n, n:] = 0.0
+        self.clear_padding()
         self.rhs = np.zeros((round_up(m, ROWS), round_up(n, ROWS)))
         self.targets = self.rhs[:m, :n].T  # (n, m)
         self.space = np.empty(space_doubles(n, m, self.block))
@@ -86,20 +84,20 @@ class Workspace:
         self.pairs_of_tiles = tiles * (tiles + 1) // 2
         self.places = state_places(n, self.tile, self.block)
 
+    def clear_padding(self) -> None:
+        """The zeros beyond n, which an evaluation needs and leaves."""
+        self.buffer[self.n :] = 0.0
+        self.buffer[: self.n, self.n :] = 0.0
+
     @property
     def matrix(self) -> Array:
         """(n, n): after an evaluation, K^-1 or L, element (i, j) with i >= j at [j, i]."""
         return self.buffer[: self.n, : self.n]
 
-    def symmetric(self) -> Array:
+    def symmetric(self, threads: int) -> Array:
         """``matrix`` with its lower triangle filled from the upper one, in place: K^-1 whole."""
-        matrix = self.matrix
-        for start in range(0, self.n, _STRIP):
-            stop = min(self.n, start + _STRIP)
-            matrix[stop:, start:stop] = matrix[start:stop, stop:].T
-            block = matrix[start:stop, start:stop]
-            block[:] = np.triu(block) + np.triu(block, 1).T
-        return matrix
+        share(threads_for(self.n * self.n, threads), _loo.mirror, new_state(), self.buffer, self.n, self.tile)
+        return self.matrix
 
     def release(self) -> Array:
         """``matrix`` made contiguous in its own memory; the workspace is not to be used again."""
@@ -221,11 +219,12 @@ def evaluate(
     gradient: bool,
     threads: int,
     center: Array | None = None,
+    inverse: bool = False,
 ) -> Evaluation:
     """The log marginal likelihood of K = sum of terms + diag(diagonal), and where asked its derivatives.
 
     R&W (2.30) and (5.9). X is (n, d) and y (n, m); ``center`` is ``central(X)``, for who calls often. Afterwards the
-    workspace's matrix holds K^-1 with ``gradient`` and the Cholesky factor L without.
+    workspace's matrix holds K^-1 with ``gradient`` or ``inverse``, and the Cholesky factor L otherwise.
     """
     n, m = y.shape
     d = X.shape[1]
@@ -236,7 +235,7 @@ def evaluate(
         workspace.diagonal.fill(diagonal)
     else:
         workspace.diagonal[:] = diagonal
-    stages = INVERT if gradient else 0
+    stages = INVERT if gradient or inverse else 0
     kernel, variance = terms[0].kernel, terms[0].signal_variance
     U, free, tied, columns = points[0]
     if len(terms) == 1:
@@ -260,7 +259,7 @@ def evaluate(
     alpha, weights, by_dimension = np.empty((n, m)), np.empty(n if gradient else 0), np.empty(free)
     if state[FAILED]:
         return Evaluation(int(state[FAILED]) - 1, -np.inf, alpha[:0], weights[:0], ())
-    if not gradient:
+    if not stages & INVERT:
         back_substitute(workspace.buffer, workspace.rhs, n, m)
     half_log_determinant, fit, of_variance = collect(
         workspace.buffer, workspace.rhs, n, m, workspace.logs, partial, free, workspace.diagonal, alpha, weights, by_dimension
@@ -273,11 +272,16 @@ def evaluate(
     else:
         gradients = []
         for term, of_term in zip(terms, points, strict=True):
-            free = of_term.free
             total = product(term, of_term, workspace.buffer, workspace.rhs, m, n, workspace.tile, threads)
-            shapes = total[free + 1 : free + 1 + len(term.kernel)]
-            gradients.append(TermGradient(_spread_out(total[:free], of_term.columns, d), float(total[free]), shapes))
+            gradients.append(term_gradient(term, of_term, total, d))
     return Evaluation(-1, value, alpha, weights, tuple(gradients))
+
+
+def term_gradient(term: Term, points: Scaled, total: Array, d: int) -> TermGradient:
+    """What ``_loops.product_tile`` has found, summed over the tiles, in the places of X's d columns."""
+    free = points.free
+    shapes = total[free + 1 : free + 1 + len(term.kernel)]
+    return TermGradient(_spread_out(total[:free], points.columns, d), float(total[free]), shapes)
 
 
 def _spread_out(by_dimension: Array, columns: NDArray[np.int64], d: int) -> Array:

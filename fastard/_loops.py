@@ -32,6 +32,7 @@ from fastard._microkernel import (
 from fastard._threads import CREW, hand_out, next_task
 from fastard.kernels import profile
 
+OF_TILE = -1  # in the place of a number of targets: the weights are a tile's own
 _ACROSS = 40 * ROWS  # columns of a cross-covariance's task: a strip of 480 to 960 and its w stay in the first two caches
 
 
@@ -253,11 +254,12 @@ def contract_tile(U, free, tied, A, alpha, targets, n, tile, i, j, scratch, out)
 
 
 @jit
-def weights_strip(Q, alpha, targets, first, rows, i1, j, j1, q):
+def weights_strip(Q, alpha, targets, i0, j0, first, rows, i1, j, j1, q):
     """Strip q[c, i] = the weight of the pair (first + i, j + c), of the diagonal where they are one, and 0 above it.
 
-    With ``targets`` = 0, Q holds any weights and both of its triangles count: the derivative of <Q, K>. Otherwise Q holds
-    K^-1 and the result is that of half the weights sum_t alpha_t alpha_t' - m K^-1.
+    With ``targets`` = 0, Q holds any weights and both of its triangles count: the derivative of <Q, K>. With OF_TILE, the
+    weight of (i, j), i >= j, of the tile at (i0, j0) is Q[j - j0, i - i0]. Otherwise Q holds K^-1 and the result is that of
+    half the weights sum_t alpha_t alpha_t' - m K^-1.
     """
     for i in range(q.size):
         q[i] = 0.0
@@ -269,10 +271,16 @@ def weights_strip(Q, alpha, targets, first, rows, i1, j, j1, q):
                     q[c * rows + i - first] = across[j + c]
     for c in range(min(COLS, j1 - j)):
         start = max(first, j + c)
-        target, row = q[c * rows + start - first : c * rows + i1 - first], Q[j + c, start:i1]
+        target = q[c * rows + start - first : c * rows + i1 - first]
+        if targets == OF_TILE:
+            row = Q[j + c - j0, start - i0 : i1 - i0]
+            for i in range(target.size):
+                target[i] = row[i]
+            continue
         if targets > 0:
             likelihood_weights(Q, alpha, targets, start, j + c, target)
         else:
+            row = Q[j + c, start:i1]
             for i in range(target.size):
                 target[i] += row[i]
         if start == j + c:
@@ -293,7 +301,7 @@ def product_tile(kernel, variance, U, free, tied, Q, alpha, targets, n, tile, i,
         first, rows = strip_of(i0, i1, j)
         size = COLS * rows
         q, s, w, v = scratch[0, :size], scratch[1, :size], scratch[2, :size], scratch[3, :size]
-        weights_strip(Q, alpha, targets, first, rows, i1, j, j1, q)
+        weights_strip(Q, alpha, targets, i0, j0, first, rows, i1, j, j1, q)
         squared_distances(U, first, rows, U, j, s)
         covariance_slope_and_shape(kernel, variance, tied, s, w, v)
         for i in range(size):  # a sum a place: the compiler may not reorder a single one to use vectors

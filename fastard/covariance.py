@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastard import _loops
 from fastard import _validation as validate
-from fastard._engine import Term, central, product, scale, scaled, threads_for, used_columns
+from fastard._engine import Term, central, product, scale, scaled, term_gradient, threads_for, used_columns
 from fastard._threads import new_state, share
 from fastard._validation import Array
 from fastard.kernels import Kernel
@@ -129,14 +129,10 @@ def covariance_vjp(
 def vjp(term: Term, X: Array, Q: Array, threads: int) -> Array:
     """The same for valid arguments; 0 for length scales that are not free, and of tied ones the sum at the first."""
     points = scaled(term, X, central(X))
-    free = points.free
-    workers = threads_for(Q.size * (free + 8), threads)
+    workers = threads_for(Q.size * (points.free + 8), threads)
     total = product(term, points, Q, _NO_TARGETS, 0, X.shape[0], TILE, workers)
-    d = X.shape[1]
-    gradient = np.zeros(d + 1 + len(term.kernel))
-    gradient[points.columns[:free]] = total[:free]
-    gradient[d:] = total[free : free + 1 + len(term.kernel)]
-    return gradient
+    found = term_gradient(term, points, total, X.shape[1])
+    return np.concatenate([found.log_length_scale, [found.log_signal_variance], found.log_shape])
 
 
 def noisy_vjp(term: Term, noise_variance: float, X: Array, Q: Array, threads: int) -> Array:

@@ -499,6 +499,6 @@ def _positive_definite(
 def _by_points(term: Term, points: _Points, found: Evaluation, workspace: Workspace, threads: int) -> Array:
     """Derivatives by the inputs, (n, d): twice the sum over k of Q_jk dK(x_j, x_k) / dx_j, Q = (alpha alpha' - K^-1) / 2."""
     Q = np.multiply.outer(found.alpha[:, 0], found.alpha[:, 0])
-    Q -= workspace.symmetric()  # K^-1
+    Q -= workspace.symmetric(threads)  # K^-1
     gradient: Array = point_gradient(term, Q[np.newaxis], points.X, points.X, threads)[0]  # of 2 Q / 2
     return gradient

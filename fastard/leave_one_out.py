@@ -8,12 +8,11 @@ from typing import Any, Literal, NamedTuple, overload
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastard import _gram
+from fastard import _loo
 from fastard import _validation as validate
-from fastard._engine import Term, Workspace, evaluation_threads
+from fastard._engine import Term, TermGradient, Workspace, evaluation_threads, scaled, term_gradient
 from fastard._threads import new_state, share
 from fastard._validation import Array
-from fastard.covariance import noisy_vjp
 from fastard.kernels import Kernel
 from fastard.likelihood import LogMarginalLikelihood
 
@@ -98,7 +97,7 @@ def loo_log_predictive_density(
 
     All derivatives come from one matrix of weights, dL = <Q, dK> / 2: with B = K^-1, b its diagonal, v = alpha / b and
     e = (1 + alpha^2 / b) / b it is Q = (Bv) alpha' + alpha (Bv)' - B diag(e) B. An evaluation with gradient is 2 n^3 flops
-    whatever d, and holds two n x n arrays.
+    whatever d, and Q is contracted tile by tile and never stored: one n x n array.
 
     Parameters
     ----------
@@ -147,15 +146,15 @@ def evaluate(
     free: Any = None,
     tied: bool = False,
 ) -> LooEvaluation:
-    """One evaluation at valid natural parameters, of the ``likelihood``'s data; no other thread may use the likelihood.
+    """One evaluation at valid natural parameters, of the ``likelihood``'s data.
 
     ``free`` (d,) names the length scales whose derivatives are wanted; all by default. ``tied``: their sum alone.
     """
-    none = np.zeros(length_scale.size, dtype=bool)
-    of_marginal = likelihood.evaluate(length_scale, signal_variance, noise_variance, kernel, gradient=True, free=none)
-    alpha, m = of_marginal.alpha, likelihood.y.shape[1]
-    workspace = likelihood.take_workspace()
-    with np.errstate(all="ignore"):  # an underflow is nobody's error, an overflow is told below
+    m, threads = likelihood.y.shape[1], likelihood.n_threads
+    given = (likelihood.y, length_scale, signal_variance, noise_variance, kernel, False, threads)
+    with likelihood.workspace() as workspace, np.errstate(all="ignore"):  # an underflow is nobody's error, an overflow is told
+        of_marginal = likelihood.evaluate_in(workspace, *given, inverse=True)
+        alpha = of_marginal.alpha
         b = workspace.matrix.diagonal().copy()
         squares = np.einsum("jt,jt->j", alpha, alpha)
         value = float(0.5 * (m * np.log(b).sum() - (squares / b).sum()) - 0.5 * alpha.size * math.log(2.0 * math.pi))
@@ -164,31 +163,25 @@ def evaluate(
         result = LooEvaluation(value, of_marginal.log_marginal_likelihood, np.empty(0), alpha, b)
         if not gradient:
             return result
-        weights = _weights(workspace, alpha, b, (m + squares / b) / b, likelihood.n_threads)
         term = Term(kernel, length_scale, signal_variance, free, tied=tied)
-        return result._replace(gradient=noisy_vjp(term, noise_variance, likelihood.X, weights, likelihood.n_threads))
+        found, trace = _contract(term, likelihood.X, likelihood.center, workspace, alpha, b, (m + squares / b) / b, threads)
+    by_theta: list[Any] = [found.log_length_scale, [found.log_signal_variance, noise_variance * trace], found.log_shape]
+    return result._replace(gradient=np.concatenate(by_theta))
 
 
-def _weights(workspace: Workspace, alpha: Array, b: Array, e: Array, threads: int) -> Array:
-    """W with dL = <W, dK>: the upper triangle of Q, its diagonal halved, and zeros below it. It overwrites the inverse.
-
-    The workspace's matrix holds B = K^-1 in its upper triangle; the lower one is free.
-    """
-    n = workspace.n
-    workspace.symmetric()
-    alpha = np.ascontiguousarray(alpha.T)
-    moved = np.zeros_like(alpha)
-    _gram.multiply_and_scale(workspace.buffer, n, np.sqrt(e), alpha / b, moved)
-    weights = np.zeros(_gram.padded(n))
-    share(
-        evaluation_threads(n, threads),
-        _gram.less_gram,
-        new_state(),
-        workspace.buffer,
-        n,
-        moved,
-        alpha,
-        workspace.tile,
-        weights,
-    )
-    return weights[:n, :n]
+def _contract(
+    term: Term, X: Array, center: Array, workspace: Workspace, alpha: Array, b: Array, e: Array, threads: int
+) -> tuple[TermGradient, float]:
+    """<W, dK> and tr W for the W with dL = <W, dK>: the lower triangle of Q, its diagonal halved. It uses the inverse up."""
+    n, m = alpha.shape
+    tile, points = workspace.tile, scaled(term, X, center)
+    partial, diagonal = np.empty((workspace.pairs_of_tiles, points.free + 2)), np.empty(n)
+    try:
+        share(
+            evaluation_threads(n, threads), _loo.contract, new_state(_loo.STATE_PLACES), term.kernel, term.signal_variance,
+            points.U, points.free, points.tied, workspace.buffer, n, tile, np.ascontiguousarray(alpha.T),
+            np.ascontiguousarray(alpha.T / b), np.sqrt(e), np.empty((m, n)), partial, diagonal,
+        )  # fmt: skip
+    finally:
+        workspace.clear_padding()
+    return term_gradient(term, points, partial.sum(axis=0), X.shape[1]), float(diagonal.sum())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Iterator
 from typing import Any, Literal, overload
@@ -169,7 +170,7 @@ class LogMarginalLikelihood:
         self.observation_variance = None if known is None else validate.read_only(known.copy())
         self.n_threads = validate.thread_count(n_threads)
         self.n_parameters = d + 2 + len(self.kernel)
-        self._center = validate.read_only(central(self.X))
+        self.center = validate.read_only(central(self.X))
         self._least = validate.least_length_scales(self.X)
         self._usual = validate.usual_logarithms(self._least)
         # Buffers to be used again, by ``spare_workspace``: the last evaluation's, and of batches at most one a thread.
@@ -227,8 +228,8 @@ class LogMarginalLikelihood:
                 own = self.y if targets is None else targets[i]
                 kernel = self.kernel.with_shape(natural[i, d + 2 :].tolist())
                 noise = float(natural[i, d + 1])
-                evaluation = self._evaluate(
-                    workspace, own, natural[i, :d], float(natural[i, d]), noise, kernel, True, None, False, threads
+                evaluation = self.evaluate_in(
+                    workspace, own, natural[i, :d], float(natural[i, d]), noise, kernel, True, threads
                 )
                 values[i] = evaluation.log_marginal_likelihood
                 gradients[i] = self.assemble(evaluation, noise)
@@ -253,15 +254,21 @@ class LogMarginalLikelihood:
 
         ``free`` and ``tied`` as in the engine's ``Term``.
         """
+        arguments = (self.y, length_scale, signal_variance, noise_variance, kernel, gradient, self.n_threads, free, tied)
+        with self.workspace() as workspace:
+            return self.evaluate_in(workspace, *arguments)
+
+    @contextlib.contextmanager
+    def workspace(self) -> Iterator[Workspace]:
+        """The workspace that ``release`` gives away afterwards, and that no other thread has meanwhile; helpers wake up."""
         announce(len(self.X), self.n_threads)
-        arguments = (self.y, length_scale, signal_variance, noise_variance, kernel, gradient, free, tied, self.n_threads)
         workspace = spare_workspace(self._last, *self.y.shape)
         try:
-            return self._evaluate(workspace, *arguments)
+            yield workspace
         finally:
             self._last[:] = [workspace]
 
-    def _evaluate(
+    def evaluate_in(
         self,
         workspace: Workspace,
         y: Array,
@@ -270,14 +277,18 @@ class LogMarginalLikelihood:
         noise_variance: float,
         kernel: Kernel,
         gradient: bool,
-        free: Any,
-        tied: bool,
         threads: int,
+        free: Any = None,
+        tied: bool = False,
+        inverse: bool = False,
     ) -> Evaluation:
+        """The same in a workspace that is the caller's; ``inverse``: with K^-1 in it, gradient or not."""
         known = self.observation_variance
         diagonal = noise_variance if known is None else noise_variance + known
         term = Term(kernel, length_scale, signal_variance, free, tied=tied)
-        evaluation = evaluate([term], self.X, y, diagonal, workspace, gradient=gradient, threads=threads, center=self._center)
+        evaluation = evaluate(
+            [term], self.X, y, diagonal, workspace, gradient=gradient, threads=threads, center=self.center, inverse=inverse
+        )
         if evaluation.failed_pivot >= 0:
             raise NotPositiveDefiniteError(evaluation.failed_pivot)
         if not math.isfinite(evaluation.log_marginal_likelihood):
@@ -298,12 +309,8 @@ class LogMarginalLikelihood:
 
     def release(self) -> Array:
         """Give the matrix away that the last evaluation left, (n, n); the next evaluation allocates anew."""
-        return self.take_workspace().release()
-
-    def take_workspace(self) -> Workspace:
-        """Give all away that the last evaluation left; the next one allocates anew."""
         try:
-            return self._last.pop()
+            return self._last.pop().release()
         except IndexError:
             raise RuntimeError("nothing has been evaluated yet, so there is no matrix to release") from None
 
