@@ -24,6 +24,13 @@ def new_axes(height: float) -> Any:
     return pyplot.subplots(figsize=(6.4, height), layout="constrained")[1]
 
 
+def checked(ax: Any) -> Any:
+    """The axes that a user gave."""
+    if not hasattr(ax, "barh"):
+        raise TypeError(f"ax must be one matplotlib Axes, got {type(ax).__name__}; of an array of them pass one, ax[0] say")
+    return ax
+
+
 def shortened(name: str) -> str:
     return name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…"
 
@@ -49,7 +56,7 @@ def draw_relevance(axes: Any, model: GaussianProcess, names: Sequence[str]) -> s
 
 def plot_relevance(model: GaussianProcess, ax: Any) -> Any:
     """See :meth:`fastard.GaussianProcess.plot_relevance`."""
-    axes = new_axes(relevance_height(model.length_scale.size)) if ax is None else ax
+    axes = new_axes(relevance_height(model.length_scale.size)) if ax is None else checked(ax)
     which = draw_relevance(axes, model, model.input_names)
     axes.set_xlabel("relevance: standard deviation / length scale, scaled to sum 1")
     axes.set_title(f"{which}, length scales beside their bars", fontsize="medium")
@@ -58,7 +65,7 @@ def plot_relevance(model: GaussianProcess, ax: Any) -> Any:
 
 def plot_loo(model: GaussianProcess, ax: Any) -> Any:
     """See :meth:`fastard.GaussianProcess.plot_loo`."""
-    axes = new_axes(4.8) if ax is None else ax
+    axes = new_axes(4.8) if ax is None else checked(ax)
     found = model.loo()
     n, m = model._y.shape
     targets = model._y + model._y_mean

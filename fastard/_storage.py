@@ -65,6 +65,9 @@ def load(path: str | os.PathLike[str], *, n_threads: int | None = None) -> Gauss
     threads = validate.thread_count(n_threads)
     with Path(path).open("rb") as file:
         try:
+            if not zipfile.is_zipfile(file):
+                raise zipfile.BadZipFile("it is no npz file")
+            file.seek(0)
             with np.load(file, allow_pickle=False) as archive:
                 header = json.loads(str(archive["header"]))
                 if header["format"] != _FORMAT:

@@ -38,8 +38,10 @@ def real_array(name: str, value: ArrayLike) -> Array:
                 raise TypeError
             raw = raw.astype(np.float64)
         except (TypeError, ValueError):
-            kind = "text or objects" if raw.dtype.kind == "O" else str(raw.dtype)
-            raise TypeError(f"{name} must hold numbers, got {kind}; encode text and dates as numbers first") from None
+            kind = "text, missing values or other objects" if raw.dtype.kind == "O" else str(raw.dtype)
+            raise TypeError(
+                f"{name} must hold numbers, got {kind}; encode text and dates as numbers, drop or impute what is missing"
+            ) from None
     with np.errstate(all="ignore"):  # a long double past float64's range: told as infinity below
         array = np.ascontiguousarray(raw, dtype=np.float64).reshape(raw.shape)
     if array.size and not (np.isfinite(array.min()) and np.isfinite(array.max())):  # no temporary of the array's size
@@ -129,7 +131,11 @@ def inputs(X: ArrayLike, name: str = "X", dimensions: int | None = None) -> Arra
     """Points, (n, d) with n >= 1."""
     array = real_array(name, X)
     if array.ndim != 2:
-        hint = f"; for one input dimension pass {name}[:, None]" if array.ndim == 1 else ""
+        hint = ""
+        if array.ndim == 1 and dimensions is not None and array.size == dimensions:
+            hint = f"; for one point pass [{name}]"
+        elif array.ndim == 1:
+            hint = f"; for one input dimension pass {name}[:, None]"
         raise ValueError(f"{name} must have shape (n, d), got {array.shape}{hint}")
     if array.shape[0] == 0:
         raise ValueError(f"{name} must have at least one row, got shape {array.shape}")
@@ -147,7 +153,7 @@ def same_names(X: Any, expected: list[str] | None) -> None:
     """Refuse a DataFrame whose columns have other names, or another order, than those of training."""
     names = names_of(X)
     if names is not None and expected is not None and names != expected:
-        raise ValueError(f"X must have the columns of training, {expected}, got {names}; pass X[model.feature_names]")
+        raise ValueError(f"X must have the columns of training, {expected}, got {names}; pass them in that order")
 
 
 def targets(y: ArrayLike, n: int) -> Array:
@@ -209,7 +215,10 @@ def number(name: str, value: Any, *, least: float = 0.0, may_equal: bool = False
     result = float(array.reshape(()))
     if not (result > least or (may_equal and result == least)):
         relation = ">=" if may_equal else ">"
-        raise ValueError(f"{name} must be {relation} {least:g}, got {result!r}; it is not the logarithm")
+        hint = "it is not the logarithm"
+        if name == "noise_variance" and result == 0.0:
+            hint = 'for none pass noise_variance_bounds="fixed" too'
+        raise ValueError(f"{name} must be {relation} {least:g}, got {result!r}; {hint}")
     return result
 
 
@@ -221,7 +230,7 @@ def known_variances(value: ArrayLike | None, n: int) -> Array | None:
     if array.shape != (n,):
         raise ValueError(f"observation_variance must have shape ({n},), one for each row of X, got {array.shape}")
     if (array < 0.0).any():
-        raise ValueError(f"observation_variance must be >= 0, got {array.min()!r}; it is a variance, not its logarithm")
+        raise ValueError(f"observation_variance must be >= 0, got {float(array.min())!r}; it is a variance, not its logarithm")
     return array
 
 
@@ -312,7 +321,12 @@ def bounds(name: str, value: Any, default: Array) -> tuple[Array, NDArray[np.boo
                 raise ValueError(f"{expected}; got {entry!r}")
             fixed[i] = True
             continue
-        pair = real_array(name, entry)
+        try:
+            pair = np.array(entry, dtype=np.float64)
+        except (TypeError, ValueError):
+            raise TypeError(f"{expected}; got {entry!r}") from None
+        if pair.shape == (2,) and not np.isfinite(pair).all():
+            raise ValueError(f"{expected}; got {entry!r}: both are to be finite numbers, 1e-10 or 1e10 say")
         if pair.shape != (2,) or not 0.0 < pair[0] <= pair[1]:
             raise ValueError(f"{expected}; got {entry!r}; they are not logarithms")
         result[i] = pair
@@ -355,6 +369,11 @@ def one_each(
     return first
 
 
-def parameter_names(d: int, shapes: int) -> list[str]:
-    """theta's, in its order."""
-    return [*(f"length_scale[{i}]" for i in range(d)), "signal_variance", "noise_variance", *["shape"] * shapes]
+def parameter_names(d: int, shapes: int, columns: list[str] | None = None) -> list[str]:
+    """theta's, in its order; a length scale by its column's name where there is one, otherwise by its number."""
+    return [
+        *(f"length_scale[{name}]" for name in columns or range(d)),
+        "signal_variance",
+        "noise_variance",
+        *["shape"] * shapes,
+    ]

@@ -353,8 +353,10 @@ class GaussianProcess:
         Warns
         -----
         UserWarning
-            For parameters at a bound, which are left out as fixed ones are; where the likelihood is not at a maximum; and
-            where priors or another objective were trained by, of which the likelihood's curvature says nothing.
+            For parameters at a bound, and those that the data do not determine to a factor of e^10 (a constant input's, or
+            those of two inputs that are the same), which are left out as fixed ones are; where the likelihood is not at a
+            maximum, which the average information can not see after ``update``; and where priors or another objective were
+            trained by, of which the likelihood's curvature says nothing.
 
         References
         ----------
@@ -370,14 +372,16 @@ class GaussianProcess:
             )
         at_bound = np.flatnonzero(self._slots == AT_BOUND)
         if at_bound.size:
-            names = validate.parameter_names(self.length_scale.size, len(self.kernel))
+            names = self._parameter_names
             warnings.warn(
                 f"{', '.join(names[i] for i in at_bound)} at a bound: left out, and the other standard errors are as if it "
                 "were known; widen its bounds or fix it",
                 stacklevel=2,
             )
+        if method != "exact" and not self.converged:
+            warnings.warn(f"the search had not converged ({self.message}): the likelihood is not at a maximum", stacklevel=2)
         trained = uncertainty.Trained(self._likelihood(), self._term, self.noise_variance, self._alpha, self._factor)
-        return uncertainty.standard_errors(trained, self._slots, method, progress)
+        return uncertainty.standard_errors(trained, self._slots, self._parameter_names, method, progress)
 
     def _likelihood(self) -> LogMarginalLikelihood:
         return LogMarginalLikelihood(
@@ -387,6 +391,10 @@ class GaussianProcess:
             observation_variance=self._observation_variance,
             n_threads=self.n_threads,
         )
+
+    @property
+    def _parameter_names(self) -> list[str]:
+        return validate.parameter_names(self.length_scale.size, len(self.kernel), self.feature_names)
 
     @property
     def _term(self) -> Term:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastard._validation import Array
 
@@ -22,22 +23,24 @@ _FORMS: dict[str, Callable[..., tuple[Array, Array]]] = {
 }
 
 
-def log_prior(name: str, prior: Any, size: int) -> LogPrior | None:
-    """The log density of ``size`` parameters from what a user gave as ``name``; None for no prior.
+def log_prior(name: str, prior: Any, same: NDArray[np.int64] | None = None) -> LogPrior | None:
+    """The log density of a number, or of an array of parameters, from what a user gave as ``name``; None for no prior.
 
-    ``size`` is -1 for a number, otherwise the length of an array of parameters, which may have a prior each.
+    ``same`` is for an array, whose entries may have a prior each: of each entry the first one that it is tied to. Of tied
+    ones, which are one parameter, one counts.
     """
     if prior is None:
         return None
-    count = abs(size)
     if _is_frozen(prior):
-        return _frozen(name, prior, count)
-    if callable(prior):
-        return _called(name, prior, size)
-    if size >= 0 and isinstance(prior, list | tuple):
-        if len(prior) != size:
-            raise ValueError(f"{name} must be one prior or {size} of them, got {len(prior)}")
-        return _each([log_prior(f"{name}[{i}]", entry, -1) for i, entry in enumerate(prior)])
+        return _frozen(name, prior, np.ones(1) if same is None else same == np.arange(same.size))
+    if callable(prior) and not hasattr(prior, "logpdf"):
+        return _called(name, prior, None if same is None else same.size)
+    if same is not None and isinstance(prior, list | tuple):
+        if len(prior) != same.size:
+            raise ValueError(f"{name} must be one prior or {same.size} of them, got {len(prior)}")
+        return _each([log_prior(f"{name}[{i}]", entry) for i, entry in enumerate(_one_for_all(name, prior, same))])
+    if callable(prior) and hasattr(prior, "logpdf"):
+        raise TypeError(f"{name} must be a frozen distribution: call {prior.name} with its parameters")
     raise TypeError(
         f"{name} must be a frozen scipy.stats distribution ({', '.join(_FORMS)}) or a callable that returns the log density "
         f"and its derivative by the natural parameter; got {prior!r}"
@@ -48,8 +51,21 @@ def _is_frozen(prior: Any) -> bool:
     return all(hasattr(prior, attribute) for attribute in ("dist", "args", "kwds", "logpdf"))
 
 
-def _frozen(name: str, prior: Any, count: int) -> LogPrior:
-    distribution = prior.dist
+def _one_for_all(name: str, priors: Sequence[Any], same: NDArray[np.int64]) -> list[Any]:
+    """Of tied parameters' priors one, where they are the same object or None, and None for the others."""
+    result: list[Any] = [None] * same.size
+    for first, prior in zip(same.tolist(), priors, strict=True):
+        if prior is not None and result[first] is not None and result[first] is not prior:
+            raise ValueError(
+                f"{name} has several priors for one parameter: give tied length scales one, and None to the others"
+            )
+        if prior is not None:
+            result[first] = prior
+    return result
+
+
+def _frozen(name: str, prior: Any, counts: Array) -> LogPrior:
+    distribution, count = prior.dist, counts.size
     if distribution.name not in _FORMS:
         raise TypeError(
             f"{name} must be one of scipy.stats' {', '.join(_FORMS)}, got {distribution.name}; for another one pass a "
@@ -66,7 +82,7 @@ def _frozen(name: str, prior: Any, count: int) -> LogPrior:
     except ValueError:
         raise ValueError(f"{name} must have parameters that are numbers, or {count} of them") from None
     with np.errstate(all="ignore"):
-        constant = float(np.sum(prior.logpdf(loc + scale) - form(np.ones(count), *shape)[0]))
+        constant = float(np.sum(counts * (prior.logpdf(loc + scale) - form(np.ones(count), *shape)[0])))
     if not math.isfinite(constant):
         raise ValueError(f"{name} has parameters that make it no distribution: {given}")
 
@@ -76,21 +92,21 @@ def _frozen(name: str, prior: Any, count: int) -> LogPrior:
             return -math.inf, np.zeros(count)
         with np.errstate(all="ignore"):
             value, slope = form(z, *shape)
-            return constant + float(np.sum(value)), slope / scale
+            return constant + float(np.sum(counts * value)), counts * slope / scale
 
     return log_density
 
 
-def _called(name: str, prior: Callable[..., Any], size: int) -> LogPrior:
+def _called(name: str, prior: Callable[..., Any], size: int | None) -> LogPrior:
     def log_density(x: Array) -> tuple[float, Array]:
-        answer = prior(x.copy() if size >= 0 else float(x[0]))
+        answer = prior(float(x[0]) if size is None else x.copy())
         try:
             value, slope = answer
             value, slope = float(value), np.array(slope, dtype=float).reshape(-1)
         except (TypeError, ValueError):
             raise TypeError(f"{name} must return the log density and its derivative, got {answer!r}") from None
-        if slope.size != abs(size):
-            raise ValueError(f"{name} must return {abs(size)} derivatives, one for each parameter, got {slope.size}")
+        if slope.size != x.size:
+            raise ValueError(f"{name} must return {x.size} derivatives, one for each parameter, got {slope.size}")
         return value, slope
 
     return log_density

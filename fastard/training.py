@@ -113,7 +113,7 @@ def fit(
         Known variances >= 0 of the targets, added to the diagonal and not trained.
     length_scale_bounds, signal_variance_bounds, noise_variance_bounds, shape_bounds : optional
         A pair (low, high), "fixed", or for length scales d of these, e.g. shape (d, 2). By default (1e-3, 1e5) standard
-        deviations, (1e-5, 1e5) and (1e-8, 1e2) variances, (1e-5, 1e5).
+        deviations, (1e-5, 1e5) and (1e-8, 1e2) variances, (1e-5, 1e5), and wider where a given start lies outside.
     length_scale_groups : "isotropic" or sequence of d labels, optional
         Length scales with equal labels are one parameter, and equal in the units of X; "isotropic" makes all of them one.
         Their starts and bounds must be equal too. By default each stands alone.
@@ -121,8 +121,9 @@ def fit(
         Prior densities, whose logarithms are added to the objective: the result is the maximum a posteriori (Rasmussen &
         Williams 2006, section 5.2). Each is a frozen scipy.stats distribution (lognorm, gamma, halfcauchy or halfnorm), or
         a callable from the parameter to (log density, derivative by the parameter); for length scales it is given all of
-        them, (d,), or a list of d priors or None is given. They are densities of the natural parameter in the units of X
-        and y, with no Jacobian for the search in logarithms, as GPyTorch's are.
+        them, (d,), or a list of d priors or None is given. Tied length scales are one parameter, whose density counts once.
+        They are densities of the natural parameter in the units of X and y, with no Jacobian for the search in logarithms,
+        as GPyTorch's are.
     objective : {"log_marginal_likelihood", "loo"}, default "log_marginal_likelihood"
         What is maximised: the log marginal likelihood, or the leave-one-out log predictive density,
         :func:`fastard.loo_log_predictive_density`, which asks less of the model's being right.
@@ -202,17 +203,20 @@ def fit(
             may_be_zero = name == "noise_variance" and bool(fixed[where].all())
             values = given if name == "shape" else (given,)
             start[where] = [validate.number(name, value, may_equal=may_be_zero) for value in values]
+        if given_bounds is None:  # bounds that nobody gave do not stand in the way of a start that somebody gave
+            limits[where, 0] = np.minimum(limits[where, 0], start[where])
+            limits[where, 1] = np.maximum(limits[where, 1], start[where])
         within = (start[where] >= limits[where, 0]) & (start[where] <= limits[where, 1]) | fixed[where]
         if not within.all():
             bad = int(np.argmin(within))
             raise ValueError(
-                f"{name} must start within its bounds, got {start[where][bad]!r} with bounds "
+                f"{name} must start within its bounds, got {float(start[where][bad])!r} with bounds "
                 f"{tuple(limits[where][bad].tolist())}; widen {name}_bounds or move the start"
             )
 
     same = validate.one_each("length_scale", group_of, start[:d], limits[:d], fixed[:d])
     priors = [
-        (where, log_prior(f"{name}_prior", prior, d if name == "length_scale" else -1))
+        (name, where, log_prior(f"{name}_prior", prior, same if name == "length_scale" else None))
         for (name, *_, where), prior in zip(
             groups, (length_scale_prior, signal_variance_prior, noise_variance_prior, shape_prior), strict=True
         )
@@ -221,17 +225,16 @@ def fit(
     if shape_prior is not None and len(kernel) == 0:
         raise ValueError(f"shape_prior is given, but {kernel!r} has no shape parameter")
 
+    limits[fixed] = start[fixed, np.newaxis]  # exactly
     slots = np.full(units.size, FIXED)
     first = np.concatenate([same, np.arange(d, units.size)])  # of each parameter's group
     slots[~fixed] = np.unique(first[~fixed], return_inverse=True)[1]
-    with np.errstate(divide="ignore"):
-        log_start, log_limits = np.log(start), np.log(limits)
     search = _Search(
         likelihood,
         _OBJECTIVES[objective],
-        [(where, prior) for where, prior in priors if prior is not None],
-        log_start,
-        log_limits,
+        [(name, where, prior) for name, where, prior in priors if prior is not None],
+        start,
+        limits,
         slots,
         0.5 * y.size * float(np.log(units[d])),
         max_iterations,
@@ -251,7 +254,7 @@ def fit(
     slots[at_bounds] = AT_BOUND
     message = search.message
     if at_bounds:
-        names = validate.parameter_names(d, len(kernel))
+        names = validate.parameter_names(d, len(kernel), feature_names)
         message = f"{message}; at a bound: {', '.join(names[i] for i in at_bounds)}"
     evaluation = likelihood.evaluate(*parameters, gradient=False)
     return GaussianProcess(
@@ -281,14 +284,16 @@ def _spread(X: Array, group_of: NDArray[np.int64]) -> Array:
 
     A constant column is told by its range: rounding may leave a standard deviation of 1e-17.
     """
-    deviations: Array = np.where(np.ptp(X, axis=0) == 0.0, 0.0, np.std(X, axis=0))
+    constant = np.ptp(X, axis=0) == 0.0
+    deviations: Array = np.where(constant, 0.0, np.std(X, axis=0))
     for group in range(int(group_of.max(initial=-1)) + 1):
         members = group_of == group
         if np.count_nonzero(members) > 1:
             largest = deviations[members].max()
             if largest > 0.0:
                 deviations[members] = largest * np.sqrt(np.mean((deviations[members] / largest) ** 2))
-    return np.where(deviations == 0.0, 1.0, deviations)
+            constant[members] = constant[members].all()
+    return np.where(constant, 1.0, deviations)
 
 
 def _marginal_likelihood(
@@ -337,7 +342,7 @@ class _Search:
         self,
         likelihood: LogMarginalLikelihood,
         objective: _Objective,
-        priors: list[tuple[slice, LogPrior]],
+        priors: list[tuple[str, slice, LogPrior]],
         start: Array,
         limits: Array,
         slots: NDArray[np.int64],
@@ -345,7 +350,11 @@ class _Search:
         max_iterations: int,
         callback: Callback | None,
     ) -> None:
-        self.likelihood, self.objective, self.priors, self.start = likelihood, objective, priors, start
+        self.likelihood, self.objective, self.priors = likelihood, objective, priors
+        # Natural parameters, and between what: rounding in exp(ln x) moves none out of its bounds, nor a fixed one at all.
+        self.low, self.high = limits.T
+        with np.errstate(divide="ignore"):
+            self.start = np.log(start)
         # slots[i]: which free parameter theta_i is, FIXED for none; tied ones are the same. `places` has one of each.
         self.slots, self.free = slots, slots != FIXED
         # The length scales' part in the engine's terms: which are free, None for all; and whether they are one parameter.
@@ -354,7 +363,7 @@ class _Search:
         self.free_scales = None if all_free else of_scales != FIXED
         self.tied = all_free and np.unique(of_scales).size == 1
         self.places = np.flatnonzero(self.free)[np.unique(slots[self.free], return_index=True)[1]]
-        self.limits = limits[self.places]
+        self.limits = np.log(limits[self.places])
         self.offset, self.max_iterations = offset, max_iterations
         self.callbacks: list[Callback] = [callback] if callback else []
         self.best: _Point | None = None
@@ -371,7 +380,7 @@ class _Search:
         """length_scale, signal_variance, noise_variance and the kernel."""
         theta = self.start.copy()
         theta[self.free] = free_theta[self.slots[self.free]]
-        values, d = np.exp(theta), self.likelihood.X.shape[1]
+        values, d = np.minimum(np.maximum(np.exp(theta), self.low), self.high), self.likelihood.X.shape[1]
         return values[:d], float(values[d]), float(values[d + 1]), self.likelihood.kernel.with_shape(values[d + 2 :].tolist())
 
     def log_prior(self, parameters: Parameters) -> tuple[float, Array]:
@@ -380,14 +389,15 @@ class _Search:
         if not self.priors:
             return total, gradient
         values = np.concatenate([parameters[0], parameters[1:3], tuple(parameters[3])])
-        for where, prior in self.priors:
+        for name, where, prior in self.priors:
             value, slope = prior(values[where])
             total += value
             gradient[where] = values[where] * slope  # d / d ln x = x d / dx
-        if not (np.isfinite(total) and np.isfinite(gradient).all()):
-            raise _NoDensityError(
-                f"the priors have no finite log density at {values.tolist()}; move the start to where they have"
-            )
+            if not (np.isfinite(value) and np.isfinite(gradient[where]).all()):
+                raise _NoDensityError(
+                    f"{name}_prior has no finite log density and derivative at {name} = {values[where].tolist()}; start where "
+                    "it has"
+                )
         return total, gradient
 
     def run(self, n_restarts: int, random: np.random.Generator) -> None:

@@ -20,6 +20,9 @@ from fastard.kernels import curvature
 from fastard.likelihood import LogMarginalLikelihood
 
 _BLOCK_ENTRIES = 2**19  # of all arrays of a block of rows, which NumPy goes through one call after the other
+_FLAT = 1e-2  # a curvature: a standard error of 10, in logarithms, beyond which the data say nothing of a direction
+_SHARE = 1e-2  # of a flat direction's squares, from which a parameter takes part in it
+_GAIN = 1e-2  # nats, from which the likelihood is not at a maximum
 _SILENCE = 5.0  # seconds between lines of progress
 
 METHODS = ("exact", "average_information")
@@ -29,7 +32,7 @@ class StandardErrors(NamedTuple):
     """Standard errors of the logarithms of the parameters; :meth:`fastard.GaussianProcess.standard_errors` makes it.
 
     The order is [length_scale ..., signal_variance, noise_variance, shape ...], P parameters in all. Entries of parameters
-    that were fixed, or stand at a bound, are NaN.
+    that were fixed, stand at a bound, or are not determined by the data, are NaN.
 
     Attributes
     ----------
@@ -57,36 +60,73 @@ class Trained(NamedTuple):
     factor: Array  # (n, n), L in the upper triangle, by rows
 
 
-def standard_errors(trained: Trained, slots: NDArray[np.int64], method: str, progress: bool) -> StandardErrors:
+def standard_errors(
+    trained: Trained, slots: NDArray[np.int64], names: list[str], method: str, progress: bool
+) -> StandardErrors:
     """See :meth:`fastard.GaussianProcess.standard_errors`; ``slots`` is the model's."""
-    names = validate.parameter_names(trained.likelihood.X.shape[1], len(trained.term.kernel))
     used = np.unique(slots[slots >= 0])
     groups = (slots == used[:, np.newaxis]).astype(float)  # (free parameters, P): ones where a parameter is tied to others
+    covariance = np.full((len(names), len(names)), np.nan)
+    if used.size == 0:
+        return StandardErrors(names, covariance.diagonal().copy(), covariance, covariance.copy())
+    slope: Array | None = None
     with np.errstate(all="ignore"):
-        exact = method == "exact"
-        information = -hessian(trained, groups, progress) if exact else average_information(trained, groups)
-    count = len(names)
-    covariance = np.full((count, count), np.nan)
-    free = slots >= 0
-    if used.size:
-        try:
-            half = np.linalg.inv(np.linalg.cholesky(information))
-            inverse = half.T @ half
-        except np.linalg.LinAlgError:
-            inverse = np.full_like(information, np.nan)
-        if not np.isfinite(inverse).all():
+        if method == "exact":
+            slope, second = slope_and_hessian(trained, groups, progress)
+            information = -second
+        else:
+            information = average_information(trained, groups)
+    determined = _determined(information)
+    kept = information[np.ix_(determined, determined)]
+    try:
+        half = np.linalg.inv(np.linalg.cholesky(kept))
+        inverse = half.T @ half
+    except np.linalg.LinAlgError:
+        inverse = np.full_like(kept, np.nan)
+    if not np.isfinite(inverse).all():
+        warnings.warn(
+            "the likelihood is not at a maximum of the free parameters, so they have no standard errors: train until it "
+            "converges, or fix the parameters that the data do not determine",
+            stacklevel=3,
+        )
+    elif slope is not None:
+        steps = np.where(determined, 0.0, np.sign(slope))  # Newton's, and along what is flat one of 1
+        steps[determined] = 0.5 * (inverse @ slope[determined])
+        if (gain := float(slope @ steps)) > _GAIN:
             warnings.warn(
-                "the likelihood is not at a maximum of the free parameters, so they have no standard errors: "
-                "train until it converges, or fix the parameters that the data do not determine",
+                f"the likelihood is not at a maximum: some {gain:.2g} nats are left to gain, and the standard errors are "
+                "those of the curvature where it stands; train again, until it converges",
                 stacklevel=3,
             )
-        covariance[np.ix_(free, free)] = groups[:, free].T @ inverse @ groups[:, free]
+    if not determined.all():
+        unknown = np.flatnonzero(groups[~determined].sum(axis=0))
+        warnings.warn(
+            f"the data do not determine {', '.join(names[i] for i in unknown)}: left out, and the other standard errors are "
+            "as if it were known",
+            stacklevel=3,
+        )
+    left = groups[determined]
+    free = left.sum(axis=0) > 0.0
+    covariance[np.ix_(free, free)] = left[:, free].T @ inverse @ left[:, free]
     deviations = np.sqrt(covariance.diagonal())
     return StandardErrors(names, deviations, covariance, covariance / np.outer(deviations, deviations))
 
 
-def hessian(trained: Trained, groups: Array, progress: bool = False) -> Array:
-    """Second derivatives of the log marginal likelihood by the logarithms of groups (g, P) of tied parameters: (g, g).
+def _determined(information: Array) -> NDArray[np.bool_]:
+    """Which parameters are left after those that make up a flat direction, until there is none; a steep one is left in."""
+    left: NDArray[np.bool_] = np.full(len(information), np.isfinite(information).all())
+    while left.any():
+        curvatures, directions = np.linalg.eigh(information[np.ix_(left, left)])
+        flat = np.abs(curvatures) < _FLAT
+        share = np.sum(directions[:, flat] ** 2, axis=1)
+        if not flat.any():
+            break
+        left[np.flatnonzero(left)[(share > _SHARE) | (share == share.max())]] = False
+    return left
+
+
+def slope_and_hessian(trained: Trained, groups: Array, progress: bool = False) -> tuple[Array, Array]:
+    """First and second derivatives of the log marginal likelihood by the logarithms of groups (g, P) of tied parameters.
 
     With Q = alpha alpha' - K^-1 (m outputs: their sum), R&W (5.9) differentiated once more is
 
@@ -96,7 +136,8 @@ def hessian(trained: Trained, groups: Array, progress: bool = False) -> Array:
     """
     likelihood, term, alpha = trained.likelihood, trained.term, trained.alpha
     n, m = alpha.shape
-    total = groups @ _second_traces(trained) @ groups.T
+    slope, traces = _slope_and_second_traces(trained)
+    total = groups @ traces @ groups.T
     work = validate.large_array(n, n).T  # by columns, as BLAS has it; K_b is symmetric
     for b in _counted(groups.shape[0], 4.0 * n**3, progress):
         for rows, derivatives in _blocks(trained):
@@ -107,7 +148,7 @@ def hessian(trained: Trained, groups: Array, progress: bool = False) -> Array:
                 work = solve(trained.factor, work, transposed=transposed, right=right, overwrite=True)
         work = _less_product(work, 0.5 * m, alpha, z)
         total[:, b] += groups @ noisy_vjp(term, trained.noise_variance, likelihood.X, work.T, likelihood.n_threads)
-    return 0.5 * (total + total.T)
+    return groups @ slope, 0.5 * (total + total.T)
 
 
 def average_information(trained: Trained, groups: Array) -> Array:
@@ -170,8 +211,8 @@ def _blocks(trained: Trained, arrays: int = 8) -> Iterator[tuple[slice, _Derivat
         yield rows, _Derivatives(trained, U, rows)
 
 
-def _second_traces(trained: Trained) -> Array:
-    """<Q, K_ab> / 2 for all a and b, (P, P), in one pass over the pairs.
+def _slope_and_second_traces(trained: Trained) -> tuple[Array, Array]:
+    """<Q, K_a> / 2 for all a, (P,), and <Q, K_ab> / 2 for all a and b, (P, P), in one pass over the pairs.
 
     With D_a the squared differences of a dimension and w_2 = -2 w', K_ab = sigma_f^2 (w_2 D_a D_b - 2 w D_a [a = b]).
     """
@@ -200,7 +241,7 @@ def _second_traces(trained: Trained) -> Array:
     traces[d] += gradient * (np.arange(P) != d + 1)  # K is proportional to the signal variance, and has no noise ...
     traces[:, d] += gradient * ~np.isin(np.arange(P), (d, d + 1))
     traces[d + 1, d + 1] = gradient[d + 1]  # ... whose part is proportional to its own
-    return traces
+    return gradient, traces
 
 
 def _squared_distances(U: Array, V: Array) -> Array:

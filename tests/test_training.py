@@ -436,6 +436,43 @@ def test_bounds_out_of_range(name, bad):
         fastard.fit(X, y, **{name: bad})
 
 
+def test_start_outside_the_default_bounds():
+    """Training again from where a model stands must work, wherever that is."""
+    X, y = problem()
+    units = X.std(axis=0)
+    model = fastard.fit(X, y, length_scale=1e7 * units, signal_variance=1e9, noise_variance=1e5, max_iterations=2)
+    assert np.isfinite(model.log_marginal_likelihood)
+
+
+@pytest.mark.parametrize("kernel_name", ["rbf", "rational_quadratic"])
+def test_a_model_can_be_trained_again_from_where_it_stands(kernel_name):
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        X = rng.uniform(size=(30, 3))
+        y = np.sin(6.0 * X[:, 0]) + 0.1 * rng.standard_normal(30)  # two inputs that do nothing: their bounds are reached
+        model = fastard.fit(X, y, kernel=kernel_name)
+        for factor in (1.0, 0.9):
+            again = fastard.fit(
+                factor * X, y, kernel=model.kernel, length_scale=model.length_scale, signal_variance=model.signal_variance,
+                noise_variance=model.noise_variance,
+            )  # fmt: skip
+            assert again.log_marginal_likelihood > model.log_marginal_likelihood - 3.0 * (factor != 1.0) - 1e-9
+
+
+def test_what_is_fixed_or_at_a_bound_is_so_exactly():
+    X, y = problem()
+    model = fastard.fit(X, y, noise_variance=0.013, noise_variance_bounds="fixed", length_scale_bounds=(0.1, 3.0))
+    assert model.noise_variance == 0.013
+    assert model.length_scale.min() >= 0.1
+    assert model.length_scale.max() == 3.0
+
+
+def test_inputs_whose_variance_is_no_number():
+    X, y = problem()
+    with pytest.raises(ValueError, match="rescale"):
+        fastard.fit(X * 1e-170, y)
+
+
 @pytest.mark.parametrize("name", ["length_scale", "signal_variance", "noise_variance"])
 def test_start_outside_its_bounds(name):
     X, y = data(20, 3)

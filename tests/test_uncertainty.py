@@ -37,7 +37,7 @@ def test_both_agree_with_the_truth(kernel, n, m):
     theta = np.log([*SCALES, SIGNAL, NOISE, *shape])
     trained = trained_at(theta, X, y, kernel_object, known)
     every = np.eye(theta.size)
-    assert_agree(uncertainty.hessian(trained, every), naive.hessian(name, theta, X, y, known))
+    assert_agree(uncertainty.slope_and_hessian(trained, every)[1], naive.hessian(name, theta, X, y, known))
     assert_agree(uncertainty.average_information(trained, every), naive.average_information(name, theta, X, y, known))
 
 
@@ -47,9 +47,9 @@ def test_several_blocks_and_tiles(monkeypatch):
     theta = np.log([*SCALES, SIGNAL, NOISE, 0.7])
     trained = trained_at(theta, X, y, "rational_quadratic")
     expected = naive.hessian("rational_quadratic", theta, X, y)
-    assert_agree(uncertainty.hessian(trained, np.eye(6)), expected)
+    assert_agree(uncertainty.slope_and_hessian(trained, np.eye(6))[1], expected)
     tied = np.array([[1.0, 1.0, 0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0, 1.0, 0.0]])
-    assert_agree(uncertainty.hessian(trained, tied), tied @ expected @ tied.T)
+    assert_agree(uncertainty.slope_and_hessian(trained, tied)[1], tied @ expected @ tied.T)
     information = naive.average_information("rational_quadratic", theta, X, y)
     assert_agree(uncertainty.average_information(trained, tied), tied @ information @ tied.T)
 
@@ -60,7 +60,7 @@ def test_differences_of_the_gradient(kernel):
     objective, h = fastard.LogMarginalLikelihood(X, y, kernel=kernel[1]), 1e-5
     steps = h * np.eye(theta.size)
     differences = np.array([(objective(theta + step)[1] - objective(theta - step)[1]) / (2 * h) for step in steps])
-    assert_agree(uncertainty.hessian(trained_at(theta, X, y, kernel[1]), np.eye(theta.size)), differences, 1e-8)
+    assert_agree(uncertainty.slope_and_hessian(trained_at(theta, X, y, kernel[1]), np.eye(theta.size))[1], differences, 1e-8)
 
 
 def model_and_theta(**options):
@@ -128,11 +128,55 @@ def test_a_parameter_at_its_bound_is_left_out_with_a_warning():
 
 def test_where_there_is_no_maximum():
     X, y = problem()
-    model = fastard.fit(X, y, max_iterations=1, length_scale=0.01, length_scale_bounds=(1e-3, 1e3))
-    with pytest.warns(UserWarning, match="not at a maximum") as caught:
+    model = fastard.fit(X, y, max_iterations=1, length_scale=20.0, length_scale_bounds=(1e-3, 1e3))
+    with pytest.warns(UserWarning, match="not at a maximum of the free parameters") as caught:
         found = model.standard_errors()
     assert caught[0].filename == __file__
     assert np.isnan(found.standard_errors).all()
+
+
+def test_where_the_curvature_is_right_but_the_slope_is_not():
+    X, y = problem()
+    model = fastard.fit(X[:, :3], y, max_iterations=3)
+    with pytest.warns(UserWarning, match=r"not at a maximum: some [\d.]+ nats") as caught:
+        found = model.standard_errors()
+    assert caught[0].filename == __file__
+    assert np.isfinite(found.standard_errors).all()
+    with pytest.warns(UserWarning, match="had not converged"):
+        model.standard_errors("average_information")
+    model = fastard.fit(X[:, :3], y)
+    model.update(X[:5, :3] + 0.01, y[:5] + 1.0)
+    with pytest.warns(UserWarning, match="not at a maximum"):
+        model.standard_errors()
+
+
+@pytest.mark.parametrize("method", ["exact", "average_information"])
+def test_what_the_data_do_not_determine_is_left_out_and_named(method):
+    X, y = problem()
+    known = fastard.fit(X[:, :3], y).standard_errors(method).standard_errors
+    for column, names in [(np.full(60, 7.0), r"length_scale\[3\]:"), (X[:, 0], r"length_scale\[0\], length_scale\[3\]:")]:
+        model = fastard.fit(np.column_stack([X[:, :3], column]), y)
+        with pytest.warns(UserWarning, match=f"do not determine {names}") as caught:
+            found = model.standard_errors(method)
+        assert len(caught) == 1
+        assert caught[0].filename == __file__
+        assert np.isnan(found.standard_errors[3])
+        assert np.isnan(found.correlation[3]).all()
+        if np.ptp(column) == 0.0:
+            assert_agree(found.standard_errors[[0, 1, 2, 4, 5]], known, 1e-3)
+        else:
+            assert np.isnan(found.standard_errors[0])
+            assert np.isfinite(found.standard_errors[[1, 2, 4, 5]]).all()
+
+
+def test_names_are_those_of_the_columns():
+    pandas = pytest.importorskip("pandas")
+    X, y = problem()
+    model = fastard.fit(pandas.DataFrame(X[:, :2], columns=["depth", "time"]), y, length_scale_bounds=(1e-2, 1.0))
+    assert "length_scale[time]" in model.message
+    with pytest.warns(UserWarning, match=r"length_scale\[time\].*at a bound"):
+        found = model.standard_errors()
+    assert found.names == ["length_scale[depth]", "length_scale[time]", "signal_variance", "noise_variance"]
 
 
 @pytest.mark.parametrize(
