@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 
 from fastard._engine import Term
-from fastard._factor import solve
+from fastard._factor import less_gram, solve
 from fastard._validation import Array
 from fastard.covariance import cross_covariance, point_gradient
 
@@ -48,16 +48,17 @@ def predict(
     for start in range(0, q, step):
         block = slice(start, start + step)
         cross = _summed(terms, points[block], X, threads)
-        mean[block] = cross @ alpha
-        if spread is None:
-            continue
-        solved = solve(factor, cross.T, overwrite=True)
-        if spread == "variance":
-            result[block] = _variance(terms, noise, solved)
-        else:
-            result = _summed(terms, points, points, threads)
-            result -= solved.T @ solved
-            result.ravel()[:: q + 1] += noise
+        with np.errstate(all="ignore"):  # an underflow of ours is nobody's error
+            mean[block] = cross @ alpha
+            if spread is None:
+                continue
+            solved = solve(factor, cross.T, overwrite=True)
+            if spread == "variance":
+                result[block] = _variance(terms, noise, solved)
+            else:
+                result = _summed(terms, points, points, threads)
+                less_gram(result, solved)
+                result.ravel()[:: q + 1] += noise
     return mean, result
 
 
@@ -72,16 +73,16 @@ def gradients(
     """
     of_mean = np.zeros((alpha.shape[1], *points.shape))
     of_std = np.zeros(points.shape)
-    for term in terms:
-        of_mean += point_gradient(term, np.ascontiguousarray(alpha.T)[:, np.newaxis], points, X, threads)
     step = max(1, _BLOCK_ENTRIES // X.shape[0])
-    for start in range(0, points.shape[0], step):
-        block = slice(start, start + step)
-        solved = solve(factor, _summed(terms, points[block], X, threads).T, overwrite=True)  # L^-1 k, (n, q)
-        variance = _variance(terms, noise, solved)
-        weights = solve(factor, solved, transposed=True, overwrite=True).T[np.newaxis]  # K^-1 k
+    with np.errstate(all="ignore"):  # an underflow of ours is nobody's error
         for term in terms:
-            of_std[block] -= point_gradient(term, weights, points[block], X, threads)[0]
-        with np.errstate(all="ignore"):
+            of_mean += point_gradient(term, np.ascontiguousarray(alpha.T)[:, np.newaxis], points, X, threads)
+        for start in range(0, points.shape[0], step):
+            block = slice(start, start + step)
+            solved = solve(factor, _summed(terms, points[block], X, threads).T, overwrite=True)  # L^-1 k, (n, q)
+            variance = _variance(terms, noise, solved)
+            weights = solve(factor, solved, transposed=True, overwrite=True).T[np.newaxis]  # K^-1 k
+            for term in terms:
+                of_std[block] -= point_gradient(term, weights, points[block], X, threads)[0]
             of_std[block] *= np.where(variance > 0.0, 1.0 / np.sqrt(variance), 0.0)[:, np.newaxis]
     return np.moveaxis(of_mean, 0, -1), of_std

@@ -35,8 +35,14 @@ def save(model: GaussianProcess, path: str | os.PathLike[str]) -> None:
     arrays = {name.lstrip("_"): getattr(model, name) for name in _ARRAYS}
     if model._observation_variance is not None:
         arrays["observation_variance"] = model._observation_variance
-    with Path(path).open("wb") as file:
-        np.savez(file, header=np.array(json.dumps(header)), factor=_packed(model._factor), **arrays)
+    factor, path = _packed(model._factor), Path(path).resolve()
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")  # a full disk or an interrupt leaves an earlier file whole
+    try:
+        with unfinished.open("wb") as file:
+            np.savez(file, header=np.array(json.dumps(header)), factor=factor, **arrays)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def load(path: str | os.PathLike[str], *, n_threads: int | None = None) -> GaussianProcess:
@@ -72,6 +78,8 @@ def load(path: str | os.PathLike[str], *, n_threads: int | None = None) -> Gauss
                 header = json.loads(str(archive["header"]))
                 if header["format"] != _FORMAT:
                     raise ValueError(f"its format is {header['format']!r}")
+                if type(header["version"]) is not int or header["version"] < 1:
+                    raise ValueError(f"its version is {header['version']!r}")
                 if header["version"] > _VERSION:
                     raise _TooNewError(header["fastard"])
                 return _model(header, {name: archive[name] for name in archive.files if name != "header"}, threads)
@@ -89,7 +97,7 @@ class _TooNewError(Exception):
 
 
 def _model(header: dict[str, Any], arrays: dict[str, Array], threads: int) -> GaussianProcess:
-    kernel = BY_NAME[header["kernel"]](*header["shape"])
+    kernel = validate.as_kernel(BY_NAME[header["kernel"]](*header["shape"]))
     n, d = arrays["X"].shape
     m = arrays["y"].shape[1]
     expected: dict[str, tuple[int, ...]] = {
@@ -109,7 +117,21 @@ def _model(header: dict[str, Any], arrays: dict[str, Array], threads: int) -> Ga
     for name, array in arrays.items():
         if array.dtype != (np.int64 if name == "slots" else np.float64) or not np.isfinite(array).all():
             raise ValueError(f"its {name} does not hold finite numbers")
-    known = arrays.get("observation_variance")
+    validate.number("signal_variance", header["signal_variance"])
+    validate.number("noise_variance", header["noise_variance"], may_equal=True)
+    validate.number("log_marginal_likelihood", header["log_marginal_likelihood"], least=-np.inf)
+    validate.length_scales(arrays["length_scale"], validate.inputs(arrays["X"]))
+    known = validate.known_variances(arrays.get("observation_variance"), n)
+    kinds = {"objective": str, "n_evaluations": int, "converged": bool, "message": str, "feature_names": list | None}
+    for name, kind in kinds.items():
+        if not isinstance(header[name], kind):
+            raise ValueError(f"its {name} is {header[name]!r}")
+    names = header["feature_names"]
+    if names is not None and (len(names) != d or not all(isinstance(name, str) for name in names)):
+        raise ValueError(f"its feature_names are {names!r}")
+    factor = _unpacked(arrays.pop("factor"), n)
+    if not (factor.diagonal() > 0.0).all():
+        raise ValueError("its factor is that of no covariance")
     return GaussianProcess(
         kernel=kernel,
         length_scale=arrays["length_scale"],
@@ -117,10 +139,10 @@ def _model(header: dict[str, Any], arrays: dict[str, Array], threads: int) -> Ga
         _X=validate.read_only(arrays["X"]),
         _y=validate.read_only(arrays["y"]),
         _y_mean=arrays["y_mean"],
-        _observation_variance=None if known is None else validate.read_only(known),
+        _observation_variance=known,
         _slots=arrays["slots"].astype(np.int64),
         _alpha=arrays["alpha"],
-        _factor=_unpacked(arrays.pop("factor"), n),
+        _factor=factor,
         **{name: header[name] for name in _IN_HEADER},
     )
 

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastard import _prediction, uncertainty
 from fastard import _validation as validate
 from fastard._engine import Term
-from fastard._factor import solve
+from fastard._factor import less_gram, solve
 from fastard._validation import Array
 from fastard.covariance import cross_covariance
 from fastard.exceptions import NotPositiveDefiniteError
@@ -159,7 +159,8 @@ class GaussianProcess:
         mean_gradient : ndarray, shape (q, d), or (q, d, m) for m > 1 outputs
             Of ``predict(X)``.
         std_gradient : ndarray, of the same shape
-            Of ``predict(X, return_std=True)[1]``; 0 where the standard deviation is 0, as at a training point without noise.
+            Of ``predict(X, return_std=True)[1]``; 0 where that is 0. At a training point without noise, where there is no
+            derivative, both are 0 or what rounding leaves.
 
         Raises
         ------
@@ -221,9 +222,12 @@ class GaussianProcess:
         points = self._points(X)
         q, m = points.shape[0], self._alpha.shape[1]
         mean, covariance = self._predict(points, "covariance", self.noise_variance if include_noise else 0.0)
-        factor, order, rank, _ = dpstrf(covariance, lower=1)
+        factor, order, rank, _ = dpstrf(covariance.T, lower=1, overwrite_a=1)
+        for column in range(1, rank):
+            factor[:column, column] = 0.0  # the other triangle
         values = np.empty((size, m, q))
-        values[..., order - 1] = random.standard_normal((size, m, rank)) @ np.tril(factor)[:, :rank].T
+        with np.errstate(all="ignore"):  # an underflow of ours is nobody's error
+            values[..., order - 1] = random.standard_normal((size, m, rank)) @ factor[:, :rank].T
         result = values.transpose(0, 2, 1) + mean
         return result[..., 0] if m == 1 else result
 
@@ -271,30 +275,38 @@ class GaussianProcess:
         inputs = np.vstack([self._X, points])
         validate.spread(validate.least_length_scales(inputs), self.length_scale)
 
-        cross = cross_covariance(self._term, points, self._X, self.n_threads)
-        solved = solve(self._factor, cross.T, overwrite=True)  # V, (n, k)
-        own = cross_covariance(self._term, points, points, self.n_threads)
-        own -= solved.T @ solved
-        own.ravel()[:: k + 1] += self.noise_variance + (0.0 if known is None else known)
-        own, info = dpotrf(own.T, lower=1)
-        if info > 0 or not np.isfinite(own.diagonal()).all():
-            raise NotPositiveDefiniteError(n + max(info - 1, 0))
-        factor = validate.large_array(n + k, n + k)
-        factor[:n, :n] = self._factor
-        factor[:n, n:] = solved
-        factor[n:, n:] = own.T
-        centred = np.vstack([self._y, targets - self._y_mean])
-        whitened = solve(factor, centred)  # L^-1 y
-        half_log_determinant = float(np.log(factor.diagonal()).sum())
-        fit = float(np.einsum("nt,nt->", whitened, whitened))
-        value = -0.5 * fit - m * half_log_determinant - 0.5 * centred.size * math.log(2.0 * math.pi)
-        if not math.isfinite(value):
+        with np.errstate(all="ignore"):  # an underflow is nobody's error, an overflow is told below
+            cross = cross_covariance(self._term, points, self._X, self.n_threads)
+            solved = solve(self._factor, cross.T, overwrite=True)  # V, (n, k)
+            own = cross_covariance(self._term, points, points, self.n_threads)
+            less_gram(own, solved)
+            own.ravel()[:: k + 1] += self.noise_variance + (0.0 if known is None else known)
+            own, info = dpotrf(own.T, lower=1, overwrite_a=1)
+            if info > 0 or not np.isfinite(own.diagonal()).all():
+                raise NotPositiveDefiniteError(n + max(info - 1, 0))
+            factor = validate.large_array(n + k, n + k)
+            factor[:n, :n] = self._factor
+            factor[:n, n:] = solved
+            factor[n:, :n] = 0.0
+            factor[n:, n:] = own.T
+            centred = np.vstack([self._y, targets - self._y_mean])
+            whitened = solve(factor, centred)  # L^-1 y
+            half_log_determinant = float(np.log(factor.diagonal()).sum())
+            fit = float(np.einsum("nt,nt->", whitened, whitened))
+            value = -0.5 * fit - m * half_log_determinant - 0.5 * centred.size * math.log(2.0 * math.pi)
+            alpha = np.ascontiguousarray(solve(factor, whitened, transposed=True))
+        if not (math.isfinite(value) and np.isfinite(alpha).all()):
             raise ValueError("the log marginal likelihood overflows float64: y is too large for the variances")
+        changed: dict[str, Any] = {
+            "log_marginal_likelihood": value,
+            "_X": validate.read_only(inputs),
+            "_y": validate.read_only(centred),
+            "_alpha": alpha,
+            "_factor": factor,
+        }
         if known is not None:
-            self._observation_variance = validate.read_only(np.concatenate([self._observation_variance, known]))
-        self.log_marginal_likelihood = value
-        self._X, self._y = validate.read_only(inputs), validate.read_only(centred)
-        self._alpha, self._factor = np.ascontiguousarray(solve(factor, whitened, transposed=True)), factor
+            changed["_observation_variance"] = validate.read_only(np.concatenate([self._observation_variance, known]))
+        vars(self).update(changed)  # at once: an interrupt leaves the model as it was, or as it will be
 
     def loo(self) -> LeaveOneOut:
         r"""Predict each training target from all the others, at the trained parameters and mean.

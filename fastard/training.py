@@ -33,6 +33,7 @@ _L_BFGS_B = {"maxcor": 20, "ftol": 1e-12, "gtol": 1e-5}
 _STATIONARY = 1e-3  # a gradient per unit of ln, from which 1e-6 nats are left to gain; rounding may leave no better
 _LEAST_UNIT = 1e-250  # of a variance; and 1 over it: leaves room for the bounds and for squares
 _ABSURD_RISE = 10.0  # of the loss at a trial point, against the fall that the slope promised
+_SINGULAR = "the covariance is not positive definite"
 _RESUMPTIONS = 10  # after failed trial points: each begins at the best point with an empty history
 
 
@@ -220,7 +221,6 @@ def fit(
         for (name, *_, where), prior in zip(
             groups, (length_scale_prior, signal_variance_prior, noise_variance_prior, shape_prior), strict=True
         )
-        if not fixed[where].all()
     ]
     if shape_prior is not None and len(kernel) == 0:
         raise ValueError(f"shape_prior is given, but {kernel!r} has no shape parameter")
@@ -232,7 +232,7 @@ def fit(
     search = _Search(
         likelihood,
         _OBJECTIVES[objective],
-        [(name, where, prior) for name, where, prior in priors if prior is not None],
+        [(name, where, prior) for name, where, prior in priors if prior is not None and not fixed[where].all()],
         start,
         limits,
         slots,
@@ -375,6 +375,7 @@ class _Search:
         self._iterates: list[_Point] = []
         self._last: _Point | None = None
         self._failed_before = self._failed_since = False
+        self._why = ""
 
     def natural(self, free_theta: Array) -> Parameters:
         """length_scale, signal_variance, noise_variance and the kernel."""
@@ -458,7 +459,8 @@ class _Search:
             if left < 1 or result.status == 1 or (begun and not iterate.loss < begun[0].loss):
                 break
             start = iterate.free_theta
-        return False, "the covariance is not positive definite just beyond the best parameters: raise the noise's lower bound"
+        remedy = ": raise the noise's lower bound" if self._why == _SINGULAR else ""
+        return False, f"{self._why} just beyond the best parameters{remedy}"
 
     def _steepness(self, point: _Point) -> float:
         """The largest entry of the gradient that does not point out of the bounds."""
@@ -478,24 +480,32 @@ class _Search:
         self._iterates = [self._last]
         self._failed_before, self._failed_since = self._failed_since, False
 
+    def _refused(self, free_theta: Array, why: str) -> tuple[float, Array]:
+        """A trial point that has no value."""
+        self._failed_since, self._why = True, why
+        return _wall(self._iterates[-1], free_theta)
+
     def _loss(self, free_theta: Array) -> tuple[float, Array]:
         free_theta = np.array(free_theta)
         parameters = self.natural(free_theta)
         self.n_evaluations += 1
         try:
             of_prior, slope_of_prior = self.log_prior(parameters)
+        except _NoDensityError:
+            if not self._iterates:
+                raise
+            return self._refused(free_theta, "a prior's density ends")
+        try:
             value, log_marginal_likelihood, gradient = self.objective(self.likelihood, parameters, self.free_scales, self.tied)
             finite = bool(np.isfinite(gradient).all())
         except (NotPositiveDefiniteError, ValueError):
             if not self._iterates:
                 raise
-            self._failed_since = True
-            return _wall(self._iterates[-1], free_theta)
+            return self._refused(free_theta, _SINGULAR)
         if not finite:
             if not self._iterates:
                 raise ValueError("the gradient overflows float64 where the search starts; rescale y or move the start")
-            self._failed_since = True
-            return _wall(self._iterates[-1], free_theta)
+            return self._refused(free_theta, _SINGULAR)
         value += of_prior
         slope, slots = np.zeros(free_theta.size), self.slots[self.free]
         np.add.at(slope, slots, (gradient + slope_of_prior)[self.free])  # of tied parameters the sum
@@ -507,12 +517,13 @@ class _Search:
             self._iterates = [point]
         if self.best is None or point.loss < self.best.loss:
             self.best = point
-        names = ("length_scale", "signal_variance", "noise_variance")
-        shown = dict(zip(names, parameters[:3], strict=True)) | {"shape": np.array(tuple(parameters[3]))}
-        state = TrainingState(self.n_evaluations, log_marginal_likelihood, value, gradient, shown)
-        answers = [callback(state) for callback in self.callbacks]
-        if any(answers):
-            raise _StopSearchError
+        if self.callbacks:
+            names = ("length_scale", "signal_variance", "noise_variance")
+            shown = dict(zip(names, parameters[:3], strict=True)) | {"shape": np.array(tuple(parameters[3]))}
+            state = TrainingState(self.n_evaluations, log_marginal_likelihood, value, gradient, shown)
+            answers = [callback(state) for callback in self.callbacks]
+            if any(answers):
+                raise _StopSearchError
         iterate = self._iterates[-1]
         # With every parameter bounded, L-BFGS-B's first trial lies at the bounds, where a nearly singular covariance can
         # cost 1e17: interpolating from there steps by 1e-12, which then passes for convergence.

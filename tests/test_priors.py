@@ -155,6 +155,21 @@ def test_a_fixed_parameter_needs_no_prior():
     np.testing.assert_array_equal(model.length_scale, plain.length_scale)
 
 
+def test_a_prior_of_what_is_fixed_is_checked_all_the_same():
+    with pytest.raises(TypeError, match="noise_variance_prior must be a frozen"):
+        fastard.fit(X, Y, noise_variance_bounds="fixed", noise_variance_prior="nonsense")
+
+
+def test_a_prior_of_length_scales_of_which_some_are_fixed():
+    states = []
+    fastard.fit(X, Y, length_scale=1.5, length_scale_bounds=["fixed", (0.1, 10.0), (0.1, 10.0)], max_iterations=2,
+                length_scale_prior=stats.gamma(3.0), callback=states.append)  # fmt: skip
+    p = states[-1].parameters
+    density = stats.gamma(3.0).logpdf(p["length_scale"]).sum()
+    assert_agree(states[-1].value - states[-1].log_marginal_likelihood, density, 1e-9)
+    assert states[-1].gradient[0] == 0.0
+
+
 def test_a_search_backs_off_from_the_end_of_a_support():
     model = fastard.fit(X, Y, noise_variance=2.0, noise_variance_prior=stats.gamma(1.5, loc=0.5, scale=0.01))
     assert model.noise_variance > 0.5
@@ -200,3 +215,26 @@ def test_errors_of_a_callable_come_through():
 
     with pytest.raises(RuntimeError, match="mine"):
         fastard.fit(X, Y, length_scale_prior=fail)
+
+
+@pytest.mark.parametrize("answer", ["raises", "too_short"])
+def test_errors_of_a_callable_come_through_from_a_trial_point_too(answer):
+    calls = []
+
+    def fail_later(x):
+        calls.append(x)
+        if len(calls) > 2 and answer == "raises":
+            raise ValueError("mine")
+        return -x.sum(), -np.ones_like(x)[: 2 if len(calls) > 2 else 3]
+
+    with pytest.raises(ValueError, match="mine" if answer == "raises" else "3 derivatives"):
+        fastard.fit(X, Y, length_scale_prior=fail_later)
+    assert len(calls) == 3
+
+
+def test_a_search_that_a_prior_ends_says_so():
+    model = fastard.fit(X, Y, noise_variance=0.5, noise_variance_prior=stats.gamma(0.5, loc=0.2, scale=0.05))
+    if not model.converged:
+        assert "a prior's density ends just beyond" in model.message
+        assert "noise's lower bound" not in model.message
+    assert model.noise_variance == pytest.approx(0.2, abs=1e-2)

@@ -30,6 +30,8 @@ def use(model):
     """All that a model does, at length scales so short that its covariances underflow."""
     model.loo()
     model.sample(X[:20] + 0.1, random_state=0)
+    model.predict(X[:9] + np.linspace(0.02, 0.9, 9)[:, np.newaxis], return_cov=True)
+    model.predict_gradient(X[:9] + np.linspace(0.02, 0.9, 9)[:, np.newaxis])
     for method in ("exact", "average_information"):
         model.standard_errors(method)
     model.update(X[40:42], Y[40:42])
@@ -47,6 +49,7 @@ CALLS = {
     "predict": lambda: fastard.fit(X[:40], Y[:40], max_iterations=3).predict(X, return_std=True),
     "loo": lambda: fastard.loo_log_predictive_density(X, Y, length_scale=1e-3, eval_gradient=True),
     "model": lambda: use(fastard.fit(X[:40], Y[:40], kernel="matern12", **SHORT)),
+    "model_denormal": lambda: use(fastard.fit(X[:40], Y[:40], kernel="matern32", **SHORT)),
     "bad_input": raises(ValueError, lambda: fastard.log_marginal_likelihood(X, Y[1:], length_scale=1.0)),
     "bad_theta": raises(ValueError, lambda: fastard.LogMarginalLikelihood(X, Y)(np.full(11, 1e6))),
     "not_positive_definite": raises(

@@ -109,6 +109,19 @@ FOREIGN = {
     "wrong_size": lambda content: archive_of(members(content) | {"alpha": np.ones((19, 1))}),
     "missing": lambda content: archive_of({k: v for k, v in members(content).items() if k != "alpha"}),
     "wrong_type": lambda content: archive_of(members(content) | {"alpha": np.ones((20, 1), dtype=np.float32)}),
+    "negative_variance": lambda content: changed(content, signal_variance=-1.0),
+    "no_variance": lambda content: changed(content, signal_variance=None),
+    "no_noise": lambda content: changed(content, noise_variance="x"),
+    "shape_of_no_kernel": lambda content: changed(content, kernel="rational_quadratic", shape=[float("nan")]),
+    "short_names": lambda content: changed(content, feature_names=["a"]),
+    "names_of_no_list": lambda content: changed(content, feature_names=3),
+    "converged_no": lambda content: changed(content, converged="no"),
+    "version_zero": lambda content: changed(content, version=0),
+    "version_true": lambda content: changed(content, version=True),
+    "no_factor": lambda content: archive_of(members(content) | {"factor": np.zeros(210)}),
+    "negative_length_scale": lambda content: archive_of(
+        members(content) | {"length_scale": -members(content)["length_scale"]}
+    ),
     "empty_zip": lambda content: (lambda file: (zipfile.ZipFile(file, "w").close(), file.getvalue())[1])(io.BytesIO()),
 }
 
@@ -133,6 +146,29 @@ def test_no_file_and_no_folder(tmp_path):
         fastard.load(tmp_path / "none.npz")
     with pytest.raises(FileNotFoundError):
         trained(n=5)[0].save(tmp_path / "none" / "model.npz")
+
+
+def test_a_failure_leaves_the_earlier_file_whole(saved, tmp_path, monkeypatch):
+    path = tmp_path / "model.npz"
+    path.write_bytes(saved)
+
+    def full(*_, **__):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(np, "savez", full)
+    with pytest.raises(OSError, match="no space"):
+        trained(n=5)[0].save(path)
+    assert path.read_bytes() == saved
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_link_stays_one(saved, tmp_path):
+    path, link = tmp_path / "model.npz", tmp_path / "latest.npz"
+    path.write_bytes(saved)
+    link.symlink_to(path)
+    trained(n=5)[0].save(link)
+    assert link.is_symlink()
+    assert fastard.load(path).predict(np.zeros((1, 3))).shape == (1,)
 
 
 def test_half_a_matrix_in_the_file_and_two_in_memory(tmp_path):

@@ -73,6 +73,27 @@ def test_an_error_leaves_the_model_as_it_was():
     assert model.loo().mean.shape == y.shape
 
 
+@pytest.mark.parametrize("call", [1, 2, 3])
+def test_an_interrupt_leaves_the_model_as_it_was(monkeypatch, call):
+    from fastard import posterior
+
+    model, X, _ = trained()
+    before, count, solve = model.predict(points(), return_std=True), [], posterior.solve
+
+    def interrupted(*arguments, **options):
+        count.append(1)
+        if len(count) == call:
+            raise KeyboardInterrupt
+        return solve(*arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(posterior, "solve", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            model.update(*data(2, 3, seed=1))
+    np.testing.assert_array_equal(before, model.predict(points(), return_std=True))
+    assert len(model.loo().mean) == len(X)
+
+
 def test_lists_float32_and_read_only_and_nothing_of_the_callers_is_kept():
     model, _, _ = trained()
     other, _, _ = trained()
