@@ -34,7 +34,7 @@ class StandardErrors:
             self.model.standard_errors(method)
 
     def track_exact_over_differences_of_gradients(self, size):
-        """Two evaluations a parameter, n^3 flops each, against 4 n^3 for one exact column."""
+        """Two evaluations a parameter, n^3 flops each, against n^3 for one exact column."""
         exact = Contestant(lambda: self.standard_errors("exact"))
         return ratio_of_best(exact, Contestant(self.differences), size[0])
 

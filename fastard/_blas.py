@@ -24,8 +24,8 @@ def _controller() -> Any:
 
 
 @contextmanager
-def one_blas_thread() -> Iterator[None]:
-    """Inside, BLAS works on one thread, in the whole process; afterwards on as many as before.
+def one_blas_thread() -> Iterator[bool]:
+    """Inside, BLAS works on one thread, in the whole process; afterwards on as many as before. Gives whether it is so.
 
     Around SciPy's L-BFGS-B, whose steps on tiny matrices wake OpenBLAS's threads, which then spin for some 100 ms beside our
     evaluations: training on energy (n = 692, 67 evaluations) took 0.76 s without this and 0.59 s with it. Of several threads
@@ -39,11 +39,11 @@ def one_blas_thread() -> Iterator[None]:
         if mine:
             _limit = controller.limit(limits=1)
     if not mine:
-        yield
+        yield controller is not None
         return
     try:
         with _limit:
-            yield
+            yield True
     finally:
         _limit = None
 

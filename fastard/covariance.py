@@ -133,9 +133,3 @@ def vjp(term: Term, X: Array, Q: Array, threads: int) -> Array:
     total = product(term, points, Q, _NO_TARGETS, 0, X.shape[0], TILE, workers)
     found = term_gradient(term, points, total, X.shape[1])
     return np.concatenate([found.log_length_scale, [found.log_signal_variance], found.log_shape])
-
-
-def noisy_vjp(term: Term, noise_variance: float, X: Array, Q: Array, threads: int) -> Array:
-    """Derivatives of <Q, K + noise_variance I> by the logarithms of [length_scale ..., signal, noise, shape ...]."""
-    of_term, d = vjp(term, X, Q, threads), X.shape[1]
-    return np.concatenate([of_term[: d + 1], [noise_variance * np.trace(Q)], of_term[d + 1 :]])

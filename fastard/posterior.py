@@ -345,7 +345,7 @@ class GaussianProcess:
         Parameters
         ----------
         method : {"exact", "average_information"}, default "exact"
-            The exact Hessian takes 4 n^3 flops for each free parameter, in one n x n array beside the model's. The average
+            The exact Hessian takes n^3 flops for each free parameter, in one n x n array beside the model's. The average
             information, (1/2) V' K^-1 V with V = [dK_1 alpha, dK_2 alpha, ...], takes O(n^2 d) in all; it is positive
             semidefinite, and near the exact one where the model fits and n is large.
         progress : bool, default False

@@ -196,8 +196,8 @@ def test_progress_says_what_it_costs_first(capsys):
     model.standard_errors(progress=True)
     lines = capsys.readouterr().err.splitlines()
     assert "5 parameters" in lines[0]
-    assert f"{4 * 60**3:.1e} flops" in lines[0]
-    assert "5 of 5" in lines[-1]
+    assert f"{7 * 60**3:.1e} flops" in lines[0]
+    assert "100% done" in lines[-1]
     model.standard_errors()
     assert capsys.readouterr().err == ""
 
