@@ -180,6 +180,23 @@ def test_fixed_length_scales():
     assert_agree(states[-1].gradient, [0.0, *expected[1][1:]], 1e-12)
 
 
+def test_fixed_length_scales_are_no_rows_of_the_product(monkeypatch):
+    """fit() asks for one row of distances a free dimension."""
+    from fastard import leave_one_out
+
+    rows, scaled = [], leave_one_out.scaled
+
+    def spy(*arguments):
+        points = scaled(*arguments)
+        rows.append((points.free, points.columns.tolist()))
+        return points
+
+    monkeypatch.setattr(leave_one_out, "scaled", spy)
+    X, y = data(30, 3)
+    fastard.fit(X, y, objective="loo", length_scale_bounds=[(0.1, 10.0), "fixed", (0.1, 10.0)], max_iterations=2)
+    assert {(free, *columns) for free, columns in rows} == {(2, 0, 2, 1)}
+
+
 def test_unknown_objective():
     X, y = data(5, 2)
     with pytest.raises(ValueError, match=r"objective.*'loo'.*'elbo'"):

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 from conftest import assert_agree, data
+from test_memory import peak
 
 import fastard
+from fastard import _prediction
 
 
 def trained(kernel, m=1, n=40, **options):
@@ -36,6 +38,39 @@ def test_of_many_points_is_that_of_each():
             assert_agree(alone[0], whole[i], 1e-12)
 
 
+@pytest.mark.parametrize("m", [1, 2])
+def test_blocks_and_whole(m, monkeypatch):
+    """The last of the blocks is a smaller one."""
+    model, _ = trained("matern52", m)
+    points, rows, point_gradient = data(17, 3, seed=1)[0], [], _prediction.point_gradient
+    whole = model.predict_gradient(points)
+
+    def spy(term, Q, X, Z, threads):
+        if Q.shape[1] > 1:  # weights of each point, not alpha
+            rows.append(len(X))
+        return point_gradient(term, Q, X, Z, threads)
+
+    monkeypatch.setattr(_prediction, "_BLOCK_ENTRIES", 40 * 5 + 39)
+    monkeypatch.setattr(_prediction, "point_gradient", spy)
+    for in_blocks, expected in zip(model.predict_gradient(points), whole, strict=True):
+        assert_agree(in_blocks, expected, 1e-13)
+    assert rows == [5, 5, 5, 2]
+
+
+@pytest.mark.parametrize("m", [1, 2])
+def test_no_standard_deviation_has_no_derivative(m, monkeypatch):
+    """Where rounding made the variance negative or nothing."""
+    model, _ = trained("rbf", m)
+    points = data(3, 3, seed=1)[0]
+    of_mean, of_std = model.predict_gradient(points)
+    deviation = model.predict(points[2:], return_std=True)[1][0]
+    monkeypatch.setattr(_prediction, "_variance", lambda terms, noise, solved: np.array([-1e-9, 0.0, 0.25]))
+    found_mean, found_std = model.predict_gradient(points)
+    np.testing.assert_array_equal(found_mean, of_mean)
+    np.testing.assert_array_equal(found_std[:2], 0.0)
+    assert_agree(found_std[2], of_std[2] * deviation / 0.5, 1e-13)
+
+
 def test_without_noise_at_a_training_point_it_is_finite():
     model, X = trained("rbf", n=5, noise_variance=0.0)
     assert np.isfinite(model.predict_gradient(X)).all()
@@ -45,3 +80,14 @@ def test_wrong_points():
     model, _ = trained("rbf")
     with pytest.raises(ValueError, match="3 columns"):
         model.predict_gradient(np.zeros((2, 4)))
+    with pytest.raises(ValueError, match="length_scale is too small for X"):
+        model.predict_gradient(np.full((1, 3), 1e151))
+
+
+def test_memory_of_many_points(monkeypatch):
+    """No n x q array: two blocks of 500 rows, and a few arrays of (q, d)."""
+    n, q = 400, 20_000
+    model, _ = trained("rbf", n=n)
+    points = data(q, 3, seed=1)[0]
+    monkeypatch.setattr(_prediction, "_BLOCK_ENTRIES", n * 500)
+    assert peak(lambda: model.predict_gradient(points)) < 8 * (2 * n * 500 + 5 * q * 3) < 0.1 * 8 * n * q

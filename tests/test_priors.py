@@ -232,6 +232,41 @@ def test_errors_of_a_callable_come_through_from_a_trial_point_too(answer):
     assert len(calls) == 3
 
 
+def test_a_callable_may_write_into_its_argument():
+    def change(x):
+        answer = half(x)
+        x[:] = 1e6
+        return answer
+
+    states = []
+    for prior in (half, change):
+        states.append([])
+        fastard.fit(X, Y, length_scale_prior=prior, callback=states[-1].append, max_iterations=3)
+    for left, changed in zip(*states, strict=True):
+        assert changed.value == left.value
+        np.testing.assert_array_equal(changed.gradient, left.gradient)
+        np.testing.assert_array_equal(changed.parameters["length_scale"], left.parameters["length_scale"])
+
+
+@pytest.mark.parametrize(
+    ("value", "slope"), [(np.nan, 0.0), (np.inf, 0.0), (-np.inf, 0.0), (0.0, np.nan), (0.0, np.inf)], ids=str
+)
+def test_a_density_or_a_slope_that_is_no_number(value, slope):
+    """At the start it is an error; elsewhere the search backs off."""
+
+    def prior(x):
+        return (value, slope) if x < 0.5 else (0.0, 0.0)
+
+    with pytest.raises(ValueError, match="noise_variance_prior has no finite log density and derivative at noise_variance"):
+        fastard.fit(X, Y, noise_variance=0.4, noise_variance_prior=prior, standardize=False)
+    states = []
+    y = np.sin(X[:, 0]) + 0.1 * Y  # the likelihood draws the noise to far below
+    model = fastard.fit(X, y, noise_variance=1.0, noise_variance_prior=prior, callback=states.append)
+    assert model.noise_variance >= 0.5
+    assert all(np.isfinite(state.value) and np.isfinite(state.gradient).all() for state in states)
+    assert "a prior's density ends just beyond" in model.message
+
+
 def test_a_search_that_a_prior_ends_says_so():
     model = fastard.fit(X, Y, noise_variance=0.5, noise_variance_prior=stats.gamma(0.5, loc=0.2, scale=0.05))
     if not model.converged:

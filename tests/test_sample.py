@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from conftest import data
+from conftest import assert_agree, data
+from test_memory import peak
 from test_posterior import points, trained
 
 import fastard
@@ -26,6 +27,26 @@ def test_moments(m, noise):
         assert np.abs(across).max() < 0.05
 
 
+class Units(np.random.Generator):
+    """Instead of random numbers the unit vectors, so that the functions drawn are the columns of A."""
+
+    def standard_normal(self, size):
+        functions, m, rank = size
+        return np.tile(np.eye(functions, rank)[:, np.newaxis], (1, m, 1))
+
+
+@pytest.mark.parametrize("m", [1, 2])
+@pytest.mark.parametrize("noise", [False, True])
+def test_the_factor_is_that_of_the_covariance(m, noise):
+    model, _, _ = trained(m=m)
+    Z = np.repeat(points(12), 2, axis=0)  # of equal points: singular without noise
+    drawn = model.sample(Z, 24, random_state=Units(np.random.PCG64()), include_noise=noise).reshape(24, 24, m)
+    mean, cov = model.predict(Z, return_cov=True, include_noise=noise)
+    for t in range(m):
+        A = drawn[..., t].T - mean.reshape(24, m)[:, [t]]
+        assert_agree(A @ A.T, cov.reshape(24, 24, m)[..., t])
+
+
 def test_the_seed_decides_and_the_global_state_is_left_alone():
     model, _, _ = trained()
     before = np.random.get_state()[1].copy()  # noqa: NPY002
@@ -33,6 +54,9 @@ def test_the_seed_decides_and_the_global_state_is_left_alone():
     np.testing.assert_array_equal(first, again)
     assert np.abs(first - other).max() > 0.01
     np.testing.assert_array_equal(first, model.sample(points(), 3, random_state=np.random.default_rng(1)))
+    old, same, another = (model.sample(points(), 3, random_state=np.random.RandomState(seed)) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(old, same)
+    assert np.abs(old - another).max() > 0.01
     np.testing.assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002
 
 
@@ -56,6 +80,18 @@ def test_one_point_no_columns_and_bad_arguments():
     for name, bad in [("size", 0), ("size", 1.5), ("random_state", "seed"), ("X", np.ones((2, 2)))]:
         with pytest.raises((ValueError, TypeError), match=name):
             model.sample(**{"X": points(), name: bad})
+    with pytest.raises(ValueError, match="length_scale is too small for X"):
+        model.sample(np.full((1, 3), 1e151))
+
+
+def test_memory():
+    """The covariance of the points, theirs with the data, and hardly anything beside."""
+    n, q = 600, 1500
+    model, _, _ = trained(n=n)
+    Z = points(q)
+    most = 1.1 * 8 * (q * q + q * n)
+    assert peak(lambda: model.predict(Z, return_cov=True)) < most
+    assert peak(lambda: model.sample(Z, 2, random_state=0)) < most
 
 
 def test_inputs_are_unchanged():

@@ -35,6 +35,14 @@ def test_html():
     assert "10 less relevant" in many
 
 
+def test_html_of_a_search_that_has_not_converged():
+    model = fastard.fit(*data(30, 3), max_iterations=1)
+    assert not model.converged
+    cells = [html.unescape(cell) for cell in re.findall(r"<td>(.*?)</td>", model._repr_html_())]
+    assert cells[cells.index("search") + 1] == f"not converged: {model.message}"
+    assert "not converged" in repr(model)
+
+
 @pytest.fixture
 def pyplot():
     matplotlib = pytest.importorskip("matplotlib")
@@ -46,7 +54,7 @@ def pyplot():
 
 
 def test_plot_relevance(pyplot):
-    model, _, _ = trained()
+    model, _, _ = trained(length_scale=[1.3, 2.0, 0.5])
     _, given = pyplot.subplots()
     assert model.plot_relevance(given) is given
     axes = model.plot_relevance()
@@ -54,7 +62,27 @@ def test_plot_relevance(pyplot):
     order = np.argsort(-model.relevance)
     np.testing.assert_allclose([bar.get_width() for bar in axes.patches], model.relevance[order])
     assert [label.get_text() for label in axes.get_yticklabels()] == [f"x{i}" for i in order]
+    assert [label.get_text() for label in axes.texts] == [f"{model.length_scale[i]:.3g}" for i in order]
+    for place, (bar, label) in enumerate(zip(axes.patches, axes.texts, strict=True)):
+        assert label.xy == pytest.approx((bar.get_width(), bar.get_y() + bar.get_height() / 2))
+        assert label.xy[1] == pytest.approx(axes.get_yticks()[place])
+    bottom, top = axes.get_ylim()
+    assert bottom >= 2.4  # the first bar on top, and the whole of each within
+    assert top <= -0.4
     axes.figure.canvas.draw()
+
+
+def test_names_are_no_formulas(pyplot):
+    pandas = pytest.importorskip("pandas")
+    X, y = data(30, 3)
+    names = ["a$b$", "$\\nothing{$", "x" * 29 + "$yz$"]
+    model = fastard.fit(pandas.DataFrame(X, columns=names), y, max_iterations=2)
+    axes = model.plot_relevance()
+    axes.figure.canvas.draw()  # of a formula that is none it would raise
+    labels = axes.get_yticklabels()
+    shown = [names[0], names[1], "x" * 29 + "…"]
+    assert [label.get_text() for label in labels] == [shown[i] for i in np.argsort(-model.relevance)]
+    assert not any(label.get_parse_math() for label in labels)
 
 
 @pytest.mark.parametrize("m", [1, 2])
@@ -70,6 +98,10 @@ def test_plot_loo(pyplot, m):
         ends = [segment[:, 1] for segment in bars.get_segments()]
         np.testing.assert_allclose(ends, np.column_stack([mean - 2 * std, mean + 2 * std]))
     assert len(axes.containers) == m
+    rmse = np.sqrt(np.mean((y - loo.mean) ** 2))
+    outside = np.mean(np.abs(y - loo.mean) > 2.0 * np.sqrt(loo.variance))
+    assert outside > 0.0
+    assert axes.get_title() == f"leave-one-out: RMSE {rmse:.4g}, {outside:.0%} outside (4.6% expected)"
     axes.figure.canvas.draw()
 
 

@@ -6,7 +6,7 @@ import naive
 import numpy as np
 import pytest
 from conftest import assert_agree, data
-from test_groups import problem
+from test_groups import given, problem
 from test_memory import peak
 
 import fastard
@@ -124,6 +124,32 @@ def test_a_parameter_at_its_bound_is_left_out_with_a_warning():
     at_bound = np.isclose(model.length_scale, 3.0)
     assert at_bound[3]
     np.testing.assert_array_equal(np.isnan(found.standard_errors), [*at_bound, False, False])
+
+
+def test_all_parameters_at_a_bound_are_named():
+    X, y = problem()
+    model = fastard.fit(X, y, length_scale_bounds=(1e-2, 1.5), noise_variance_bounds=(0.05, 1.0))
+    at_bound = [*np.isclose(model.length_scale, 1.5), False, np.isclose(model.noise_variance, 0.05)]
+    assert sum(at_bound[:4]) >= 2
+    assert at_bound[5]
+    with pytest.warns(UserWarning, match="at a bound") as caught:
+        found = model.standard_errors()
+    names = ", ".join(name for name, there in zip(found.names, at_bound, strict=True) if there)
+    assert str(caught[0].message).startswith(f"{names} at a bound")
+    np.testing.assert_array_equal(np.isnan(found.standard_errors), at_bound)
+
+
+@pytest.mark.parametrize("method", ["exact", "average_information"])
+def test_far_from_the_origin(method):
+    """Of inputs on a grid, so that moving them rounds nothing."""
+    X, y = problem()
+    X = np.round(X[:, :3] * 2.0**15) / 2.0**15
+    near = fastard.fit(X, y)
+    fixed = {f"{name}_bounds": "fixed" for name in ("length_scale", "signal_variance", "noise_variance")}
+    for distance in (2.0**20, 2.0**35):
+        far = fastard.fit(X + distance, y, **given(near), **fixed)
+        far._slots[:] = near._slots  # the very same parameters, as if they had been trained
+        assert_agree(far.standard_errors(method).covariance, near.standard_errors(method).covariance, 1e-9)
 
 
 def test_where_there_is_no_maximum():

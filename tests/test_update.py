@@ -8,6 +8,7 @@ from test_memory import peak
 from test_posterior import SCALES, points, trained
 
 import fastard
+from fastard import _validation as validate
 
 
 def truth(kernel, X, y, mean, diagonal, Z):
@@ -49,6 +50,16 @@ def test_known_variances():
     expected = truth(("rbf", None, ()), np.vstack([X, more_X]), np.append(y, more_y)[:, None], y.mean(), diagonal, points())
     assert_agree(model.predict(points()), expected[0][:, 0])
     assert_agree(model.log_marginal_likelihood, expected[2])
+    X, y = np.vstack([X, more_X]), np.append(y, more_y)
+    centred, term = y - model._y_mean, naive.Term("rbf", SCALES, 1.7)
+    assert_agree(model.loo().log_predictive_density, naive.leave_one_out([term], X, centred, diagonal)[2])
+    again_X, again_y = data(2, 3, seed=2)
+    model.update(again_X, again_y, [0.7, 0.2])
+    X, y, diagonal = np.vstack([X, again_X]), np.append(y, again_y), np.append(diagonal, [0.8, 0.3])
+    expected = truth(("rbf", None, ()), X, y[:, None], model._y_mean, diagonal, points())
+    assert_agree(model.predict(points()), expected[0][:, 0])
+    assert_agree(model.log_marginal_likelihood, expected[2])
+    assert_agree(model.loo().log_predictive_density, naive.leave_one_out([term], X, y - model._y_mean, diagonal)[2])
     plain, _, _ = trained()
     with pytest.raises(ValueError, match=r"observation_variance.*without it"):
         plain.update(more_X, more_y, more)
@@ -71,6 +82,29 @@ def test_an_error_leaves_the_model_as_it_was():
     np.testing.assert_array_equal(before, after)
     assert model.log_marginal_likelihood == likelihood
     assert model.loo().mean.shape == y.shape
+
+
+def test_points_too_far_from_any_of_those_it_has():
+    """The new one is near enough to the first one, but not to the second."""
+    fixed = {f"{name}_bounds": "fixed" for name in ("length_scale", "signal_variance", "noise_variance")}
+    model = fastard.fit([[0.0], [-7e149]], [1.0, 2.0], length_scale=1.0, standardize=False, **fixed)
+    with pytest.raises(ValueError, match="length_scale is too small for X"):
+        model.update([[7e149]], [3.0])
+    assert model.loo().mean.shape == (2,)
+    model.update([[7e148]], [3.0])
+    assert model.loo().mean.shape == (3,)
+
+
+def test_what_it_keeps(monkeypatch):
+    """Data that nobody can write to, and beside the new rows of the factor zeros, not what was in memory before."""
+    model, _, _ = trained(observation_variance=np.ones(70))
+    monkeypatch.setattr(validate, "large_array", lambda rows, columns: np.full((rows, columns), np.nan))
+    model.update(*data(3, 3, seed=1), np.ones(3))
+    for array in (model._X, model._y, model._observation_variance):
+        assert len(array) == 73
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 0.0
+    np.testing.assert_array_equal(np.tril(model._factor[70:], 69), 0.0)
 
 
 @pytest.mark.parametrize("call", [1, 2, 3])
