@@ -32,7 +32,7 @@ def log_prior(name: str, prior: Any, same: NDArray[np.int64] | None = None) -> L
     if prior is None:
         return None
     if _is_frozen(prior):
-        return _frozen(name, prior, np.ones(1) if same is None else same == np.arange(same.size))
+        return _frozen(name, prior, np.ones(1) if same is None else (same == np.arange(same.size)).astype(float))
     if callable(prior) and not hasattr(prior, "logpdf"):
         return _called(name, prior, None if same is None else same.size)
     if same is not None and isinstance(prior, list | tuple):
@@ -76,7 +76,7 @@ def _frozen(name: str, prior: Any, counts: Array) -> LogPrior:
     given = dict(zip([*shapes, "loc", "scale"], prior.args, strict=False)) | prior.kwds
     try:
         loc, scale, *shape = (
-            np.broadcast_to(np.asarray(given.get(key, default), dtype=float), count)
+            np.array(np.broadcast_to(np.asarray(given.get(key, default), dtype=float), count))
             for key, default in [("loc", 0.0), ("scale", 1.0), *((key, math.nan) for key in shapes)]
         )
     except ValueError:
@@ -86,13 +86,15 @@ def _frozen(name: str, prior: Any, counts: Array) -> LogPrior:
     if not math.isfinite(constant):
         raise ValueError(f"{name} has parameters that make it no distribution: {given}")
 
+    per_unit = counts / scale
+
     def log_density(x: Array) -> tuple[float, Array]:
         z = (x - loc) / scale
-        if not (z > 0.0).all():
+        if not z.min(initial=1.0) > 0.0:
             return -math.inf, np.zeros(count)
         with np.errstate(all="ignore"):
             value, slope = form(z, *shape)
-            return constant + float(np.sum(counts * value)), counts * slope / scale
+            return constant + float(counts @ value), per_unit * slope
 
     return log_density
 
