@@ -13,14 +13,15 @@ _limit: Any = None
 
 @lru_cache(maxsize=1)
 def _controller() -> Any:
-    """The BLAS libraries of this process, found once (0.5 to 3 ms); None without threadpoolctl."""
+    """The BLAS libraries of this process, found once (0.5 to 3 ms); None without threadpoolctl, or where it knows none."""
     import scipy.linalg  # noqa: F401  # so that its BLAS is there
 
     try:
         from threadpoolctl import ThreadpoolController
     except ImportError:
         return None
-    return ThreadpoolController().select(user_api="blas")
+    found = ThreadpoolController().select(user_api="blas")
+    return found if found.lib_controllers else None
 
 
 @contextmanager

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
+import shutil
 import struct
 import zipfile
 import zlib
@@ -15,7 +17,7 @@ import numpy as np
 from fastard import _validation as validate
 from fastard._validation import Array
 from fastard.kernels import BY_NAME
-from fastard.posterior import GaussianProcess
+from fastard.posterior import AT_BOUND, GaussianProcess
 
 _FORMAT, _VERSION = "fastard model", 1
 _IN_HEADER = (
@@ -35,14 +37,26 @@ def save(model: GaussianProcess, path: str | os.PathLike[str]) -> None:
     arrays = {name.lstrip("_"): getattr(model, name) for name in _ARRAYS}
     if model._observation_variance is not None:
         arrays["observation_variance"] = model._observation_variance
-    factor, path = _packed(model._factor), Path(path).resolve()
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")  # a full disk or an interrupt leaves an earlier file whole
+    arrays |= {"header": np.array(json.dumps(header)), "factor": _packed(model._factor)}
+    target = Path(path).resolve()
     try:
-        with unfinished.open("wb") as file:
-            np.savez(file, header=np.array(json.dumps(header)), factor=factor, **arrays)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+        if target.exists() and not target.is_file():  # a pipe, say; a folder is an error
+            with target.open("wb") as file:
+                np.savez(file, **arrays)
+            return
+        unfinished = target.with_name(f".{secrets.token_hex(8)}.unfinished")  # a full disk leaves an earlier file whole
+        try:
+            with unfinished.open("xb") as file:
+                if target.exists():
+                    shutil.copymode(target, unfinished)
+                np.savez(file, **arrays)
+            unfinished.replace(target)
+        finally:
+            unfinished.unlink(missing_ok=True)
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise type(error)(error.errno, error.strerror, str(path)) from error
 
 
 def load(path: str | os.PathLike[str], *, n_threads: int | None = None) -> GaussianProcess:
@@ -67,6 +81,8 @@ def load(path: str | os.PathLike[str], *, n_threads: int | None = None) -> Gauss
         If there is no such file, or it may not be read.
     ValueError
         If it is no fastard model, is damaged, or was written by a later version.
+    MemoryError
+        If its arrays, or what a damaged file says of their sizes, do not fit the memory.
     """
     threads = validate.thread_count(n_threads)
     with Path(path).open("rb") as file:
@@ -117,15 +133,26 @@ def _model(header: dict[str, Any], arrays: dict[str, Array], threads: int) -> Ga
     for name, array in arrays.items():
         if array.dtype != (np.int64 if name == "slots" else np.float64) or not np.isfinite(array).all():
             raise ValueError(f"its {name} does not hold finite numbers")
+    kinds: dict[str, tuple[type, ...]] = {
+        "signal_variance": (float,),
+        "noise_variance": (float,),
+        "log_marginal_likelihood": (float,),
+        "objective": (str,),
+        "n_evaluations": (int,),
+        "converged": (bool,),
+        "message": (str,),
+        "feature_names": (list, type(None)),
+    }
+    for name, allowed in kinds.items():
+        if type(header[name]) not in allowed:
+            raise ValueError(f"its {name} is {header[name]!r}")
     validate.number("signal_variance", header["signal_variance"])
     validate.number("noise_variance", header["noise_variance"], may_equal=True)
     validate.number("log_marginal_likelihood", header["log_marginal_likelihood"], least=-np.inf)
     validate.length_scales(arrays["length_scale"], validate.inputs(arrays["X"]))
     known = validate.known_variances(arrays.get("observation_variance"), n)
-    kinds = {"objective": str, "n_evaluations": int, "converged": bool, "message": str, "feature_names": list | None}
-    for name, kind in kinds.items():
-        if not isinstance(header[name], kind):
-            raise ValueError(f"its {name} is {header[name]!r}")
+    if header["n_evaluations"] < 1 or arrays["slots"].min() < AT_BOUND or arrays["slots"].max() >= arrays["slots"].size:
+        raise ValueError("its parameters are those of no training")
     names = header["feature_names"]
     if names is not None and (len(names) != d or not all(isinstance(name, str) for name in names)):
         raise ValueError(f"its feature_names are {names!r}")

@@ -32,7 +32,7 @@ def log_prior(name: str, prior: Any, same: NDArray[np.int64] | None = None) -> L
     if prior is None:
         return None
     if _is_frozen(prior):
-        return _frozen(name, prior, np.ones(1) if same is None else (same == np.arange(same.size)).astype(float))
+        return _frozen(name, prior, np.zeros(1, dtype=np.int64) if same is None else same)
     if callable(prior) and not hasattr(prior, "logpdf"):
         return _called(name, prior, None if same is None else same.size)
     if same is not None and isinstance(prior, list | tuple):
@@ -64,8 +64,9 @@ def _one_for_all(name: str, priors: Sequence[Any], same: NDArray[np.int64]) -> l
     return result
 
 
-def _frozen(name: str, prior: Any, counts: Array) -> LogPrior:
-    distribution, count = prior.dist, counts.size
+def _frozen(name: str, prior: Any, same: NDArray[np.int64]) -> LogPrior:
+    distribution, count = prior.dist, same.size
+    counts = (same == np.arange(count)).astype(float)  # of tied parameters the first
     if distribution.name not in _FORMS:
         raise TypeError(
             f"{name} must be one of scipy.stats' {', '.join(_FORMS)}, got {distribution.name}; for another one pass a "
@@ -81,6 +82,11 @@ def _frozen(name: str, prior: Any, counts: Array) -> LogPrior:
         )
     except ValueError:
         raise ValueError(f"{name} must have parameters that are numbers, or {count} of them") from None
+    for values in (loc, scale, *shape):
+        if not np.array_equal(values, values[same], equal_nan=True):
+            raise ValueError(
+                f"{name} has several values for one parameter, {values.tolist()}: tied length scales need the same"
+            )
     with np.errstate(all="ignore"):
         constant = float(np.sum(counts * (prior.logpdf(loc + scale) - form(np.ones(count), *shape)[0])))
     if not math.isfinite(constant):

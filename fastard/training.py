@@ -207,7 +207,8 @@ def fit(
         if given_bounds is None:  # bounds that nobody gave do not stand in the way of a start that somebody gave
             limits[where, 0] = np.minimum(limits[where, 0], start[where])
             limits[where, 1] = np.maximum(limits[where, 1], start[where])
-        within = (start[where] >= limits[where, 0]) & (start[where] <= limits[where, 1]) | fixed[where]
+        at_start = fixed[where] & (limits[where, 0] < limits[where, 1])  # "fixed", and not between equal bounds
+        within = (start[where] >= limits[where, 0]) & (start[where] <= limits[where, 1]) | at_start
         if not within.all():
             bad = int(np.argmin(within))
             raise ValueError(

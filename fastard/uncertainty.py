@@ -101,14 +101,14 @@ def standard_errors(
         if (gain := float(slope @ steps)) > _GAIN:
             warnings.warn(
                 f"the likelihood is not at a maximum: some {gain:.2g} nats are left to gain, and the standard errors are "
-                "those of the curvature where it stands; train again, until it converges",
+                "those of the curvature where it stands",
                 stacklevel=3,
             )
     if not determined.all():
         unknown = np.flatnonzero(groups[~determined].sum(axis=0))
         warnings.warn(
-            f"the data do not determine {', '.join(names[i] for i in unknown)}: left out, and the other standard errors are "
-            "as if it were known",
+            f"the data do not determine {', '.join(names[i] for i in unknown)}: left out"
+            + (", and the other standard errors are as if it were known" if determined.any() else ""),
             stacklevel=3,
         )
     left = groups[determined]

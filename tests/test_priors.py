@@ -123,6 +123,9 @@ def test_tied_length_scales_are_one_parameter_with_one_density():
             scales = state.parameters["length_scale"]
             counted = scales[[2]] if isinstance(given, list) else scales[:count]
             assert_agree(state.value - state.log_marginal_likelihood, prior.logpdf(counted).sum(), 1e-9)
+    with pytest.raises(ValueError, match=r"length_scale_prior has several values for one parameter, \[0\.1, 0\.2, 0\.3\]"):
+        fastard.fit(X, Y, length_scale_groups=[0, 1, 0], length_scale_prior=stats.lognorm(0.5, scale=[0.1, 0.2, 0.3]))
+    fastard.fit(X, Y, length_scale_groups=[0, 1, 0], length_scale_prior=stats.gamma([2.0, 3.0, 2.0]), max_iterations=1)
     with pytest.raises(ValueError, match="length_scale_prior has several priors for one parameter"):
         fastard.fit(X, Y, length_scale_groups=[0, 1, 0], length_scale_prior=[prior, None, stats.gamma(2.0)])
 

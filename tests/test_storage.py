@@ -2,8 +2,11 @@
 
 import io
 import json
+import os
 import pickle
+import threading
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -109,6 +112,11 @@ FOREIGN = {
     "wrong_size": lambda content: archive_of(members(content) | {"alpha": np.ones((19, 1))}),
     "missing": lambda content: archive_of({k: v for k, v in members(content).items() if k != "alpha"}),
     "wrong_type": lambda content: archive_of(members(content) | {"alpha": np.ones((20, 1), dtype=np.float32)}),
+    "list_variance": lambda content: changed(content, signal_variance=[1.0]),
+    "true_variance": lambda content: changed(content, signal_variance=True),
+    "evaluations_true": lambda content: changed(content, n_evaluations=True),
+    "no_evaluations": lambda content: changed(content, n_evaluations=-5),
+    "foreign_slots": lambda content: archive_of(members(content) | {"slots": np.full(5, 99)}),
     "negative_variance": lambda content: changed(content, signal_variance=-1.0),
     "no_variance": lambda content: changed(content, signal_variance=None),
     "no_noise": lambda content: changed(content, noise_variance="x"),
@@ -159,6 +167,44 @@ def test_a_failure_leaves_the_earlier_file_whole(saved, tmp_path, monkeypatch):
     with pytest.raises(OSError, match="no space"):
         trained(n=5)[0].save(path)
     assert path.read_bytes() == saved
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_mode_stays_and_a_pipe_is_written_into(saved, tmp_path):
+    path = tmp_path / "model.npz"
+    path.write_bytes(saved)
+    path.chmod(0o600)
+    model = trained(n=5)[0]
+    model.save(path)
+    assert path.stat().st_mode & 0o777 == 0o600
+    model.save(os.devnull)
+    assert not Path(os.devnull).is_file()
+    with pytest.raises(IsADirectoryError):
+        model.save(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"none.model\.npz'$"):
+        model.save(tmp_path / "none" / "model.npz")
+
+
+def test_threads_may_write_to_one_path(tmp_path):
+    """The last one wins, and who reads meanwhile finds a whole file."""
+    path, models = tmp_path / "model.npz", [trained(n=5)[0], trained(n=6)[0]]
+    models[0].save(path)
+    errors = []
+
+    def work(model):
+        try:
+            for _ in range(20):
+                model.save(path)
+                assert len(fastard.load(path).loo().mean) in (5, 6)
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=work, args=(model,)) for model in models]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors
     assert list(tmp_path.iterdir()) == [path]
 
 

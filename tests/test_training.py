@@ -459,6 +459,15 @@ def test_a_model_can_be_trained_again_from_where_it_stands(kernel_name):
             assert again.log_marginal_likelihood > model.log_marginal_likelihood - 3.0 * (factor != 1.0) - 1e-9
 
 
+def test_a_start_that_contradicts_equal_bounds():
+    X, y = problem()
+    with pytest.raises(ValueError, match="length_scale must start within its bounds"):
+        fastard.fit(X, y, length_scale=2.0, length_scale_bounds=(1.0, 1.0))
+    with pytest.raises(ValueError, match="noise_variance must start within its bounds"):
+        fastard.fit(X, y, noise_variance=0.0, noise_variance_bounds=(1e-3, 1e-3))
+    assert fastard.fit(X, y, noise_variance_bounds=(0.5, 0.5), max_iterations=2).noise_variance == 0.5
+
+
 def test_what_is_fixed_or_at_a_bound_is_so_exactly():
     X, y = problem()
     model = fastard.fit(X, y, noise_variance=0.013, noise_variance_bounds="fixed", length_scale_bounds=(0.1, 3.0))
