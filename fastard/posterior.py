@@ -345,9 +345,10 @@ class GaussianProcess:
         Parameters
         ----------
         method : {"exact", "average_information"}, default "exact"
-            The exact Hessian takes n^3 flops for each free parameter, in one n x n array beside the model's. The average
-            information, (1/2) V' K^-1 V with V = [dK_1 alpha, dK_2 alpha, ...], takes O(n^2 d) in all; it is positive
-            semidefinite, and near the exact one where the model fits and n is large.
+            The exact Hessian takes n^3 flops for each free parameter, in one n x n array (and some 15 MB) beside the model's,
+            as long as two or three evaluations from n = 500 on. The average information, (1/2) V' K^-1 V with V = [dK_1 alpha,
+            dK_2 alpha, ...], takes O(n^2 d) in all; it is positive semidefinite, and near the exact one where the model fits
+            and n is large.
         progress : bool, default False
             Whether to say on stderr what the Hessian costs before it begins, and how far it has come.
 

@@ -13,16 +13,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastard._blas import one_blas_thread
-from fastard._engine import Term, central
+from fastard._curvature import SHAPE, SIGNAL, times_derivatives
+from fastard._engine import Term, central, scale, threads_for
 from fastard._factor import solve
-from fastard._threads import together
+from fastard._loops import round_up
+from fastard._microkernel import COLS, ROWS
+from fastard._threads import new_state, share, together
 from fastard._validation import Array
 from fastard.covariance import cross_covariance
 from fastard.kernels import curvature
 from fastard.likelihood import LogMarginalLikelihood
 
 _BLOCK_ENTRIES = 2**19  # of all arrays of a block of rows, which NumPy goes through one call after the other
-_COLUMNS = 192  # of the factor at a time, in products with its inverse
+_COLUMNS = 96  # of the factor at a time, in products with its inverse
+_PART = 256  # of the columns that are divided by the factor at a time
 _FLAT = 1e-2  # a curvature: a standard error of 10, in logarithms, beyond which the data say nothing of a direction
 _SHARE = 1e-2  # of a flat direction's squares, from which a parameter takes part in it
 _GAIN = 1e-2  # nats, from which the likelihood is not at a maximum
@@ -151,35 +155,71 @@ def slope_and_hessian(trained: Trained, groups: Array, progress: bool = False, t
 def _traces(trained: Trained, groups: Array, said: _Progress, threads: int) -> Array:
     """tr(K^-1 K_a K^-1 K_b) for all groups a and b, (g, g): <S_a, S_b> with S_a = L^-1 K_a L^-T.
 
-    S is symmetric, and its lower triangle is made some rows at a time for all groups at once: a product of rows of L^-1 with
-    K_a, two thirds of n^3 flops a group, and a third for L^-T. So many rows at a time that all of theirs together are one n x
-    n array: the fewer, the more often K_a is made anew, which takes n^3 / (3 rows) elements a group.
+    S is symmetric, and its lower triangle is made some rows at a time for all groups at once: so many that all of theirs
+    together are one n x n array. The fewer, the more often K_a is made anew.
     """
-    factor, count = trained.factor, len(groups)
-    n = len(factor)
-    height = min(n, max(-(-n // (count + 2)), _BLOCK_ENTRIES // (n * (count + 2))))
+    count, X = len(groups), trained.likelihood.X
+    n, d = X.shape
+    kinds, starts, columns = _kinds(groups, d)
+    U = scale(X, central(X), columns, trained.term.length_scale)
+    height = max(n // (count + 2), _BLOCK_ENTRIES // (n * (count + 2)), 1)
+    height = max(min(height, n) // ROWS, 1) * ROWS
     total = np.zeros((count, count))
-    workers = min(threads, count)
     for start in range(0, n, height):
         stop = min(n, start + height)
-        inverse = _inverse_rows(factor, start, stop)
-        S = np.zeros((count, stop - start, stop))
-
-        def work(shares: Iterator[int], inverse: Array = inverse, S: Array = S, stop: int = stop) -> None:
-            with np.errstate(all="ignore"):  # a thread has its own
-                for mine in (range(share, count, workers) for share in shares):
-                    for rows, derivatives in _blocks(trained, 4, stop):
-                        for b in mine:
-                            S[b] += inverse[:, rows] @ derivatives.combined(groups[b])
-                    for b in mine:
-                        _times_inverse_transposed(S[b], factor)
-
-        together(workers, workers, work)
-        S[:, :, :start] *= math.sqrt(2.0)  # these elements stand for their mirror images too
-        flat = S.reshape(count, -1)
-        total += flat @ flat.T
+        rows = np.zeros((height, stop))
+        rows[: stop - start] = _inverse_rows(trained.factor, start, stop)
+        total += _traces_of_rows(trained, U, kinds, starts, rows, start, threads)
         said.done((stop / n) ** 3)
     return total
+
+
+def _traces_of_rows(
+    trained: Trained,
+    U: Array,
+    kinds: NDArray[np.int64],
+    starts: NDArray[np.int64],
+    rows: Array,
+    start: int,
+    threads: int,
+) -> Array:
+    """What some ``rows`` (height, stop) of L^-1, the first of them row ``start``, add to the traces.
+
+    Those rows of S_a: the rows times K_a, two thirds of n^3 flops a group for all rows, and times L^-T, a third.
+    """
+    height, stop = rows.shape
+    S = np.zeros((round_up(stop, COLS), kinds.size, height))  # S_a's row i at [:, a, i]
+    packed = np.ascontiguousarray(rows.reshape(-1, COLS, stop).transpose(0, 2, 1))
+    share(
+        threads_for(stop * stop * kinds.size, trained.likelihood.n_threads), times_derivatives, new_state(),
+        trained.term.kernel, trained.term.signal_variance, trained.noise_variance, U, kinds, starts, packed, S,
+    )  # fmt: skip
+    S = S[:stop]
+    flat = S.reshape(stop, -1)
+    parts = [flat[:, low : low + _PART] for low in range(0, flat.shape[1], _PART)]  # as many for any number of threads
+
+    def work(mine: Iterator[int]) -> None:
+        for i in mine:
+            _divide(parts[i], trained.factor)
+
+    together(threads, len(parts), work)
+    S[:start] *= math.sqrt(2.0)  # these elements stand for their mirror images too
+    total = np.zeros((kinds.size, kinds.size))
+    for low in range(0, stop, _COLUMNS):
+        by_group = S[low : low + _COLUMNS].transpose(1, 0, 2).reshape(kinds.size, -1)
+        total += by_group @ by_group.T
+    return total
+
+
+def _kinds(groups: Array, d: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """For ``times_derivatives``: kinds, starts, and the columns of X in the order of the groups that have them."""
+    kinds, columns = np.zeros(len(groups), dtype=np.int64), [np.flatnonzero(group[:d]) for group in groups]
+    for b, group in enumerate(groups):
+        if columns[b].size == 0:
+            kinds[b] = min(int(np.flatnonzero(group)[0]) - d + SIGNAL, SHAPE)
+    starts = np.cumsum([0, *(len(members) for members in columns)])
+    others = np.flatnonzero(groups[:, :d].sum(axis=0) == 0.0)
+    return kinds, starts, np.concatenate([*columns, others])
 
 
 def _inverse_rows(factor: Array, start: int, stop: int) -> Array:
@@ -193,14 +233,12 @@ def _inverse_rows(factor: Array, start: int, stop: int) -> Array:
     return rows
 
 
-def _times_inverse_transposed(matrix: Array, factor: Array) -> None:
-    """matrix (r, k), by rows, times the inverse transpose of L's first k rows and columns, in place, from the left."""
-    k = matrix.shape[1]
-    for low in range(0, k, _COLUMNS):
-        high = min(k, low + _COLUMNS)
-        left = matrix[:, low:high] - matrix[:, :low] @ factor[:low, low:high]
-        own = np.ascontiguousarray(factor[low:high, low:high])
-        matrix[:, low:high] = solve(own, left, transposed=True, right=True)
+def _divide(matrix: Array, factor: Array) -> None:
+    """matrix (k, r) becomes the inverse of L's first k rows and columns times it, by substitution from the top."""
+    for low in range(0, len(matrix), _COLUMNS):
+        high = min(len(matrix), low + _COLUMNS)
+        left = matrix[low:high] - factor[:low, low:high].T @ matrix[:low]
+        matrix[low:high] = solve(np.ascontiguousarray(factor[low:high, low:high]), left)
 
 
 def average_information(trained: Trained, groups: Array) -> Array:
@@ -236,11 +274,11 @@ class _Derivatives:
         difference *= difference
         return difference
 
-    def combined(self, weights: Array) -> Array:
-        """The sum of the derivatives by [ln length_scale ..., ln signal, ln noise, ln shape ...] times weights (P,)."""
+    def combined(self, group: Array) -> Array:
+        """The sum of the derivatives by [ln length_scale ..., ln signal, ln noise, ln shape ...] of a group, ones in (P,)."""
         d = self.U.shape[1]
         total: Array | None = None
-        for i in np.flatnonzero(weights).tolist():
+        for i in np.flatnonzero(group).tolist():
             if i < d:
                 part = self.squared_differences(i)
                 part *= self.slope
@@ -252,10 +290,9 @@ class _Derivatives:
                 part[own, own + self.rows.start] = self.trained.noise_variance
             else:
                 part = self.K * self.ratios.k_by_shape
-            if weights[i] != 1.0:
-                part *= weights[i]
             total = part if total is None else np.add(total, part, out=total)
-        return np.zeros_like(self.K) if total is None else total
+        assert total is not None
+        return total
 
 
 def _blocks(trained: Trained, arrays: int = 8, stop: int | None = None) -> Iterator[tuple[slice, _Derivatives]]:

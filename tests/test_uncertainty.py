@@ -217,6 +217,17 @@ def test_other_objectives_are_warned_of(options):
     assert model.objective != "log_marginal_likelihood"
 
 
+def test_the_bits_do_not_depend_on_the_threads():
+    X, y = data(300, 4)
+    results = []
+    for n_threads in (1, 2, 3):
+        model = fastard.fit(X, np.sin(X[:, 0]) + 0.1 * y, max_iterations=30, n_threads=n_threads)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            results.append(model.standard_errors().covariance.tobytes())
+    assert results[0] == results[1] == results[2]
+
+
 def test_progress_says_what_it_costs_first(capsys):
     model = model_and_theta()[0]
     model.standard_errors(progress=True)
