@@ -123,9 +123,12 @@ def standard_errors(
 
 
 def _determined(information: Array) -> NDArray[np.bool_]:
-    """Which parameters are left after those that make up a flat direction, until there is none; a steep one is left in."""
-    left: NDArray[np.bool_] = np.full(len(information), np.isfinite(information).all())
-    while left.any():
+    """Which parameters are left after those that make up a flat direction, until there is none; a steep one is left in.
+
+    All are where some curvature overflows.
+    """
+    left = np.ones(len(information), dtype=bool)
+    while left.any() and np.isfinite(information).all():
         curvatures, directions = np.linalg.eigh(information[np.ix_(left, left)])
         flat = np.abs(curvatures) < _FLAT
         share = np.sum(directions[:, flat] ** 2, axis=1)
