@@ -16,6 +16,7 @@ import time
 import warnings
 
 from benchmarks import timing
+from benchmarks.peers import size
 from benchmarks.report import describe_machine, markdown, milliseconds, version
 from benchmarks.timing import pause
 
@@ -210,12 +211,6 @@ def main():
         text = fits(arguments.sizes, arguments.seeds, arguments.rounds, clock)
     libraries = ", ".join(f"{name} {version(name)}" for name in ("torch", "gpytorch", "botorch"))
     print(f"\n{describe_machine()}; {libraries}\n\n{text}")
-
-
-def size(text):
-    """500x10 as (500, 10)."""
-    n, d = text.split("x")
-    return int(n), int(d)
 
 
 if __name__ == "__main__":

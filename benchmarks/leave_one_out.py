@@ -30,8 +30,7 @@ def parameter_by_parameter(problem):
 
 
 def ours(problem, function=fastard.loo_log_predictive_density):
-    names = ("length_scale", "signal_variance", "noise_variance")
-    given = {name: getattr(problem.natural, name) for name in names}
+    given = problem.parameters
     return lambda: function(problem.X, problem.y, **given, kernel=problem.kernel, eval_gradient=True)
 
 

@@ -10,9 +10,8 @@ _SIZES = [(100, 5), (1000, 10), (2000, 20)]
 
 
 def model_of(problem):
-    names = ("length_scale", "signal_variance", "noise_variance")
-    given = {name: getattr(problem.natural, name) for name in names}
-    return lambda: fastard.fit(problem.X, problem.y, **given, **{f"{name}_bounds": "fixed" for name in names})
+    given = problem.parameters
+    return lambda: fastard.fit(problem.X, problem.y, **given, **{f"{name}_bounds": "fixed" for name in given})
 
 
 class Update:

@@ -1,7 +1,7 @@
 """Made-up regression problems, the same in every process and for every implementation."""
 
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -30,6 +30,11 @@ class Problem:
         values = np.exp(self.theta)
         shape = float(values[d + 2]) if values.size > d + 2 else 1.0
         return Hyperparameters(values[:d], float(values[d]), float(values[d + 1]), shape)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The natural ones by name, but for the shape."""
+        return {name: value for name, value in self.natural._asdict().items() if name != "shape"}
 
 
 def make_problem(n: int, d: int, kernel: str = "rbf", noise_variance: float = 1e-2) -> Problem:

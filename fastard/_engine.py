@@ -1,6 +1,7 @@
 """evaluate(): the one door between everything above and the compiled code."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -121,6 +122,16 @@ def spare_workspace(spare: list[Workspace], n: int, m: int) -> Workspace:
         return workspace
     del workspace  # not two at once
     return Workspace(n, m)
+
+
+@contextmanager
+def borrowed(spare: list[Workspace], n: int, m: int) -> Iterator[Workspace]:
+    """A workspace that nobody else has meanwhile, and that is the one spare one afterwards."""
+    workspace = spare_workspace(spare, n, m)
+    try:
+        yield workspace
+    finally:
+        spare[:] = [workspace]
 
 
 def sizes(n: int) -> tuple[int, int]:

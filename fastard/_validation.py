@@ -207,17 +207,17 @@ def spread(least: Array, length_scale: Array) -> None:
         )
 
 
-def number(name: str, value: Any, *, least: float = 0.0, may_equal: bool = False) -> float:
-    """A finite real scalar > least, or >= least."""
+def number(
+    name: str, value: Any, *, least: float = 0.0, may_equal: bool = False, for_least: str = "it is not the logarithm"
+) -> float:
+    """A finite real scalar > least, or >= least; ``for_least``: what to say where it is least and must not be."""
     array = real_array(name, value)
     if array.ndim != 0 and array.size != 1:
         raise ValueError(f"{name} must be a scalar, got shape {array.shape}")
     result = float(array.reshape(()))
     if not (result > least or (may_equal and result == least)):
         relation = ">=" if may_equal else ">"
-        hint = "it is not the logarithm"
-        if name == "noise_variance" and result == 0.0:
-            hint = 'for none pass noise_variance_bounds="fixed" too'
+        hint = for_least if result == least else "it is not the logarithm"
         raise ValueError(f"{name} must be {relation} {least:g}, got {result!r}; {hint}")
     return result
 

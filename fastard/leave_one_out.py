@@ -14,7 +14,7 @@ from fastard._engine import Term, TermGradient, Workspace, evaluation_threads, s
 from fastard._threads import new_state, share
 from fastard._validation import Array
 from fastard.kernels import Kernel
-from fastard.likelihood import LogMarginalLikelihood
+from fastard.likelihood import LogMarginalLikelihood, by_theta
 
 
 class LeaveOneOut(NamedTuple):
@@ -165,8 +165,7 @@ def evaluate(
             return result
         term = Term(kernel, length_scale, signal_variance, free, tied=tied)
         found, trace = _contract(term, likelihood.X, likelihood.center, workspace, alpha, b, (m + squares / b) / b, threads)
-    by_theta: list[Any] = [found.log_length_scale, [found.log_signal_variance, noise_variance * trace], found.log_shape]
-    return result._replace(gradient=np.concatenate(by_theta))
+    return result._replace(gradient=by_theta(found, noise_variance * trace))
 
 
 def _contract(

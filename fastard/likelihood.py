@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from fastard import _validation as validate
-from fastard._engine import Evaluation, Term, Workspace, announce, central, evaluate, spare_workspace
+from fastard._engine import Evaluation, Term, TermGradient, Workspace, announce, borrowed, central, evaluate, spare_workspace
 from fastard._threads import together
 from fastard._validation import Array
 from fastard.exceptions import NotPositiveDefiniteError
@@ -258,15 +258,10 @@ class LogMarginalLikelihood:
         with self.workspace() as workspace:
             return self.evaluate_in(workspace, *arguments)
 
-    @contextlib.contextmanager
-    def workspace(self) -> Iterator[Workspace]:
+    def workspace(self) -> AbstractContextManager[Workspace]:
         """The workspace that ``release`` gives away afterwards, and that no other thread has meanwhile; helpers wake up."""
         announce(len(self.X), self.n_threads)
-        workspace = spare_workspace(self._last, *self.y.shape)
-        try:
-            yield workspace
-        finally:
-            self._last[:] = [workspace]
+        return borrowed(self._last, *self.y.shape)
 
     def evaluate_in(
         self,
@@ -297,15 +292,7 @@ class LogMarginalLikelihood:
 
     def assemble(self, evaluation: Evaluation, noise_variance: float) -> Array:
         """The gradient in theta's order; the noise's entry is sigma_n^2 tr(Q) / 2."""
-        term = evaluation.gradients[0]
-        d = term.log_length_scale.size
-        gradient = np.empty(self.n_parameters)
-        gradient[:d] = term.log_length_scale
-        gradient[d] = term.log_signal_variance
-        gradient[d + 1] = 0.5 * noise_variance * np.add.reduce(evaluation.diagonal_weights)
-        if self.n_parameters > d + 2:
-            gradient[d + 2 :] = term.log_shape
-        return gradient
+        return by_theta(evaluation.gradients[0], 0.5 * noise_variance * np.add.reduce(evaluation.diagonal_weights))
 
     def release(self) -> Array:
         """Give the matrix away that the last evaluation left, (n, n); the next evaluation allocates anew."""
@@ -320,3 +307,15 @@ class LogMarginalLikelihood:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_last": [], "_spare": []}
+
+
+def by_theta(found: TermGradient, of_noise: float) -> Array:
+    """Derivatives in theta's order."""
+    d, shapes = found.log_length_scale.size, found.log_shape.size
+    gradient = np.empty(d + 2 + shapes)
+    gradient[:d] = found.log_length_scale
+    gradient[d] = found.log_signal_variance
+    gradient[d + 1] = of_noise
+    if shapes:
+        gradient[d + 2 :] = found.log_shape
+    return gradient

@@ -383,9 +383,9 @@ class GaussianProcess:
                 f"the model was trained by {self.objective}; the standard errors are of the log marginal likelihood alone",
                 stacklevel=2,
             )
+        names = validate.parameter_names(self.length_scale.size, len(self.kernel), self.feature_names)
         at_bound = np.flatnonzero(self._slots == AT_BOUND)
         if at_bound.size:
-            names = self._parameter_names
             warnings.warn(
                 f"{', '.join(names[i] for i in at_bound)} at a bound: left out, and the other standard errors are as if it "
                 "were known; widen its bounds or fix it",
@@ -394,7 +394,7 @@ class GaussianProcess:
         if method != "exact" and not self.converged:
             warnings.warn(f"the search had not converged ({self.message}): the likelihood is not at a maximum", stacklevel=2)
         trained = uncertainty.Trained(self._likelihood(), self._term, self.noise_variance, self._alpha, self._factor)
-        return uncertainty.standard_errors(trained, self._slots, self._parameter_names, method, progress)
+        return uncertainty.standard_errors(trained, self._slots, names, method, progress)
 
     def _likelihood(self) -> LogMarginalLikelihood:
         return LogMarginalLikelihood(
@@ -404,10 +404,6 @@ class GaussianProcess:
             observation_variance=self._observation_variance,
             n_threads=self.n_threads,
         )
-
-    @property
-    def _parameter_names(self) -> list[str]:
-        return validate.parameter_names(self.length_scale.size, len(self.kernel), self.feature_names)
 
     @property
     def _term(self) -> Term:

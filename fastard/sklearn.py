@@ -28,7 +28,7 @@ from sklearn.utils.optimize import _check_optimize_result
 
 from fastard import _prediction
 from fastard._blas import one_blas_thread
-from fastard._engine import Evaluation, Term, Workspace, central, evaluate, spare_workspace
+from fastard._engine import Evaluation, Term, Workspace, borrowed, central, evaluate
 from fastard._sklearn_kernels import Covariance, NotOursError
 from fastard._threads import default_threads
 from fastard._validation import Array, least_length_scales, read_only
@@ -288,14 +288,10 @@ class GaussianProcessRegressor(_SklearnRegressor):
                 if place.shape == (covariance.n_parameters,) and place.dtype.kind in "fiu":
                     place = place.astype(np.float64)
                     data = _Data(self.X_train_, self.y_train_, self.alpha)
-                    spare = _BUFFERS.setdefault(self, [])
-                    workspace = spare_workspace(spare, *data.y.shape)
-                    try:
+                    with borrowed(_BUFFERS.setdefault(self, []), *data.y.shape) as workspace:
                         evaluation = data.evaluate(
                             covariance, place, workspace, gradient=eval_gradient, threads=default_threads()
                         )
-                    finally:
-                        spare[:] = [workspace]
         if evaluation is None:
             return _THEIRS["log_marginal_likelihood"](self, theta, eval_gradient, clone_kernel)
         if not clone_kernel:

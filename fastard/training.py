@@ -201,9 +201,11 @@ def fit(
         if name == "length_scale":
             start[where] = validate.length_scales(given, X)
         else:
-            may_be_zero = name == "noise_variance" and bool(fixed[where].all())
+            options: dict[str, Any] = {}
+            if name == "noise_variance":
+                options = {"may_equal": bool(fixed[where].all()), "for_least": f'for none pass {name}_bounds="fixed" too'}
             values = given if name == "shape" else (given,)
-            start[where] = [validate.number(name, value, may_equal=may_be_zero) for value in values]
+            start[where] = [validate.number(name, value, **options) for value in values]
         if given_bounds is None:  # bounds that nobody gave do not stand in the way of a start that somebody gave
             limits[where, 0] = np.minimum(limits[where, 0], start[where])
             limits[where, 1] = np.maximum(limits[where, 1], start[where])

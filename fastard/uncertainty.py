@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastard._blas import one_blas_thread
-from fastard._curvature import SHAPE, SIGNAL, times_derivatives
+from fastard._curvature import LENGTH_SCALE, SHAPE, SIGNAL, times_derivatives
 from fastard._engine import Term, central, scale, threads_for
 from fastard._factor import solve
 from fastard._loops import round_up
@@ -161,68 +161,69 @@ def _traces(trained: Trained, groups: Array, said: _Progress, threads: int) -> A
     S is symmetric, and its lower triangle is made some rows at a time for all groups at once: so many that all of theirs
     together are one n x n array. The fewer, the more often K_a is made anew.
     """
-    count, X = len(groups), trained.likelihood.X
-    n, d = X.shape
-    kinds, starts, columns = _kinds(groups, d)
-    U = scale(X, central(X), columns, trained.term.length_scale)
+    count, n = len(groups), len(trained.alpha)
+    derivatives = _Derivatives(trained, groups)
     height = max(n // (count + 2), _BLOCK_ENTRIES // (n * (count + 2)), 1)
     height = max(min(height, n) // ROWS, 1) * ROWS
     total = np.zeros((count, count))
     for start in range(0, n, height):
         stop = min(n, start + height)
-        rows = np.zeros((height, stop))
-        rows[: stop - start] = _inverse_rows(trained.factor, start, stop)
-        total += _traces_of_rows(trained, U, kinds, starts, rows, start, threads)
+        total += _traces_of_rows(trained.factor, derivatives, _inverse_rows(trained.factor, start, stop), start, threads)
         said.done((stop / n) ** 3)
     return total
 
 
-def _traces_of_rows(
-    trained: Trained,
-    U: Array,
-    kinds: NDArray[np.int64],
-    starts: NDArray[np.int64],
-    rows: Array,
-    start: int,
-    threads: int,
-) -> Array:
-    """What some ``rows`` (height, stop) of L^-1, the first of them row ``start``, add to the traces.
+def _traces_of_rows(factor: Array, derivatives: _Derivatives, rows: Array, start: int, threads: int) -> Array:
+    """What some ``rows`` (h, stop) of L^-1, the first of them row ``start``, add to the traces.
 
     Those rows of S_a: the rows times K_a, two thirds of n^3 flops a group for all rows, and times L^-T, a third.
     """
-    height, stop = rows.shape
-    S = np.zeros((round_up(stop, COLS), kinds.size, height))  # S_a's row i at [:, a, i]
-    packed = np.ascontiguousarray(rows.reshape(-1, COLS, stop).transpose(0, 2, 1))
-    share(
-        threads_for(stop * stop * kinds.size, trained.likelihood.n_threads), times_derivatives, new_state(),
-        trained.term.kernel, trained.term.signal_variance, trained.noise_variance, U, kinds, starts, packed, S,
-    )  # fmt: skip
-    S = S[:stop]
+    S = derivatives.times(rows)  # S_a's row i at [:, a, i]
+    stop, count, _ = S.shape
     flat = S.reshape(stop, -1)
     parts = [flat[:, low : low + _PART] for low in range(0, flat.shape[1], _PART)]  # as many for any number of threads
 
     def work(mine: Iterator[int]) -> None:
         for i in mine:
-            _divide(parts[i], trained.factor)
+            _divide(parts[i], factor)
 
     together(threads, len(parts), work)
     S[:start] *= math.sqrt(2.0)  # these elements stand for their mirror images too
-    total = np.zeros((kinds.size, kinds.size))
+    total = np.zeros((count, count))
     for low in range(0, stop, _COLUMNS):
-        by_group = S[low : low + _COLUMNS].transpose(1, 0, 2).reshape(kinds.size, -1)
+        by_group = S[low : low + _COLUMNS].transpose(1, 0, 2).reshape(count, -1)
         total += by_group @ by_group.T
     return total
 
 
-def _kinds(groups: Array, d: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """For ``times_derivatives``: kinds, starts, and the columns of X in the order of the groups that have them."""
-    kinds, columns = np.zeros(len(groups), dtype=np.int64), [np.flatnonzero(group[:d]) for group in groups]
-    for b, group in enumerate(groups):
-        if columns[b].size == 0:
-            kinds[b] = min(int(np.flatnonzero(group)[0]) - d + SIGNAL, SHAPE)
-    starts = np.cumsum([0, *(len(members) for members in columns)])
-    others = np.flatnonzero(groups[:, :d].sum(axis=0) == 0.0)
-    return kinds, starts, np.concatenate([*columns, others])
+class _Derivatives:
+    """K's derivatives by groups (g, P) of tied parameters, ready to be made where they are needed."""
+
+    def __init__(self, trained: Trained, groups: Array) -> None:
+        X, d = trained.likelihood.X, trained.likelihood.X.shape[1]
+        self.trained = trained
+        members = [np.flatnonzero(group[:d]) for group in groups]
+        others = np.flatnonzero(groups[:, :d].sum(axis=0) == 0.0)
+        self.U = scale(X, central(X), np.concatenate([*members, others]), trained.term.length_scale)
+        self.starts = np.cumsum([0, *(len(columns) for columns in members)], dtype=np.int64)
+        self.kinds = np.full(len(groups), LENGTH_SCALE, dtype=np.int64)
+        for b, group in enumerate(groups):
+            if members[b].size == 0:
+                self.kinds[b] = min(int(np.flatnonzero(group)[0]) - d + SIGNAL, SHAPE)
+
+    def times(self, rows: Array) -> Array:
+        """out[j, b, i] = sum_k rows[i, k] K_b(k, j) for k, j < K, from rows (h, K); h is rounded up to ROWS, with zeros."""
+        term, likelihood, count = self.trained.term, self.trained.likelihood, self.kinds.size
+        height, stop = round_up(len(rows), ROWS), rows.shape[1]
+        padded = np.zeros((height, stop))
+        padded[: len(rows)] = rows
+        packed = np.ascontiguousarray(padded.reshape(-1, COLS, stop).transpose(0, 2, 1))
+        out = np.zeros((round_up(stop, COLS), count, height))
+        share(
+            threads_for(stop * stop * count, likelihood.n_threads), times_derivatives, new_state(), term.kernel,
+            term.signal_variance, self.trained.noise_variance, self.U, self.kinds, self.starts, packed, out,
+        )  # fmt: skip
+        return out[:stop]
 
 
 def _inverse_rows(factor: Array, start: int, stop: int) -> Array:
@@ -251,62 +252,10 @@ def average_information(trained: Trained, groups: Array) -> Array:
     Cullis, Biometrics 51 (1995), 1440-1450, for variance components.
     """
     n, m = trained.alpha.shape
-    V = np.empty((n, groups.shape[0], m))  # V[:, b] = K_b alpha
-    for rows, derivatives in _blocks(trained):
-        for b in range(groups.shape[0]):
-            V[rows, b] = derivatives.combined(groups[b]) @ trained.alpha
+    V = _Derivatives(trained, groups).times(trained.alpha.T)[:, :, :m]  # V[:, b] = K_b alpha
     V = solve(trained.factor, V.reshape(n, -1)).reshape(n, -1, m)
     information: Array = 0.5 * np.einsum("jat,jbt->ab", V, V, optimize=True)
     return information
-
-
-class _Derivatives:
-    """Rows of K's derivatives by theta, as many columns as U has rows, with what they have in common computed once."""
-
-    def __init__(self, trained: Trained, U: Array, rows: slice) -> None:
-        self.trained, self.U, self.rows = trained, U, rows
-        X, threads = trained.likelihood.X, trained.likelihood.n_threads
-        self.K = cross_covariance(trained.term, X[rows], X[: len(U)], threads)
-        self.ratios = curvature(trained.term.kernel, _squared_distances(U[rows], U))
-        self.slope = self.K * self.ratios.slope  # signal_variance w(s)
-
-    def squared_differences(self, p: int) -> Array:
-        """(x_p - x'_p)^2 / length_scale_p^2."""
-        column = self.U[:, p]
-        difference: Array = column[self.rows, np.newaxis] - column
-        difference *= difference
-        return difference
-
-    def combined(self, group: Array) -> Array:
-        """The sum of the derivatives by [ln length_scale ..., ln signal, ln noise, ln shape ...] of a group, ones in (P,)."""
-        d = self.U.shape[1]
-        total: Array | None = None
-        for i in np.flatnonzero(group).tolist():
-            if i < d:
-                part = self.squared_differences(i)
-                part *= self.slope
-            elif i == d:
-                part = self.K.copy()
-            elif i == d + 1:
-                part = np.zeros_like(self.K)
-                own = np.arange(len(part))
-                part[own, own + self.rows.start] = self.trained.noise_variance
-            else:
-                part = self.K * self.ratios.k_by_shape
-            total = part if total is None else np.add(total, part, out=total)
-        assert total is not None
-        return total
-
-
-def _blocks(trained: Trained, arrays: int = 8, stop: int | None = None) -> Iterator[tuple[slice, _Derivatives]]:
-    """The first ``stop`` rows and columns, or all, so many rows at a time that so many arrays of a block fit the cache."""
-    X = trained.likelihood.X
-    n = X.shape[0] if stop is None else stop
-    U = (X[:n] - central(X)) / trained.term.length_scale
-    step = max(1, _BLOCK_ENTRIES // (n * arrays))
-    for start in range(0, n, step):
-        rows = slice(start, min(n, start + step))
-        yield rows, _Derivatives(trained, U, rows)
 
 
 def _slope_and_second_traces(trained: Trained) -> tuple[Array, Array]:
@@ -319,20 +268,28 @@ def _slope_and_second_traces(trained: Trained) -> tuple[Array, Array]:
     evaluation = likelihood.evaluate(*parameters, gradient=True)
     gradient = likelihood.assemble(evaluation, trained.noise_variance)
     inverse = likelihood.release()  # its upper triangle
-    m, d = alpha.shape[1], likelihood.X.shape[1]
-    P = gradient.size
+    X, m = likelihood.X, alpha.shape[1]
+    (n, d), P = X.shape, gradient.size
+    U = (X - central(X)) / term.length_scale
     traces = np.zeros((P, P))
-    for rows, block in _blocks(trained, max(8, d)):
-        Q = alpha[rows] @ alpha.T - m * inverse[rows]
-        Q[:, : rows.stop] = np.triu(Q[:, : rows.stop], rows.start + 1)  # a pair once; the diagonal counts nothing here
-        by_slope = Q * block.slope
-        by_second = by_slope * block.ratios.second
-        D = np.array([block.squared_differences(p).ravel() for p in range(d)]).reshape(d, Q.size)
-        traces[:d, :d] += (D * by_second.ravel()) @ D.T
+    step = max(1, _BLOCK_ENTRIES // (n * max(8, d)))
+    for start in range(0, n, step):
+        stop = min(n, start + step)
+        K = cross_covariance(term, X[start:stop], X, likelihood.n_threads)
+        ratios = curvature(term.kernel, _squared_distances(U[start:stop], U))
+        Q = alpha[start:stop] @ alpha.T - m * inverse[start:stop]
+        Q[:, :stop] = np.triu(Q[:, :stop], start + 1)  # a pair once; the diagonal counts nothing here
+        Q *= K
+        by_slope = Q * ratios.slope
+        D = np.empty((d, stop - start, n))
+        for p in range(d):
+            np.subtract.outer(U[start:stop, p], U[:, p], out=D[p])
+        D *= D
+        D = D.reshape(d, Q.size)
+        traces[:d, :d] += (D * (by_slope * ratios.second).ravel()) @ D.T
         if d + 2 < P:
-            by_shape = by_slope * block.ratios.w_by_shape
-            traces[d + 2, :d] += D @ by_shape.ravel()
-            traces[d + 2, d + 2] += np.sum(Q * block.K * block.ratios.k_by_shape_twice)
+            traces[d + 2, :d] += D @ (by_slope * ratios.w_by_shape).ravel()
+            traces[d + 2, d + 2] += np.sum(Q * ratios.k_by_shape_twice)
     traces[:d, d + 2 :] = traces[d + 2 :, :d].T
     scales = np.arange(d)
     traces[scales, scales] -= 2.0 * gradient[:d]
