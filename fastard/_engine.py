@@ -12,7 +12,7 @@ from fastard import _loo, _loops
 from fastard._loops import round_up
 from fastard._microkernel import COLS, ROWS
 from fastard._schedule import CONTRACT, FILL, INVERT, block_rows, collect, space_doubles, state_places, work
-from fastard._spd import back_substitute
+from fastard._spd import ROUNDING, back_substitute
 from fastard._threads import FAILED, new_state, rouse, share
 from fastard._validation import Array, large_array, read_only
 from fastard.kernels import RBF, Kernel
@@ -53,10 +53,18 @@ class Scaled(NamedTuple):
     columns: NDArray[np.int64]  # of X
 
 
-class Evaluation(NamedTuple):
-    """What one evaluation found; ``failed_pivot`` is -1, or the row of X at which K is not positive definite."""
+class Failure(NamedTuple):
+    """Where K is not positive definite."""
 
-    failed_pivot: int
+    row: int  # of X
+    nearest_row: int | None  # of the rows before it
+    distance: float  # between the two, in length scales
+
+
+class Evaluation(NamedTuple):
+    """What one evaluation found; nothing but the ``failure`` where K is not positive definite."""
+
+    failure: Failure | None
     log_marginal_likelihood: float
     alpha: Array  # (n, m), K^-1 y
     diagonal_weights: Array  # (n,), the diagonal of Q = alpha alpha' - m K^-1; empty without the gradient
@@ -241,13 +249,16 @@ def evaluate(
     d = X.shape[1]
     center = central(X) if center is None else center
     points = [scaled(term, X, center) for term in terms]
+    signal = terms[0].signal_variance if len(terms) == 1 else sum(term.signal_variance for term in terms)
+    if failure := equal_rows([of_term.U[:, :n] for of_term in points], diagonal, signal):
+        return _failed(failure)
     threads = evaluation_threads(n, threads)
     if isinstance(diagonal, float):
         workspace.diagonal.fill(diagonal)
     else:
         workspace.diagonal[:] = diagonal
     stages = INVERT if gradient or inverse else 0
-    kernel, variance = terms[0].kernel, terms[0].signal_variance
+    kernel = terms[0].kernel
     U, free, tied, columns = points[0]
     if len(terms) == 1:
         stages |= FILL
@@ -259,17 +270,17 @@ def evaluate(
                 threads, _loops.fill, new_state(), term.kernel, term.signal_variance, of_term.U, workspace.buffer,
                 workspace.diagonal, n, workspace.tile, index > 0,
             )  # fmt: skip
-        kernel, variance = RBF(), 0.0  # not used, and compiled already
+        kernel = RBF()  # not used, and compiled already
     workspace.targets[:] = y
     partial = np.empty((workspace.pairs_of_tiles if stages & CONTRACT else 0, free))
     state = new_state(workspace.places)
     share(
-        threads, work, state, kernel, variance, U, free, tied, workspace.diagonal, workspace.buffer, workspace.rhs, n, m,
+        threads, work, state, kernel, signal, U, free, tied, workspace.diagonal, workspace.buffer, workspace.rhs, n, m,
         workspace.space, workspace.pivot, workspace.logs, partial, workspace.tile, workspace.block, stages,
     )  # fmt: skip
     alpha, weights, by_dimension = np.empty((n, m)), np.empty(n if gradient else 0), np.empty(free)
     if state[FAILED]:
-        return Evaluation(int(state[FAILED]) - 1, -np.inf, alpha[:0], weights[:0], ())
+        return _failed(failure_at([of_term.U for of_term in points], int(state[FAILED]) - 1))
     if not stages & INVERT:
         back_substitute(workspace.buffer, workspace.rhs, n, m)
     half_log_determinant, fit, of_variance = collect(
@@ -277,7 +288,7 @@ def evaluate(
     )
     value = -0.5 * fit - m * half_log_determinant - 0.5 * n * m * _LOG_2_PI
     if not gradient:
-        return Evaluation(-1, value, alpha, weights, ())
+        return Evaluation(None, value, alpha, weights, ())
     if stages & CONTRACT:
         gradients = [TermGradient(_spread_out(by_dimension, columns, d), of_variance, _NO_SHAPE)]
     else:
@@ -285,7 +296,44 @@ def evaluate(
         for term, of_term in zip(terms, points, strict=True):
             total = product(term, of_term, workspace.buffer, workspace.rhs, m, n, workspace.tile, threads)
             gradients.append(term_gradient(term, of_term, total, d))
-    return Evaluation(-1, value, alpha, weights, tuple(gradients))
+    return Evaluation(None, value, alpha, weights, tuple(gradients))
+
+
+def _failed(failure: Failure) -> Evaluation:
+    return Evaluation(failure, -np.inf, np.empty((0, 0)), np.empty(0), ())
+
+
+def failure_at(scaled_points: Sequence[Array], row: int) -> Failure:
+    """The failure of a row, and the nearest of the rows before it."""
+    if row == 0:
+        return Failure(row, None, np.nan)
+    with np.errstate(all="ignore"):
+        squares = sum(((U[:, :row] - U[:, row, np.newaxis]) ** 2).sum(axis=0) for U in scaled_points)
+    nearest = int(np.argmin(squares))
+    return Failure(row, nearest, float(np.sqrt(squares[nearest])))
+
+
+def equal_rows(scaled_points: Sequence[Array], diagonal: Array | float, variance: float) -> Failure | None:
+    """The first row that is equal to one before it, (d, n) in each term, where both have no noise to speak of.
+
+    K is singular then, but rounding may leave a positive pivot.
+    """
+    negligible = 0.5 * ROUNDING * variance
+    if isinstance(diagonal, float):
+        if diagonal > negligible:
+            return None
+        rows = np.arange(scaled_points[0].shape[1])
+    else:
+        rows = np.flatnonzero(diagonal <= negligible)
+    if rows.size < 2:
+        return None
+    U = np.concatenate([np.zeros((1, rows.size)), *(U[:, rows] for U in scaled_points)])  # there may be no column
+    order = np.lexsort(U)  # equal rows stand together, and in their order
+    repeated = np.flatnonzero((U[:, order[1:]] == U[:, order[:-1]]).all(axis=0))
+    if repeated.size == 0:
+        return None
+    place = repeated[np.argmin(order[repeated + 1])]
+    return Failure(int(rows[order[place + 1]]), int(rows[order[place]]), 0.0)
 
 
 def term_gradient(term: Term, points: Scaled, total: Array, d: int) -> TermGradient:

@@ -129,6 +129,8 @@ def work(state, kernel, variance, U, free, tied, diagonal, A, R, n, m, space, S,
     ----------
     kernel, U, free, tied, diagonal
         What `fill_tile` and `contract_tile` take: U (d, round_up(n, ROWS)), zeros beyond n; diagonal (n,) is added to K's.
+    variance
+        K's diagonal before that: the signal variance, of all terms together where they were filled before.
     A : (round_up(n, COLS), at least round_up(n, ROWS))
         The matrix, element (i, j), i >= j, at A[j, i]; zeros beyond n. On return K^-1, or L without INVERT.
     R : (round_up(m, ROWS), round_up(n, ROWS))
@@ -140,7 +142,7 @@ def work(state, kernel, variance, U, free, tied, diagonal, A, R, n, m, space, S,
     partial : (tiles (tiles + 1) / 2, free)
         Each tile's share of the derivatives.
     state : new_state(state_places)
-        Zeros. state[FAILED] becomes 1 + the row of a pivot that is not positive.
+        Zeros. state[FAILED] becomes 1 + the row of a pivot that is not positive beyond rounding.
     """
     if state[CREW]:
         hand_out(state, repeat_call())
@@ -244,8 +246,20 @@ def work(state, kernel, variance, U, free, tied, diagonal, A, R, n, m, space, S,
             if p >= 0:
                 wait_for(panels_done + 8 * p, ALL, failed)  # they read the L^-1 that is now written
             if atomic_load(failed) == 0:
+                panel_bytes = round_up(rb, COLS) * STEP
                 bad = pivot(
-                    A, r0, rb, S, small_z, l_rows, l_columns, round_up(rb, COLS) * STEP, not invert, logs[0, p + 1 : p + 2]
+                    A,
+                    r0,
+                    rb,
+                    S,
+                    small_z,
+                    l_rows,
+                    l_columns,
+                    panel_bytes,
+                    not invert,
+                    diagonal,
+                    variance,
+                    logs[0, p + 1 : p + 2],
                 )
                 if bad >= 0:
                     atomic_store(failed, r0 + bad + 1)

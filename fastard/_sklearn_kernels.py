@@ -192,7 +192,7 @@ class Covariance:
         """The evaluation's derivatives in theta's order; zeros where the covariance was not positive definite."""
         natural = np.exp(theta)
         result = np.zeros(self.n_parameters)
-        if evaluation.failed_pivot >= 0:
+        if evaluation.failure is not None:
             return result
         for term, of_term in zip(self.terms, evaluation.gradients, strict=True):
             for constant in term.constants:

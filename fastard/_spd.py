@@ -48,16 +48,20 @@ from fastard._microkernel import (
 
 STEP = 8 * COLS  # bytes from one k to the next in a packed panel
 
+# A pivot of no more than this part of K's diagonal is rounding error: equal rows without noise leave up to 25 times 2^-52.
+ROUNDING = 32 * 2.0**-52
+
 INNER = 24  # columns of a pivot whose inverse triangle the panel uses: one small pivot
 
 CHOLESKY, TRIANGLE, INVERSE = 0, 1, 2  # what `panel` leaves behind: L, the inverse of L (inside a pivot block), K^-1
 
 
 @jit
-def small_pivot(S, c, b, N, L):
+def small_pivot(S, c, b, N, L, diagonal, first, variance):
     """N = L^-1 and L of the SMALL x SMALL block of S at c (its first b rows; identity beyond), upper triangles 0.
 
-    The sweep above with b = 1 and without its rows above the pivot. Returns -1, or the first row without a positive pivot.
+    The sweep above with b = 1 and without its rows above the pivot. Returns -1, or the first row whose pivot is not positive
+    beyond rounding; K's diagonal is ``variance + diagonal[first + row]``.
     """
     never_inline()
     v, factors = np.empty(SMALL), np.empty(SMALL)
@@ -75,7 +79,8 @@ def small_pivot(S, c, b, N, L):
     for j in range(SMALL):
         column, factor = N[j], L[j]
         pivot = column[j]
-        if not (pivot > 0.0 and pivot < math.inf):
+        least = ROUNDING * (variance + diagonal[first + j]) if j < b else 0.0
+        if not (pivot > least and pivot < math.inf):
             return j
         x = 1.0 / math.sqrt(pivot)
         factor[j] = pivot * x
@@ -208,12 +213,13 @@ def update(z_i, z_j, panel_bytes, depth, c, leading, rows, columns, sign, diagon
 
 
 @jit
-def pivot(A, p0, b, S, z, l_rows, l_columns, panel_bytes, keep_factor, half_log_det):
+def pivot(A, p0, b, S, z, l_rows, l_columns, panel_bytes, keep_factor, diagonal, variance, half_log_det):
     """What `panel` takes for the b x b block of A at p0, and half its log determinant; L in its place if wanted.
 
     `l_rows` gets L^-1's blocks of INNER on the diagonal and -L left of them, `l_columns` the whole of L^-1.
 
-    S (round_up(b, SMALL) square) and z (as many rows by SMALL) are scratch. Returns -1 or the row without a pivot.
+    S (round_up(b, SMALL) square) and z (as many rows by SMALL) are scratch. K's diagonal is ``variance + diagonal``, (n,).
+    Returns -1, or the block's row whose pivot is not positive beyond rounding.
     """
     never_inline()
     width = round_up(b, SMALL)
@@ -233,7 +239,7 @@ def pivot(A, p0, b, S, z, l_rows, l_columns, panel_bytes, keep_factor, half_log_
     total = 0.0
     small, leave = min(SMALL, width), TRIANGLE if width > 0 else INVERSE  # variables: Numba compiles anew for a literal
     for c in range(0, width, SMALL):
-        bad = small_pivot(S, c, min(SMALL, b - c), N, L)
+        bad = small_pivot(S, c, min(SMALL, b - c), N, L, diagonal, p0 + c, variance)
         if bad >= 0:
             return c + bad
         for j in range(min(SMALL, b - c)):

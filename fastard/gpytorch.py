@@ -35,6 +35,7 @@ from fastard._engine import Evaluation, Term, Workspace, central, evaluate, spar
 from fastard._threads import default_threads
 from fastard._validation import Array, least_length_scales, read_only
 from fastard.covariance import point_gradient
+from fastard.exceptions import where
 from fastard.kernels import RBF, Kernel, Matern12, Matern32, Matern52, RationalQuadratic
 
 __all__ = ["ExactMarginalLogLikelihood", "explain", "patched"]
@@ -478,7 +479,7 @@ def _positive_definite(
     found = attempt(0.0)
     jitter = 0.0
     for i in range(linear_settings.cholesky_max_tries.value()):
-        if found.failed_pivot < 0:
+        if found.failure is None:
             return found
         jitter = linear_settings.cholesky_jitter.value(torch.float64) * 10**i
         warnings.warn(
@@ -487,12 +488,11 @@ def _positive_definite(
             stacklevel=2,
         )
         found = attempt(jitter)
-    if found.failed_pivot < 0:
+    if found.failure is None:
         return found
     raise NotPSDError(
-        f"the covariance is not positive definite, even with jitter of {jitter:.1e} on its diagonal: points up to row "
-        f"{found.failed_pivot} are (nearly) equal in units of the length scales; raise the noise, drop duplicate points, or "
-        "allow more with linear_operator.settings.cholesky_jitter"
+        f"the covariance is not positive definite, even with jitter of {jitter:.1e} on its diagonal: {where(*found.failure)}; "
+        "raise the noise, drop duplicate points, or allow more with linear_operator.settings.cholesky_jitter"
     )
 
 

@@ -284,8 +284,8 @@ class LogMarginalLikelihood:
         evaluation = evaluate(
             [term], self.X, y, diagonal, workspace, gradient=gradient, threads=threads, center=self.center, inverse=inverse
         )
-        if evaluation.failed_pivot >= 0:
-            raise NotPositiveDefiniteError(evaluation.failed_pivot)
+        if evaluation.failure is not None:
+            raise NotPositiveDefiniteError(*evaluation.failure)
         if not math.isfinite(evaluation.log_marginal_likelihood):
             raise ValueError("the log marginal likelihood overflows float64: y is too large for the variances; rescale y")
         return evaluation

@@ -13,8 +13,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastard import _prediction, uncertainty
 from fastard import _validation as validate
-from fastard._engine import Term
+from fastard._engine import Term, central, equal_rows, failure_at, scaled
 from fastard._factor import less_gram, solve
+from fastard._spd import ROUNDING
 from fastard._validation import Array
 from fastard.covariance import cross_covariance
 from fastard.exceptions import NotPositiveDefiniteError
@@ -275,15 +276,25 @@ class GaussianProcess:
         inputs = np.vstack([self._X, points])
         validate.spread(validate.least_length_scales(inputs), self.length_scale)
 
+        term, noise = self._term, self.noise_variance
+        diagonal = noise if known is None else noise + np.concatenate([self._observation_variance, known])
+        scaled_inputs = scaled(term, inputs, central(inputs)).U[:, : n + k]
+        if failure := equal_rows([scaled_inputs], diagonal, self.signal_variance):
+            raise NotPositiveDefiniteError(*failure)
+
         with np.errstate(all="ignore"):  # an underflow is nobody's error, an overflow is told below
-            cross = cross_covariance(self._term, points, self._X, self.n_threads)
+            cross = cross_covariance(term, points, self._X, self.n_threads)
             solved = solve(self._factor, cross.T, overwrite=True)  # V, (n, k)
-            own = cross_covariance(self._term, points, points, self.n_threads)
+            own = cross_covariance(term, points, points, self.n_threads)
             less_gram(own, solved)
-            own.ravel()[:: k + 1] += self.noise_variance + (0.0 if known is None else known)
+            own_noise = noise + (np.zeros(k) if known is None else known)
+            own.ravel()[:: k + 1] += own_noise
             own, info = dpotrf(own.T, lower=1, overwrite_a=1)
-            if info > 0 or not np.isfinite(own.diagonal()).all():
-                raise NotPositiveDefiniteError(n + max(info - 1, 0))
+            pivots = np.zeros(k)  # as far as it came
+            pivots[: info - 1 if info > 0 else k] = own.diagonal()[: info - 1 if info > 0 else k] ** 2
+            positive = (pivots > ROUNDING * (self.signal_variance + own_noise)) & (pivots < np.inf)
+            if not positive.all():
+                raise NotPositiveDefiniteError(*failure_at([scaled_inputs], n + int(np.argmin(positive))))
             factor = validate.large_array(n + k, n + k)
             factor[:n, :n] = self._factor
             factor[:n, n:] = solved

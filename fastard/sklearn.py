@@ -32,6 +32,7 @@ from fastard._engine import Evaluation, Term, Workspace, borrowed, central, eval
 from fastard._sklearn_kernels import Covariance, NotOursError
 from fastard._threads import default_threads
 from fastard._validation import Array, least_length_scales, read_only
+from fastard.exceptions import where
 
 __all__ = ["GaussianProcessRegressor", "explain", "patch", "patched", "unpatch"]
 
@@ -244,11 +245,10 @@ class GaussianProcessRegressor(_SklearnRegressor):
             _THEIRS["fit"](rest, self.X_train_, self.y_train_)
             self.L_, self.alpha_, value = rest.L_, rest.alpha_, rest.log_marginal_likelihood_value_
         else:
-            if evaluation.failed_pivot >= 0:
+            if evaluation.failure is not None:
                 raise np.linalg.LinAlgError(
-                    f"The kernel, {self.kernel_}, is not returning a positive definite matrix (row "
-                    f"{evaluation.failed_pivot}). Try gradually increasing the 'alpha' parameter of your "
-                    "GaussianProcessRegressor estimator."
+                    f"The kernel, {self.kernel_}, is not returning a positive definite matrix: {where(*evaluation.failure)}. "
+                    "Try gradually increasing the 'alpha' parameter of your GaussianProcessRegressor estimator."
                 )
             factor = workspace.release()
             for j in range(1, factor.shape[0]):

@@ -27,7 +27,7 @@ def check(terms, twins, X, y, diagonal, workspace=None):
     workspace = Workspace(len(X), rows(y).shape[1]) if workspace is None else workspace
     found = evaluate(terms, X, rows(y), diagonal, workspace, gradient=True, threads=2)
     value, (alpha, Q), gradients = expected(twins, X, y, diagonal)
-    assert found.failed_pivot == -1
+    assert found.failure is None
     assert_agree(found.log_marginal_likelihood, value)
     assert_agree(found.alpha, alpha)
     assert_agree(found.diagonal_weights, np.diagonal(Q))
@@ -192,9 +192,9 @@ def test_failed_pivot_is_reported_by_its_row(n, row, gradient):
     workspace = Workspace(n, 1)
     term = Term(fastard.RBF(), np.ones(1), 1.0)
     found = evaluate([term], X, np.ones((n, 1)), 0.0, workspace, gradient=gradient, threads=1)
-    assert found.failed_pivot == row
+    assert found.failure == (row, 0, 0.0)
     found = evaluate([term], X, np.ones((n, 1)), 0.5, workspace, gradient=gradient, threads=1)
-    assert found.failed_pivot == -1
+    assert found.failure is None
     assert_agree(
         found.log_marginal_likelihood,
         naive.log_marginal_likelihood([naive.Term("rbf", np.ones(1))], X, np.ones(n), 0.5),
