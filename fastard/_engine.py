@@ -1,9 +1,9 @@
 """evaluate(): the one door between everything above and the compiled code."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from fastard import _loo, _loops
 from fastard._loops import round_up
 from fastard._microkernel import COLS, ROWS
-from fastard._schedule import CONTRACT, FILL, INVERT, block_rows, collect, space_doubles, state_places, work
+from fastard._schedule import CONTRACT, FILL, INVERT, PIVOTS, block_rows, collect, space_doubles, state_places, work
 from fastard._spd import ROUNDING, back_substitute
-from fastard._threads import FAILED, new_state, rouse, share
+from fastard._threads import FAILED, new_state, rouse, share, share_watched
 from fastard._validation import Array, large_array, read_only
 from fastard.kernels import RBF, Kernel
 
@@ -21,6 +21,10 @@ from fastard.kernels import RBF, Kernel
 _SHARED_FROM = 160
 # For a loop over pairs alone: pairs times dimensions.
 _SERIAL_PAIRS = 300_000
+# From so many flops on, a tenth of a second or more, Ctrl-C is answered meanwhile; that costs 0.1 ms.
+_WATCHED_FROM = 8e9
+PAIR_FLOPS = 4.0  # of a pair of points and a dimension, roughly
+Watch = Callable[[float], None]  # called with how much of something is done, from 0 to 1
 _LOG_2_PI = float(np.log(2.0 * np.pi))
 _NO_SHAPE = np.zeros(0)
 
@@ -80,7 +84,7 @@ class Workspace:
         leading = round_up(n, ROWS)
         if leading % 64 == 0:  # columns 512 bytes apart fall into the same few sets of the first cache
             leading += ROWS
-        self.buffer = large_array(round_up(n, COLS), leading)
+        self.buffer = large_array(round_up(n, COLS), leading, training_points=n)
         self.clear_padding()
         self.rhs = np.zeros((round_up(m, ROWS), round_up(n, ROWS)))
         self.targets = self.rhs[:m, :n].T  # (n, m)
@@ -179,6 +183,14 @@ def threads_for(work: int, threads: int) -> int:
     return threads if work >= _SERIAL_PAIRS else 1
 
 
+def run(flops: float, threads: int, function: Callable[..., Any], state: Any, *arguments: Any, watch: Any = None) -> None:
+    """`share`, or `share_watched` where it takes so long that somebody may want to interrupt it."""
+    if flops < _WATCHED_FROM:
+        share(threads, function, state, *arguments)
+    else:
+        share_watched(threads, function, state, *arguments, watch=watch)
+
+
 @lru_cache(maxsize=64)
 def _all_columns(d: int) -> NDArray[np.int64]:
     return np.arange(d)
@@ -200,7 +212,7 @@ def central(X: Array) -> Array:
     if X.shape[1] == 0:
         return np.empty(0)
     middle = X.shape[0] // 2
-    values: Array = np.partition(X, middle, axis=0)[middle]
+    values: Array = np.partition(X, middle, axis=0)[middle].copy()  # not a view that keeps all of X's size
     return values
 
 
@@ -221,9 +233,9 @@ def product(term: Term, points: Scaled, Q: Array, alpha: Array, targets: int, n:
     """Derivatives by [ln length_scale of the free columns, ln variance, ln shape]; see ``_loops.product``."""
     tiles = -(-n // tile)
     partial = np.empty((tiles * (tiles + 1) // 2, points.free + 2))
-    share(
-        threads, _loops.product, new_state(), term.kernel, term.signal_variance, points.U, points.free, points.tied,
-        read_only(Q), alpha, targets, n, tile, partial,
+    run(
+        0.5 * PAIR_FLOPS * n * n * (points.free + 8), threads, _loops.product, new_state(),
+        term.kernel, term.signal_variance, points.U, points.free, points.tied, read_only(Q), alpha, targets, n, tile, partial,
     )  # fmt: skip
     return partial.sum(axis=0)  # type: ignore[no-any-return]
 
@@ -239,11 +251,13 @@ def evaluate(
     threads: int,
     center: Array | None = None,
     inverse: bool = False,
+    watch: Watch | None = None,
 ) -> Evaluation:
     """The log marginal likelihood of K = sum of terms + diag(diagonal), and where asked its derivatives.
 
     R&W (2.30) and (5.9). X is (n, d) and y (n, m); ``center`` is ``central(X)``, for who calls often. Afterwards the
-    workspace's matrix holds K^-1 with ``gradient`` or ``inverse``, and the Cholesky factor L otherwise.
+    workspace's matrix holds K^-1 with ``gradient`` or ``inverse``, and the Cholesky factor L otherwise. ``watch`` is called
+    now and then with how much of a long evaluation is done, from 0 to 1; what it raises ends the evaluation.
     """
     n, m = y.shape
     d = X.shape[1]
@@ -266,17 +280,26 @@ def evaluate(
             stages |= CONTRACT
     else:
         for index, (term, of_term) in enumerate(zip(terms, points, strict=True)):
-            share(
-                threads, _loops.fill, new_state(), term.kernel, term.signal_variance, of_term.U, workspace.buffer,
-                workspace.diagonal, n, workspace.tile, index > 0,
+            run(
+                0.5 * PAIR_FLOPS * n * n * (len(of_term.U) + 8), threads, _loops.fill, new_state(), term.kernel,
+                term.signal_variance, of_term.U, workspace.buffer, workspace.diagonal, n, workspace.tile, index > 0,
             )  # fmt: skip
         kernel = RBF()  # not used, and compiled already
     workspace.targets[:] = y
     partial = np.empty((workspace.pairs_of_tiles if stages & CONTRACT else 0, free))
     state = new_state(workspace.places)
-    share(
-        threads, work, state, kernel, signal, U, free, tied, workspace.diagonal, workspace.buffer, workspace.rhs, n, m,
-        workspace.space, workspace.pivot, workspace.logs, partial, workspace.tile, workspace.block, stages,
+
+    def watch_steps(state: NDArray[np.int64]) -> None:
+        """The sweep's steps cost the same each, those of a factorisation ever less."""
+        assert watch is not None
+        done = min(1.0, int(state[PIVOTS]) / workspace.logs.shape[1])
+        watch(done if stages & INVERT else 1.0 - (1.0 - done) ** 3)
+
+    run(
+        n**3 / (1.0 if stages & INVERT else 3.0), threads, work, state,
+        kernel, signal, U, free, tied, workspace.diagonal, workspace.buffer, workspace.rhs, n, m, workspace.space,
+        workspace.pivot, workspace.logs, partial, workspace.tile, workspace.block, stages,
+        watch=None if watch is None else watch_steps,
     )  # fmt: skip
     alpha, weights, by_dimension = np.empty((n, m)), np.empty(n if gradient else 0), np.empty(free)
     if state[FAILED]:

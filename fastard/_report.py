@@ -7,7 +7,7 @@ import contextlib
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -17,40 +17,61 @@ if TYPE_CHECKING:
     from fastard.training import TrainingState
 
 _BAR = 16  # characters of the longest bar
+_WORTH_SAYING = 3.0  # seconds that an evaluation takes
 _LONGEST_SILENCE = 60.0  # seconds between plain lines of progress; the first come sooner
 
 
 @contextlib.contextmanager
-def progress() -> Iterator[Callable[["TrainingState"], None]]:
+def progress() -> Iterator["TrainingProgress"]:
     """Show a training's evaluations on stderr while it works; yields the callback for ``fit``.
 
     In a terminal it is one line, redrawn by a thread of its own; elsewhere a line now and then, ever more rarely.
     """
-    so_far = _SoFar()
     drawn = _draws(sys.stderr)
+    so_far = TrainingProgress(prints=not drawn)
     with _live_line(so_far) if drawn else contextlib.nullcontext():
-        yield so_far.update if drawn else so_far.update_and_print
+        yield so_far
     if so_far.latest is not None:
         print(f"fastard: {so_far.summary()}", file=sys.stderr, flush=True)
 
 
-class _SoFar:
-    """What is known of a training under way."""
+class TrainingProgress:
+    """What is known of a training under way: the callback of `fit`, which calls `announce` and `evaluating` too."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, prints: bool) -> None:
         self.latest: TrainingState | None = None
         self.best = -math.inf
+        self._done = 0.0  # of the evaluation under way
+        self._note = ""
+        self._prints = prints
         self._began = time.perf_counter()
         self._next_line, self._silence = 0.0, 1.0
 
-    def update(self, state: "TrainingState") -> None:
+    def __call__(self, state: "TrainingState") -> None:
         self.best = max(self.best, state.value)
-        self.latest = state
+        self.latest, self._done = state, 0.0
+        self._print_now_and_then()
 
-    def update_and_print(self, state: "TrainingState") -> None:
-        self.update(state)
+    def announce(self, n: int, d: int, seconds: float) -> None:
+        """Before the first evaluation: what each one costs, where that is worth saying."""
+        if seconds < _WORTH_SAYING:
+            return
+        self._note = f"{8.0 * n * n / 2**30:.2g} GiB and about {duration(seconds)} an evaluation"
+        print(f"fastard: {n} points in {d} dimensions: {self._note}", file=sys.stderr, flush=True)
+
+    def evaluating(self, done: float) -> None:
+        """``done`` of an evaluation, from 0 to 1."""
+        self._done = done
+        self._print_now_and_then()
+
+    def finishing(self, message: str) -> None:
+        """After the search, before the last factorisation of many points; ``message``: how the search ended."""
+        self._done, self._next_line = 0.0, 0.0
+        print(f"fastard: {message}; factoring the covariance once more", file=sys.stderr, flush=True)
+
+    def _print_now_and_then(self) -> None:
         elapsed = self.elapsed()
-        if elapsed >= self._next_line:
+        if self._prints and elapsed >= self._next_line:
             print(f"fastard: {self}", file=sys.stderr, flush=True)
             self._next_line = elapsed + self._silence
             self._silence = min(2.0 * self._silence, _LONGEST_SILENCE)
@@ -65,13 +86,23 @@ class _SoFar:
     def __str__(self) -> str:
         elapsed = f"{self.elapsed():.1f} s"
         state = self.latest
+        count = 1 if state is None else state.evaluation + 1
+        under_way = f"{self._done:.0%} of evaluation {count}   " if self._done > 0.0 else ""
         if state is None:
-            return f"compiling, and the first evaluation   {elapsed}"
+            return f"{under_way or 'compiling, and the first evaluation   '}{elapsed}"
         steepness = float(np.linalg.norm(state.gradient))
         return (
             f"evaluation {state.evaluation}   ℓ {state.value:.2f}   best {self.best:.2f}   "
-            f"‖gradient‖ {steepness:.1e}   {elapsed}"
+            f"‖gradient‖ {steepness:.1e}   {under_way}{elapsed}"
         )
+
+
+def duration(seconds: float) -> str:
+    """In words, to two digits: 12 s, 7 min, 3 h."""
+    for unit, length in (("h", 3600.0), ("min", 60.0)):
+        if seconds >= 1.5 * length:
+            return f"{seconds / length:.2g} {unit}"
+    return f"{seconds:.2g} s"
 
 
 def _draws(stream: Any) -> bool:
@@ -85,7 +116,7 @@ def _draws(stream: Any) -> bool:
     return Console(file=stream).is_interactive
 
 
-def _live_line(so_far: _SoFar) -> contextlib.AbstractContextManager[Any]:
+def _live_line(so_far: TrainingProgress) -> contextlib.AbstractContextManager[Any]:
     from rich.console import Console
     from rich.live import Live
     from rich.spinner import Spinner

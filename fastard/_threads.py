@@ -15,17 +15,23 @@ evaluation after a pause took 1.05 ms on two threads, 0.95 on one, and 0.6 where
 last seen on the caller's core is moved to another one first.
 """
 
-import _thread  # its start_new_thread is one step; an interrupt inside threading.Thread.start becomes a KeyError
 import ctypes
+import math
 import os
 import sys
 from collections.abc import Callable, Iterator
+from importlib.machinery import BuiltinImporter
+from importlib.util import module_from_spec
+from types import BuiltinFunctionType, ModuleType
 from typing import Any
 
 import numpy as np
-from numba import config, types
+from llvmlite import binding as llvm
+from numba import config, get_num_threads, typeof, types
+from numba.np.ufunc import parallel
 
 from fastard._jit import jit
+from fastard._limits import cpu_quota
 from fastard._microkernel import (
     address_of,
     atomic_load,
@@ -45,17 +51,21 @@ from fastard._microkernel import (
 NEXT, CREW, HELPERS, FAILED = 0, 8, 9, 16
 STATE = 24  # further places are the job's own
 ABORTED = -1
+STOPPED = -2  # FAILED, where the caller wants no more of it
+_NO_TASK = 1 << 40  # NEXT, where there are no more tasks to be had
 
 # Places in a helper's box, an int64 array that lives as long as the helper. FOLLOWING leads to all boxes made before and
 # never changes; what follows FUNCTION is written by who has claimed the helper, and MASK by who has set MOVING.
 OFFER, ASLEEP, CORE, MOVING, EXPECT, BELL, FOLLOWING, THREAD = 0, 8, 16, 24, 25, 26, 27, 28
 FUNCTION, ARGUMENTS, STATUS, CREWMATE = 32, 33, 34, 35
 MASK, _MASK_WORDS = 40, 16
-_BOX = MASK + _MASK_WORDS
+ENVIRONMENT, _ENVIRONMENT_WORDS = MASK + _MASK_WORDS, 8
+_BOX = ENVIRONMENT + _ENVIRONMENT_WORDS
 FREE, CLAIMED, OFFERED, TAKEN, DONE = 0, 1, 2, 3, 4  # OFFER: the helper itself makes TAKEN of OFFERED, and DONE of that
 
 _MOST_PER_CORE = 4  # more threads than that only wait
 _SPINS = 4000  # turns of waiting, some 200 microseconds, before the processor is offered to others
+_WATCH_EVERY = 0.1  # seconds from one look at a long call to the next
 _PATIENCE = 4000  # turns that a helper who was roused waits for the job: a caller with cold caches takes 200 microseconds
 
 _acquire_lock = types.ExternalFunction("PyThread_acquire_lock", types.int32(types.intp, types.int32))
@@ -63,8 +73,12 @@ _release_lock = types.ExternalFunction("PyThread_release_lock", types.void(types
 
 
 def default_threads() -> int:
-    """As many as Numba would use (NUMBA_NUM_THREADS) and the process may run on."""
-    return max(1, min(int(config.NUMBA_NUM_THREADS), available_cores()))
+    """As many as Numba would use (``numba.set_num_threads``, NUMBA_NUM_THREADS), and as a container's quota and the process's
+    affinity leave cores for."""
+    # Asking Numba starts its own threads, unless they have been started: who has set a number has done so.
+    wanted = get_num_threads() if getattr(parallel, "_is_initialized", False) else int(config.NUMBA_NUM_THREADS)
+    quota = cpu_quota()
+    return max(1, min(wanted, available_cores(), wanted if quota is None else math.ceil(quota)))
 
 
 def available_cores() -> int:
@@ -72,6 +86,27 @@ def available_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def _as_python_starts(name: str) -> ModuleType:
+    """A built-in module without what gevent or eventlet have put into it: their threads are coroutines."""
+    spec = BuiltinImporter.find_spec(name)
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+# Its start_new_thread is one step; an interrupt inside threading.Thread.start becomes a KeyError.
+_thread: Any = _as_python_starts("_thread")
+
+
+def _threads_are_coroutines() -> bool:
+    """Whether Python's own locks belong to gevent or eventlet: then threads of ours had better not run Python."""
+    import _thread as current
+
+    return not isinstance(current.start_new_thread, BuiltinFunctionType)
 
 
 @jit
@@ -124,6 +159,19 @@ else:
     _wake_elsewhere = _wake
 
 
+# The rounding mode, and whether denormal numbers count, are each thread's own: a helper takes its caller's.
+if llvm.address_of_symbol("fegetenv") and llvm.address_of_symbol("fesetenv"):
+    _get_environment = types.ExternalFunction("fegetenv", types.int32(types.intp))
+    _set_environment = types.ExternalFunction("fesetenv", types.int32(types.intp))
+else:
+
+    @jit
+    def _get_environment(place):  # type: ignore[no-untyped-def]
+        return -1
+
+    _set_environment = _get_environment
+
+
 @jit(nogil=False)
 def _rouse(box, helpers):  # type: ignore[no-untyped-def]
     """Microseconds of work: to have the GIL back may take longer."""
@@ -149,6 +197,7 @@ def hand_out(state, call):  # type: ignore[no-untyped-def]
             atomic_store(box + 8 * ARGUMENTS, arguments)
             atomic_store(box + 8 * STATUS, failed)
             atomic_store(box + 8 * CREWMATE, crew)
+            _get_environment(box + 8 * ENVIRONMENT)
             atomic_store(box + 8 * EXPECT, 0)  # nothing spins once the call has returned
             atomic_store(box + 8 * OFFER, OFFERED)
             _wake(box)
@@ -180,6 +229,7 @@ def _serve(here):  # type: ignore[no-untyped-def]
             pause()
             turns += 1
         if compare_exchange(here + 8 * OFFER, OFFERED, TAKEN):
+            _set_environment(here + 8 * ENVIRONMENT)
             if call_again(atomic_load(here + 8 * FUNCTION), atomic_load(here + 8 * ARGUMENTS)) != 0:
                 atomic_store(atomic_load(here + 8 * STATUS), ABORTED)
             atomic_store(here + 8 * OFFER, DONE)  # from here on the caller may be gone, and what it had lent
@@ -221,8 +271,10 @@ if hasattr(os, "register_at_fork"):
 def _enlist(helpers: int) -> None:
     """Without a lock, which an interrupt might leave locked, and which a signal's handler that calls us might hold already."""
     global _pool
+    _need_the_compiler()
     helpers = min(helpers, _MOST_PER_CORE * available_cores() - 1)
     while _pool[0] < helpers:
+        _serve.compile((types.int64,))  # not on the helper: Numba's lock may be gevent's or eventlet's
         before = _pool
         bell = _allocate_lock()
         if not bell:
@@ -268,6 +320,55 @@ def share(threads: int, function: Callable[..., Any], state: Any, *arguments: An
         raise MemoryError("no memory for a thread's scratch")
 
 
+def share_watched(
+    threads: int, function: Callable[..., Any], state: Any, *arguments: Any, watch: Callable[[Any], None] | None = None
+) -> None:
+    """`share` for a call that takes long: Ctrl-C and the handlers of signals are answered meanwhile.
+
+    The call is made on a thread of its own, while this one sleeps and calls ``watch(state)`` now and then. Whatever is raised
+    here meanwhile ends the call at its next task, and is raised when all threads have left it.
+    """
+    if _threads_are_coroutines():
+        share(threads, function, state, *arguments)
+        return
+    compiled: Any = function
+    compiled.compile(tuple(typeof(argument) for argument in (state, *arguments)))  # here, where it can be interrupted
+    begin, end = _thread.allocate_lock(), _thread.allocate_lock()
+    end.acquire()
+    ended: list[BaseException | None] = []
+
+    def job() -> None:
+        if not begin.acquire(False):  # the caller has given up
+            return
+        error = None
+        try:
+            share(threads, function, state, *arguments)
+        except BaseException as raised:  # for the caller to raise
+            error = raised
+        ended.append(error)
+        end.release()
+
+    refused = False
+    try:
+        try:
+            _thread.start_new_thread(job, ())
+        except RuntimeError:  # no more threads to be had
+            refused = True
+        while not (refused or ended):
+            if not end.acquire(timeout=_WATCH_EVERY) and watch is not None:
+                watch(state)
+    except BaseException:
+        if not begin.acquire(False):  # it has begun, so it has to end before anybody else uses what it writes to
+            state[FAILED], state[NEXT] = STOPPED, _NO_TASK
+            while not ended:
+                end.acquire(timeout=_WATCH_EVERY)
+        raise
+    if refused:
+        share(threads, function, state, *arguments)
+    elif ended[0] is not None:
+        raise ended[0]
+
+
 def together(threads: int, count: int, function: Callable[[Iterator[int]], None]) -> None:
     """Run a function of Python here and on ``threads - 1`` threads made for it, or as many of them as there are to be had.
 
@@ -290,6 +391,8 @@ def together(threads: int, count: int, function: Callable[[Iterator[int]], None]
             done.release()
 
     others = []
+    if _threads_are_coroutines():
+        threads = 1
     try:
         for _ in range(threads - 1):
             done = _thread.allocate_lock()
@@ -310,6 +413,10 @@ def together(threads: int, count: int, function: Callable[[Iterator[int]], None]
 
 def new_state(places: int = 0) -> Any:
     """A job's state, with so many places of its own."""
-    if config.DISABLE_JIT:
-        raise RuntimeError("fastard is compiled code and can not run under NUMBA_DISABLE_JIT=1; unset it")
+    _need_the_compiler()
     return np.zeros(STATE + places, dtype=np.int64)
+
+
+def _need_the_compiler() -> None:
+    if config.DISABLE_JIT:
+        raise RuntimeError("fastard is compiled code and cannot run under NUMBA_DISABLE_JIT=1; unset it")

@@ -3,18 +3,19 @@
 import difflib
 import math
 import operator
-import os
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastard._threads import default_threads
+from fastard._limits import memory
+from fastard._threads import available_cores, default_threads
 from fastard.kernels import BY_NAME, Kernel, RationalQuadratic
 
 Array = NDArray[np.float64]
 
 _FLOAT64 = np.dtype(np.float64)
+_FOR_THE_MATRIX = 0.9  # of the memory
 
 # Squares of differences must not overflow; nothing real comes near.
 _LARGEST_SPREAD = 1e150
@@ -252,10 +253,10 @@ def as_kernel(kernel: Any) -> Kernel:
 
 
 def thread_count(n_threads: int | None) -> int:
-    """A positive number of threads; None is all that Numba would use."""
+    """A positive number of threads, at most one per core: more only wait for each other. None is all that Numba would use."""
     if n_threads is None:
         return default_threads()
-    return count("n_threads", n_threads, least=1)
+    return min(count("n_threads", n_threads, least=1), available_cores())
 
 
 def count(name: str, value: Any, *, least: int) -> int:
@@ -279,19 +280,23 @@ def generator(random_state: Any) -> np.random.Generator:
         raise type(error)(f"random_state must be None, an integer >= 0 or a NumPy generator: {error}") from None
 
 
-def large_array(rows: int, columns: int) -> Array:
+def large_array(rows: int, columns: int, *, training_points: int | None = None) -> Array:
     """An uninitialised (rows, columns) array for a covariance, or a MemoryError that says what was needed, before the
-    machine swaps."""
-    needed = 8 * rows * columns
-    message = f"a covariance of {rows} x {columns} points needs {needed / 2**30:.3g} GiB; use fewer points at a time"
-    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
-        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        if needed > memory > 0:
-            raise MemoryError(f"{message}: this machine has {memory / 2**30:.3g} GiB")
-    try:
-        return np.empty((rows, columns))
-    except MemoryError:
-        raise MemoryError(message) from None
+    machine swaps. ``training_points``: it holds the covariance of so many, which cannot be taken a part at a time."""
+    there = memory()
+    if there is None or 8 * rows * columns <= there:
+        try:
+            return np.empty((rows, columns))
+        except MemoryError:
+            pass
+    need = f"{8 * rows * columns / 2**30:.3g} GiB of memory"
+    if there is not None:
+        need += f", where {there / 2**30:.3g} GiB are available"
+    if training_points is None:
+        raise MemoryError(f"a covariance of {rows} x {columns} points needs {need}; use fewer points at a time")
+    if there is not None:
+        need += f", enough for n = {int(math.sqrt(_FOR_THE_MATRIX * there / 8.0)) // 1000 * 1000}"
+    raise MemoryError(f"exact training on n = {training_points} points needs {need}; use a part of the rows")
 
 
 def bounds(name: str, value: Any, default: Array) -> tuple[Array, NDArray[np.bool_]]:

@@ -7,8 +7,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastard import _loops
 from fastard import _validation as validate
-from fastard._engine import Term, central, product, scale, scaled, term_gradient, threads_for, used_columns
-from fastard._threads import new_state, share
+from fastard._engine import PAIR_FLOPS, Term, central, product, run, scale, scaled, term_gradient, threads_for, used_columns
+from fastard._threads import new_state
 from fastard._validation import Array
 from fastard.kernels import Kernel
 
@@ -59,8 +59,18 @@ def cross_covariance(term: Term, X: Array, Z: Array, threads: int) -> Array:
     """The same for valid arguments."""
     U, V, _ = _both_scaled(term, X, Z)
     K = validate.large_array(X.shape[0], Z.shape[0])
-    workers = threads_for(K.size * (X.shape[1] + 8), threads)
-    share(workers, _loops.cross_covariance, new_state(), term.kernel, term.signal_variance, U, V, K)
+    work = K.size * (X.shape[1] + 8)
+    run(
+        PAIR_FLOPS * work,
+        threads_for(work, threads),
+        _loops.cross_covariance,
+        new_state(),
+        term.kernel,
+        term.signal_variance,
+        U,
+        V,
+        K,
+    )
     return K
 
 
@@ -79,8 +89,11 @@ def point_gradient(term: Term, Q: Array, X: Array, Z: Array, threads: int) -> Ar
     """
     U, V, columns = _both_scaled(term, X, Z)
     moments = np.empty((Q.shape[0], columns.size, X.shape[0]))
-    workers = threads_for(X.shape[0] * Z.shape[0] * (columns.size * (Q.shape[0] + 1) + 8), threads)
-    share(workers, _loops.point_gradient, new_state(), term.kernel, term.signal_variance, U, V, validate.read_only(Q), moments)
+    work = X.shape[0] * Z.shape[0] * (columns.size * (Q.shape[0] + 1) + 8)
+    run(
+        PAIR_FLOPS * work, threads_for(work, threads), _loops.point_gradient, new_state(),
+        term.kernel, term.signal_variance, U, V, validate.read_only(Q), moments,
+    )  # fmt: skip
     result = np.zeros((Q.shape[0], *X.shape))
     result[:, :, columns] = moments.transpose(0, 2, 1) / term.length_scale[columns]
     return result

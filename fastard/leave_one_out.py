@@ -6,12 +6,12 @@ import math
 from typing import Any, Literal, NamedTuple, overload
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from fastard import _loo
 from fastard import _validation as validate
-from fastard._engine import Term, TermGradient, Workspace, evaluation_threads, scaled, term_gradient
-from fastard._threads import new_state, share
+from fastard._engine import Term, TermGradient, Watch, Workspace, evaluation_threads, run, scaled, term_gradient
+from fastard._threads import NEXT, new_state
 from fastard._validation import Array
 from fastard.kernels import Kernel
 from fastard.likelihood import LogMarginalLikelihood, by_theta
@@ -150,10 +150,11 @@ def evaluate(
 
     ``free`` (d,) names the length scales whose derivatives are wanted; all by default. ``tied``: their sum alone.
     """
-    m, threads = likelihood.y.shape[1], likelihood.n_threads
+    m, threads, watch = likelihood.y.shape[1], likelihood.n_threads, likelihood.watch
+    half = None if watch is None or not gradient else lambda done: watch(0.5 * done)  # the gradient takes as long again
     given = (likelihood.y, length_scale, signal_variance, noise_variance, kernel, False, threads)
     with likelihood.workspace() as workspace, np.errstate(all="ignore"):  # an underflow is nobody's error, an overflow is told
-        of_marginal = likelihood.evaluate_in(workspace, *given, inverse=True)
+        of_marginal = likelihood.evaluate_in(workspace, *given, inverse=True, watch=half)
         alpha = of_marginal.alpha
         b = workspace.matrix.diagonal().copy()
         squares = np.einsum("jt,jt->j", alpha, alpha)
@@ -164,22 +165,41 @@ def evaluate(
         if not gradient:
             return result
         term = Term(kernel, length_scale, signal_variance, free, tied=tied)
-        found, trace = _contract(term, likelihood.X, likelihood.center, workspace, alpha, b, (m + squares / b) / b, threads)
+        found, trace = _contract(
+            term, likelihood.X, likelihood.center, workspace, alpha, b, (m + squares / b) / b, threads, watch
+        )
     return result._replace(gradient=by_theta(found, noise_variance * trace))
 
 
 def _contract(
-    term: Term, X: Array, center: Array, workspace: Workspace, alpha: Array, b: Array, e: Array, threads: int
+    term: Term,
+    X: Array,
+    center: Array,
+    workspace: Workspace,
+    alpha: Array,
+    b: Array,
+    e: Array,
+    threads: int,
+    watch: Watch | None,
 ) -> tuple[TermGradient, float]:
     """<W, dK> and tr W for the W with dL = <W, dK>: the lower triangle of Q, its diagonal halved. It uses the inverse up."""
     n, m = alpha.shape
     tile, points = workspace.tile, scaled(term, X, center)
     partial, diagonal = np.empty((workspace.pairs_of_tiles, points.free + 2)), np.empty(n)
+
+    def watch_tiles(state: NDArray[np.int64]) -> None:
+        """Mirroring and packing, which come first, cost next to nothing."""
+        assert watch is not None
+        pairs = workspace.pairs_of_tiles
+        contracted = int(state[NEXT]) - pairs - -(-n // _loo.DEPTH)
+        watch(0.5 + 0.5 * min(1.0, max(0.0, contracted / pairs)))
+
     try:
-        share(
-            evaluation_threads(n, threads), _loo.contract, new_state(_loo.STATE_PLACES), term.kernel, term.signal_variance,
-            points.U, points.free, points.tied, workspace.buffer, n, tile, np.ascontiguousarray(alpha.T),
+        run(
+            float(n) ** 3, evaluation_threads(n, threads), _loo.contract, new_state(_loo.STATE_PLACES), term.kernel,
+            term.signal_variance, points.U, points.free, points.tied, workspace.buffer, n, tile, np.ascontiguousarray(alpha.T),
             np.ascontiguousarray(alpha.T / b), np.sqrt(e), np.empty((m, n)), partial, diagonal,
+            watch=None if watch is None else watch_tiles,
         )  # fmt: skip
     finally:
         workspace.clear_padding()

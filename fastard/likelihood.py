@@ -11,7 +11,18 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastard import _validation as validate
-from fastard._engine import Evaluation, Term, TermGradient, Workspace, announce, borrowed, central, evaluate, spare_workspace
+from fastard._engine import (
+    Evaluation,
+    Term,
+    TermGradient,
+    Watch,
+    Workspace,
+    announce,
+    borrowed,
+    central,
+    evaluate,
+    spare_workspace,
+)
 from fastard._threads import together
 from fastard._validation import Array
 from fastard.exceptions import NotPositiveDefiniteError
@@ -173,6 +184,7 @@ class LogMarginalLikelihood:
         self.center = validate.read_only(central(self.X))
         self._least = validate.least_length_scales(self.X)
         self._usual = validate.usual_logarithms(self._least)
+        self.watch: Watch | None = None  # of evaluations that take long; see the engine's `evaluate`
         # Buffers to be used again, by ``spare_workspace``: the last evaluation's, and of batches at most one a thread.
         self._last: list[Workspace] = []
         self._spare: list[Workspace] = []
@@ -276,14 +288,16 @@ class LogMarginalLikelihood:
         free: Any = None,
         tied: bool = False,
         inverse: bool = False,
+        watch: Watch | None = None,
     ) -> Evaluation:
         """The same in a workspace that is the caller's; ``inverse``: with K^-1 in it, gradient or not."""
         known = self.observation_variance
         diagonal = noise_variance if known is None else noise_variance + known
         term = Term(kernel, length_scale, signal_variance, free, tied=tied)
         evaluation = evaluate(
-            [term], self.X, y, diagonal, workspace, gradient=gradient, threads=threads, center=self.center, inverse=inverse
-        )
+            [term], self.X, y, diagonal, workspace, gradient=gradient, threads=threads, center=self.center, inverse=inverse,
+            watch=watch or self.watch,
+        )  # fmt: skip
         if evaluation.failure is not None:
             raise NotPositiveDefiniteError(*evaluation.failure)
         if not math.isfinite(evaluation.log_marginal_likelihood):
@@ -306,7 +320,7 @@ class LogMarginalLikelihood:
         return f"<LogMarginalLikelihood {self.kernel!r} of {n} points in {d} dimensions, {self.n_parameters} parameters>"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_last": [], "_spare": []}
+        return {**self.__dict__, "watch": None, "_last": [], "_spare": []}
 
 
 def by_theta(found: TermGradient, of_noise: float) -> Array:

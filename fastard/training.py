@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -13,6 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 from fastard import _validation as validate
 from fastard import leave_one_out
 from fastard._blas import one_blas_thread
+from fastard._report import TrainingProgress
+from fastard._report import progress as show_progress
 from fastard._validation import Array
 from fastard.exceptions import NotPositiveDefiniteError
 from fastard.kernels import Kernel
@@ -34,6 +37,7 @@ _STATIONARY = 1e-3  # a gradient per unit of ln, from which 1e-6 nats are left t
 _LEAST_UNIT = 1e-250  # of a variance; and 1 over it: leaves room for the bounds and for squares
 _ABSURD_RISE = 10.0  # of the loss at a trial point, against the fall that the slope promised
 _SINGULAR = "the covariance is not positive definite"
+_LARGE, _SAMPLE = 5000, 1500  # points: from where on an evaluation may take seconds, and on how many one is timed
 _RESUMPTIONS = 10  # after failed trial points: each begins at the best point with an empty history
 
 
@@ -244,22 +248,28 @@ def fit(
         callback,
     )
     with contextlib.ExitStack() as stack:
+        display = callback if isinstance(callback, TrainingProgress) else None
         if progress:
-            from fastard._report import progress as show
-
-            search.callbacks.append(stack.enter_context(show()))
+            display = stack.enter_context(show_progress())
+            search.callbacks.append(display)
+        if display is not None:
+            likelihood.watch = display.evaluating
+            if n >= _LARGE:
+                display.announce(n, d, _expected_seconds(likelihood, search.natural(search.start[search.places])))
         stack.enter_context(one_blas_thread())
         search.run(n_restarts, random)
+        assert search.best is not None  # run() raises otherwise
+        parameters = search.natural(search.best.free_theta)
+        if display is not None and n >= _LARGE:
+            display.finishing(search.message)
+        evaluation = likelihood.evaluate(*parameters, gradient=False)
 
-    assert search.best is not None  # run() raises otherwise
-    parameters = search.natural(search.best.free_theta)
     at_bounds = search.at_bounds(search.best)
     slots[at_bounds] = AT_BOUND
     message = search.message
     if at_bounds:
         names = validate.parameter_names(d, len(kernel), feature_names)
         message = f"{message}; at a bound: {', '.join(names[i] for i in at_bounds)}"
-    evaluation = likelihood.evaluate(*parameters, gradient=False)
     return GaussianProcess(
         kernel=parameters[3],
         length_scale=parameters[0],
@@ -280,6 +290,29 @@ def fit(
         _alpha=evaluation.alpha,
         _factor=likelihood.release(),
     )
+
+
+def _expected_seconds(likelihood: LogMarginalLikelihood, parameters: Parameters) -> float:
+    """How long an evaluation will take, from one on some of the rows: 0 where they tell nothing."""
+    n = len(likelihood.X)
+    rows = np.linspace(0, n - 1, _SAMPLE).astype(int)
+    known = likelihood.observation_variance
+    sample = LogMarginalLikelihood(
+        likelihood.X[rows],
+        likelihood.y[rows],
+        kernel=likelihood.kernel,
+        observation_variance=None if known is None else known[rows],
+        n_threads=likelihood.n_threads,
+    )
+    seconds = 0.0
+    for _ in range(2):  # the first call compiles
+        began = time.perf_counter()
+        try:
+            sample.evaluate(*parameters, gradient=True)
+        except (NotPositiveDefiniteError, ValueError):
+            return 0.0
+        seconds = time.perf_counter() - began
+    return seconds * (n / _SAMPLE) ** 3
 
 
 def _spread(X: Array, group_of: NDArray[np.int64]) -> Array:

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from fastard._blas import one_blas_thread
 from fastard._curvature import LENGTH_SCALE, SHAPE, SIGNAL, times_derivatives
-from fastard._engine import Term, central, scale, threads_for
+from fastard._engine import Term, central, run, scale, threads_for
 from fastard._factor import solve
 from fastard._loops import round_up
 from fastard._microkernel import COLS, ROWS
-from fastard._threads import new_state, share, together
+from fastard._threads import new_state, together
 from fastard._validation import Array
 from fastard.covariance import cross_covariance
 from fastard.kernels import curvature
@@ -219,9 +219,10 @@ class _Derivatives:
         padded[: len(rows)] = rows
         packed = np.ascontiguousarray(padded.reshape(-1, COLS, stop).transpose(0, 2, 1))
         out = np.zeros((round_up(stop, COLS), count, height))
-        share(
-            threads_for(stop * stop * count, likelihood.n_threads), times_derivatives, new_state(), term.kernel,
-            term.signal_variance, self.trained.noise_variance, self.U, self.kinds, self.starts, packed, out,
+        run(
+            2.0 * height * stop * stop * count, threads_for(stop * stop * count, likelihood.n_threads), times_derivatives,
+            new_state(), term.kernel, term.signal_variance, self.trained.noise_variance, self.U, self.kinds, self.starts,
+            packed, out,
         )  # fmt: skip
         return out[:stop]
 

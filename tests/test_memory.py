@@ -8,7 +8,7 @@ from conftest import data
 
 import fastard
 
-N, D = 2000, 8  # below, the panels of O(n b) weigh more than the tenth that they may
+N, D = 2400, 8  # below, where vectors are long, the panels of O(n b) weigh more than the tenth that they may
 SQUARE = 8 * N * N
 
 
