@@ -247,10 +247,11 @@ def _is_watched(stream: Any) -> bool:
 
 @contextlib.contextmanager
 def compiling_is_shown() -> Iterator[None]:
-    """Say nothing inside: the caller does."""
-    global _said
-    before, _said = _said, True
+    """Say nothing inside, where the caller does, nor count what is compiled there."""
+    global _said, _earlier
+    said, earlier = _said, _earlier
+    _said = True
     try:
         yield
     finally:
-        _said = before
+        _said, _earlier = said, earlier

@@ -137,32 +137,32 @@ def test_change_while_the_process_runs(site):
     assert not list((site.parent / "cache").rglob("*.nb*"))
 
 
-def imports_of(source):
-    """Modules, by their full names, that a source imports."""
-    for node in ast.walk(ast.parse(source)):
+def imported(name):
+    """Full names of what a module of the package imports, or takes as numba.this."""
+    found = set()
+    for node in ast.walk(ast.parse((PACKAGE / f"{name}.py").read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            found.add(f"{node.value.id}.{node.attr}")
+    return found
 
 
 def test_stamp_covers_all_that_is_compiled():
-    """Add the module that this names to `SOURCES` in fastard/_cache.py."""
-    listed = {f"fastard.{name}" for name in _cache.SOURCES}
-    modules = {f"fastard.{module.name}" for module in pkgutil.walk_packages(fastard.__path__)}
-    assert listed <= modules
-    for name in sorted(modules - listed - {"fastard.__main__"}):
-        if name not in ("fastard.gpytorch", "fastard.sklearn"):  # they need optional packages
-            held = vars(importlib.import_module(name)).values()
-            assert not any(isinstance(value, Dispatcher) and value.py_func.__module__ == name for value in held), name
-        source = (PACKAGE / f"{name.removeprefix('fastard.')}.py").read_text(encoding="utf-8")
-        used = set(imports_of(source))
-        assert not used & {"numba.njit", "numba.jit", "numba.extending", "numba.types", "fastard._jit"}, name
-    for name in sorted(listed):
-        source = (PACKAGE / f"{name.removeprefix('fastard.')}.py").read_text(encoding="utf-8")
-        assert set(imports_of(source)) & modules <= listed, name
+    """If this fails, add the module that it names to `SOURCES` in fastard/_cache.py."""
+    modules = {module.name for module in pkgutil.iter_modules(fastard.__path__)}
+    assert set(_cache.SOURCES) <= modules
+    compilers = {"fastard._jit"} | {
+        f"numba.{name}" for name in ("njit", "jit", "extending", "vectorize", "guvectorize", "cfunc")
+    }
+    for name in sorted(modules):
+        if name in _cache.SOURCES:
+            missing = imported(name) & {f"fastard.{other}" for other in modules - set(_cache.SOURCES)}
+            assert not missing, f"{name} imports {missing}"
+        else:
+            assert not imported(name) & compilers, f"{name} is compiled"
 
 
 def test_every_function_has_a_name_of_its_own():
@@ -553,11 +553,13 @@ def test_silent_where_progress_is_shown(watched, capsys, monkeypatch):
     def compile_small(_):
         assert not evaluate()
 
+    monkeypatch.setattr(_cache, "_PATIENCE", 0.0)
     monkeypatch.setattr(_config, "compile_training", compile_small)
     monkeypatch.setattr(_config, "compile_derivatives", lambda _: None)
     fastard.warmup("rbf", progress=True)
     assert capsys.readouterr().err == "fastard: compiling RBF\n"
     assert not _cache._said
+    assert _cache._earlier == 0.0
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals there")
