@@ -1,12 +1,14 @@
 """What fastard runs on, and compiling ahead of time: show_config() and warmup()."""
 
-import os
+import contextlib
 import platform
 from pathlib import Path
 from typing import Any, Literal
 
+import numba
 import numpy as np
 
+from fastard._cache import compiling_is_shown, read_only_places, writable_place
 from fastard._threads import available_cores, default_threads
 from fastard.kernels import BY_NAME, Kernel
 
@@ -43,7 +45,7 @@ def show_config(mode: Literal["stdout", "dicts"] = "stdout") -> dict[str, dict[s
             "pool": "fastard's own; Numba's threading layer is not used",
         },
         "BLAS and LAPACK": _linear_algebra(),
-        "compiled code": {"cache directory": cache_directory() or "none: compiled anew in each process"},
+        "compiled code": _compiled_code(),
     }
     if mode == "dicts":
         return config
@@ -105,12 +107,14 @@ def _linear_algebra() -> dict[str, str]:
     return found
 
 
-def cache_directory() -> str | None:
-    """Where Numba keeps fastard's compiled code; None where no place is writable or the compiler is off."""
-    from fastard._elementary import exp  # any compiled function: they share a place
-
-    path = getattr(getattr(exp, "stats", None), "cache_path", None)
-    return os.fspath(path) if path else None
+def _compiled_code() -> dict[str, Any]:
+    if numba.config.DISABLE_JIT:
+        return {"cache directory": "none: NUMBA_DISABLE_JIT is set"}
+    found: dict[str, Any] = {
+        "cache directory": writable_place() or "none is writable: each process compiles what it does not find"
+    }
+    read_only = read_only_places()
+    return found | ({"read-only caches": read_only} if read_only else {})
 
 
 def warmup(kernel: str | Kernel | None = None, *, progress: bool = False) -> None:
@@ -134,11 +138,12 @@ def warmup(kernel: str | Kernel | None = None, *, progress: bool = False) -> Non
 
     from fastard._validation import as_kernel
 
-    for chosen in [kind() for kind in BY_NAME.values()] if kernel is None else [as_kernel(kernel)]:
-        if progress:
-            print(f"fastard: compiling {type(chosen).__name__}", file=sys.stderr)
-        compile_training(chosen)
-        compile_derivatives(chosen)
+    with compiling_is_shown() if progress else contextlib.nullcontext():
+        for chosen in [kind() for kind in BY_NAME.values()] if kernel is None else [as_kernel(kernel)]:
+            if progress:
+                print(f"fastard: compiling {type(chosen).__name__}", file=sys.stderr)
+            compile_training(chosen)
+            compile_derivatives(chosen)
 
 
 def compile_training(kernel: str | Kernel) -> None:

@@ -4,7 +4,9 @@ exists, and divides as NumPy does."""
 from collections.abc import Callable
 from typing import Any
 
-from numba import njit
+from numba import config, njit
+
+from fastard._cache import Cache
 
 # Products and sums may become fused multiply-adds. `reassoc` is left out: it folds the rounding trick in `exp` away, and lets
 # the order of a sum depend on what else was compiled.
@@ -15,11 +17,11 @@ INLINE: dict[str, Any] = {"error_model": "numpy", "fastmath": EXACT, "forceinlin
 
 
 def jit(function: Callable[..., Any] | None = None, **options: Any) -> Any:
-    """Compile ``function`` lazily, without the GIL, cached; without a cache where no place is writable."""
+    """Compile ``function`` lazily, without the GIL, cached."""
     if function is None:
         return lambda f: jit(f, **options)
     options = {"nogil": True, "error_model": "numpy", "fastmath": EXACT, "no_cfunc_wrapper": True, **options}
-    try:
-        return njit(cache=True, **options)(function)
-    except RuntimeError:  # Numba: "no locator available", a read-only install in a read-only home
-        return njit(**options)(function)
+    compiled: Any = njit(**options)(function)
+    if not config.DISABLE_JIT:  # else it is the function of Python
+        compiled._cache = Cache(compiled)  # in the place of Numba's own
+    return compiled

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from fastard._cache import compiling_is_shown
+
 if TYPE_CHECKING:
     from fastard._study import Study
     from fastard.training import TrainingState
@@ -29,7 +31,10 @@ def progress() -> Iterator["TrainingProgress"]:
     """
     drawn = _draws(sys.stderr)
     so_far = TrainingProgress(prints=not drawn)
-    with _live_line(so_far) if drawn else contextlib.nullcontext():
+    with contextlib.ExitStack() as stack:
+        if drawn:
+            stack.enter_context(compiling_is_shown())
+            stack.enter_context(_live_line(so_far))
         yield so_far
     if so_far.latest is not None:
         print(f"fastard: {so_far.summary()}", file=sys.stderr, flush=True)

@@ -1,24 +1,14 @@
-"""What all tests share: fresh caches for compiled code, data, the table of kernels, and one meaning of "agrees"."""
+"""What all tests share: data, the table of kernels, and one meaning of "agrees"."""
 
 import os
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
-# Numba does not notice a change in a function that another file defines, so no test may run code compiled before.
-# Child processes inherit the place, and what the tests have compiled.
-if "NUMBA_CACHE_DIR" not in os.environ:
-    _cache = tempfile.TemporaryDirectory(prefix="fastard-tests-", ignore_cleanup_errors=True)
-    os.environ["NUMBA_CACHE_DIR"] = _cache.name
-
-import numba
 import numpy as np
 import pytest
 
-numba.config.CACHE_DIR = os.environ["NUMBA_CACHE_DIR"]  # a plugin may have imported Numba before
-
-import fastard  # noqa: E402
+import fastard
 
 ROOT = Path(fastard.__file__).resolve().parents[1]  # of the package under test, which may be installed elsewhere
 SOURCE = Path(__file__).resolve().parents[1]  # of these tests, and of the pages

@@ -1,10 +1,9 @@
-"""What happens to whole processes: threads, fork, one thread, no cache. Each test is a child process of its own."""
+"""What happens to whole processes: threads, fork, one thread, no compiler. Each test is a child process of its own."""
 
-import shutil
 import textwrap
 
 import pytest
-from conftest import ROOT, run_python
+from conftest import run_python
 
 LAYERS = ["omp", "workqueue"]
 
@@ -174,41 +173,6 @@ def test_exits_while_threads_evaluate():
         """,
         timeout=120,
     )
-
-
-def read_only_package(tmp_path):
-    """A copy that no one can write a cache for, root included: files stand where directories would have to be made."""
-    package = tmp_path / "site" / "fastard"
-    shutil.copytree(ROOT / "fastard", package, ignore=shutil.ignore_patterns("__pycache__"))
-    (package / "__pycache__").write_text("not a directory")
-    for path in package.rglob("*"):
-        path.chmod(0o444)
-    package.chmod(0o555)
-    nowhere = tmp_path / "file"
-    nowhere.write_text("not a directory")
-    return package.parent, str(nowhere / "below")
-
-
-def test_no_writable_cache(tmp_path):
-    """It compiles anew in every process, and says nothing."""
-    site, nowhere = read_only_package(tmp_path)
-    places = dict.fromkeys(("HOME", "XDG_CACHE_HOME", "IPYTHONDIR"), nowhere)
-    script = """
-    import os, sys
-    # The place is what it claims to be: Numba finds nowhere to cache what the package's files hold.
-    assert fastard._loops.fill.stats.cache_path is None, fastard._loops.fill.stats.cache_path
-    assert fastard.__file__.startswith(os.environ["SITE"]), fastard.__file__
-    check(0)
-    """
-    out = child(script, NUMBA_CACHE_DIR=None, PYTHONPATH=str(site), SITE=str(site), **places)
-    assert out == ""
-
-
-def test_cache_directory_that_cannot_be_made(tmp_path):
-    """NUMBA_CACHE_DIR itself points nowhere: slower, not broken."""
-    site, nowhere = read_only_package(tmp_path)
-    places = dict.fromkeys(("HOME", "XDG_CACHE_HOME", "IPYTHONDIR", "NUMBA_CACHE_DIR"), nowhere)
-    child("check(0)", PYTHONPATH=str(site), **places)
 
 
 def test_without_the_compiler():
