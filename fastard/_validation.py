@@ -7,6 +7,7 @@ import operator
 import os
 import reprlib
 import sys
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sized
 from typing import Any
 
@@ -22,6 +23,7 @@ _FLOAT64 = np.dtype(np.float64)
 
 # Squares of differences must not overflow; nothing real comes near.
 _LARGEST_SPREAD = 1e150
+_SCALES_APART = 10.0  # of outputs that share their variances; functions of one process seldom differ by so much
 
 
 def real_array(name: str, value: ArrayLike) -> Array:
@@ -309,6 +311,20 @@ def targets(y: ArrayLike, n: int) -> Array:
     return array
 
 
+def warn_of_scales(y: Array) -> None:
+    """Say that outputs (n, m) whose scales differ widely share their variances."""
+    with np.errstate(all="ignore"):
+        deviations = np.where(np.ptp(y, axis=0) > 0.0, np.std(y, axis=0), 0.0)
+    least, most = int(deviations.argmin()), int(deviations.argmax())
+    if deviations[most] > _SCALES_APART * deviations[least]:
+        warnings.warn(
+            "the outputs share signal_variance and noise_variance, but their standard deviations differ widely, from "
+            f"{deviations[least]:.3g} (column {least} of y) to {deviations[most]:.3g} (column {most}): one predicted standard "
+            "deviation for all of them means little; scale the columns of y alike, or train a model for each",
+            stacklevel=3,
+        )
+
+
 def weights(Q: ArrayLike, n: int) -> Array:
     """Weights of a vector-Jacobian product, (n, n)."""
     array = real_array("Q", Q)
@@ -377,6 +393,23 @@ def known_variances(value: ArrayLike | None, n: int) -> Array | None:
     if (array < 0.0).any():
         raise ValueError(f"observation_variance must be >= 0, got {float(array.min())!r}; it is a variance, not its logarithm")
     return array
+
+
+def variances_of_points(value: ArrayLike | None, q: int, *, include_noise: bool, trained_with: bool) -> Array | None:
+    """Known variances of noisy targets at q new points, (q,), or None; a scalar is broadcast."""
+    if value is None:
+        if include_noise and trained_with:
+            raise ValueError(
+                "observation_variance must be given with include_noise: the model was trained with known variances, and those "
+                "of new targets are not in noise_variance; pass one for each row of X, or 0 for none"
+            )
+        return None
+    if not include_noise:
+        raise ValueError(
+            "observation_variance is given, but include_noise is false; pass include_noise=True for noisy targets"
+        )
+    array = real_array("observation_variance", value)
+    return known_variances(np.full(q, array) if array.ndim == 0 else array, q)
 
 
 def as_kernel(kernel: Any) -> Kernel:

@@ -150,6 +150,11 @@ def fit(
     model : GaussianProcess
         The best found. After Ctrl-C or a callback's True, the best so far, with ``converged`` false.
 
+    Warns
+    -----
+    UserWarning
+        For outputs whose standard deviations differ more than tenfold: the variances they share fit none of them.
+
     Raises
     ------
     ValueError, TypeError
@@ -161,6 +166,7 @@ def fit(
     X = validate.inputs(X)
     n, d = X.shape
     y = validate.targets(y, n).reshape(n, -1)
+    validate.warn_of_scales(y)
     y_mean = y.mean(axis=0)
     likelihood = LogMarginalLikelihood(
         X, y - y_mean, kernel=kernel, observation_variance=observation_variance, n_threads=n_threads

@@ -126,6 +126,18 @@ def test_standardize_by_itself_changes_no_answer():
     assert abs(models[0].log_marginal_likelihood - models[1].log_marginal_likelihood) < 1e-2
 
 
+@pytest.mark.parametrize("scales", [(1.0, 1e3), (1e-3, 1.0, 2.0), (1.0, 0.0)], ids=str)
+def test_outputs_of_different_scales_are_told(scales):
+    """They share one signal and noise variance, so that the standard deviations of one or the other mean nothing."""
+    X, y = problem(n=20, m=len(scales))
+    y = (y - y.mean(axis=0)) / y.std(axis=0) * scales
+    least, most = int(np.argmin(scales)), int(np.argmax(scales))
+    with pytest.warns(UserWarning, match=rf"column {least} of y.*column {most}.*scale the columns of y alike") as caught:
+        fastard.fit(X, y, max_iterations=1)
+    assert caught[0].filename == __file__
+    fastard.fit(X, y[:, [most, most]] * [1.0, 5.0], max_iterations=1)  # no warning, which would be an error here
+
+
 def test_observation_variance():
     X, y = problem()
     known = np.linspace(0.01, 0.2, 60)
