@@ -241,19 +241,31 @@ def usual_logarithms(least: Array) -> float:
 
 
 def batch(
-    thetas: ArrayLike, y: ArrayLike | None, size: int, zero: int, n: int, least: Array, usual: float
-) -> tuple[Array, Array | None]:
-    """Natural parameters (k, size) of many thetas, and each one's targets (k, n, m) or None."""
+    thetas: ArrayLike, y: ArrayLike | None, size: int, zero: int, n: int, least: Array, usual: float, failures: str
+) -> tuple[Array, NDArray[np.bool_], Array | None]:
+    """Natural parameters (k, size) of many thetas, which of them float64 holds (k,), and each one's targets (k, n, m) or None.
+
+    With ``failures`` "raise" those that it does not hold are an error.
+    """
+    if failures not in ("raise", "-inf"):
+        raise ValueError(f"failures must be 'raise' or '-inf', got {failures!r}")
     rows = np.asarray(thetas)
     if rows.ndim != 2:
         raise ValueError(f"thetas must have shape (k, {size}), got {rows.shape}")
-    natural = np.array([log_parameters(row, size, zero, least, usual) for row in rows]).reshape(len(rows), size)
+    natural, valid = np.ones((len(rows), size)), np.ones(len(rows), dtype=bool)
+    for i, row in enumerate(rows):
+        try:
+            natural[i] = log_parameters(row, size, zero, least, usual)
+        except ValueError:
+            if failures == "raise" or row.shape != (size,) or np.isnan(row).any():
+                raise
+            valid[i] = False
     if y is None:
-        return natural, None
+        return natural, valid, None
     array = real_array("y", y)
     if array.ndim not in (2, 3) or array.shape[:2] != (len(rows), n) or 0 in array.shape[1:]:
         raise ValueError(f"y must have shape ({len(rows)}, {n}) or ({len(rows)}, {n}, m), got {array.shape}")
-    return natural, array.reshape(len(rows), n, -1) if len(rows) else array[..., np.newaxis]
+    return natural, valid, array.reshape(len(rows), n, -1) if len(rows) else array[..., np.newaxis]
 
 
 def read_only(array: Array) -> Array:
@@ -472,15 +484,18 @@ def large_array(rows: int, columns: int) -> Array:
         raise MemoryError(message) from None
 
 
-def bounds(name: str, value: Any, default: Array) -> tuple[Array, NDArray[np.bool_]]:
-    """Bounds (k, 2) for k parameters, and which are fixed, from a pair, k pairs, "fixed", or None for ``default``."""
+def bounds(name: str, value: Any, default: Array) -> tuple[Array, NDArray[np.bool_], NDArray[np.bool_]]:
+    """Bounds (k, 2) for k parameters, which are fixed, and which nobody gave, so that they are those of ``default``.
+
+    ``value`` is a pair, "fixed" or None, for the default; or k of these.
+    """
     k = default.shape[0]
-    result, fixed = default.copy(), np.zeros(k, dtype=bool)
+    result, fixed, by_default = default.copy(), np.zeros(k, dtype=bool), np.zeros(k, dtype=bool)
     if value is None:
-        return result, fixed
+        return result, fixed, ~by_default
     if isinstance(value, str) and value == "fixed":
-        return result, ~fixed
-    expected = f"{name} must be a pair (low, high) with 0 < low <= high, or 'fixed'"
+        return result, ~fixed, by_default
+    expected = f"{name} must be a pair (low, high) with 0 < low <= high, 'fixed', or None for the default"
     if k != 1:
         expected += f", or {k} of these"
     try:
@@ -489,7 +504,7 @@ def bounds(name: str, value: Any, default: Array) -> tuple[Array, NDArray[np.boo
         raise TypeError(f"{expected}; got {value!r}") from None
     if isinstance(value, str):
         raise ValueError(f"{expected}; got {value!r}")
-    if len(entries) == 2 and all(np.ndim(entry) == 0 and not isinstance(entry, str) for entry in entries):
+    if len(entries) == 2 and all(not isinstance(entry, str | None) and np.ndim(entry) == 0 for entry in entries):
         entries = [entries] * k
     if len(entries) != k:
         raise ValueError(f"{expected}; got {value!r}")
@@ -498,6 +513,9 @@ def bounds(name: str, value: Any, default: Array) -> tuple[Array, NDArray[np.boo
             if entry != "fixed":
                 raise ValueError(f"{expected}; got {entry!r}")
             fixed[i] = True
+            continue
+        if entry is None:
+            by_default[i] = True
             continue
         try:
             pair = np.array(entry, dtype=np.float64)
@@ -509,7 +527,7 @@ def bounds(name: str, value: Any, default: Array) -> tuple[Array, NDArray[np.boo
             raise ValueError(f"{expected}; got {entry!r}; they are not logarithms")
         result[i] = pair
         fixed[i] = pair[0] == pair[1]
-    return result, fixed
+    return result, fixed, by_default
 
 
 def groups(name: str, value: Any, d: int) -> NDArray[np.int64]:
