@@ -463,7 +463,7 @@ class GaussianProcess:
         Parameters
         ----------
         path : str or path-like
-            The file, ``model.npz`` say; one that is there already is overwritten.
+            The file, ``model.npz`` say; one that is there already is overwritten, once the new one is whole.
 
         Raises
         ------
