@@ -53,8 +53,8 @@ def _array(name: str, value: Any) -> NDArray[Any]:
     """What NumPy makes of it, or an error that names the kind of container that it can make no array of."""
     if type(value) is np.ndarray:
         return value
-    sparse = sys.modules.get("scipy.sparse")  # who has not imported it has no such matrix
-    if sparse is not None and sparse.issparse(value):
+    issparse = getattr(sys.modules.get("scipy.sparse"), "issparse", None)  # who has not imported it has no such matrix
+    if issparse is not None and issparse(value):
         raise TypeError(f"{name} must be a dense array, got a SciPy sparse one ({value.format}); pass {name}.toarray()")
     try:
         raw = np.asarray(value)
@@ -108,8 +108,7 @@ def _container(name: str, value: Any) -> str:
 
 
 def _is_polars(value: Any, kind: str) -> bool:
-    polars = sys.modules.get("polars")
-    return polars is not None and isinstance(value, getattr(polars, kind))
+    return isinstance(value, getattr(sys.modules.get("polars"), kind, ()))
 
 
 def _type_name(value: Any) -> str:
