@@ -1,8 +1,13 @@
 """Arrays and parameters in, C-contiguous float64 out; the only place that raises errors about what a user passed."""
 
+import datetime
 import difflib
 import math
 import operator
+import reprlib
+import sys
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from typing import Any
 
 import numpy as np
@@ -19,40 +24,176 @@ _FOR_THE_MATRIX = 0.9  # of the memory
 
 # Squares of differences must not overflow; nothing real comes near.
 _LARGEST_SPREAD = 1e150
+_SCALES_APART = 10.0  # of outputs that share their variances; functions of one process seldom differ by so much
 
 
 def real_array(name: str, value: ArrayLike) -> Array:
     """Any real array-like as C-contiguous float64, finite, read-only; a view of the caller's array where it is one already."""
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
         raise ValueError(f"{name} has masked entries; fastard does not impute: drop those rows, or fill them")
-    try:
-        raw = np.asarray(value)
-    except ValueError as error:  # rows of different lengths
-        raise ValueError(f"{name} is not a rectangular array: {error}") from None
+    raw = _array(name, value)
     if raw.dtype.kind == "c":
         raise TypeError(f"{name} must be real, got {raw.dtype}; pass its real and imaginary parts as separate columns")
     if raw.dtype.kind not in "fiub":
-        try:  # a DataFrame of mixed number types arrives as objects
-            if raw.dtype.kind != "O":
-                raise TypeError
-            if any(isinstance(entry, str | bytes | complex | np.complexfloating) for entry in raw.flat):
-                raise TypeError
-            raw = raw.astype(np.float64)
-        except (TypeError, ValueError):
-            kind = "text, missing values or other objects" if raw.dtype.kind == "O" else str(raw.dtype)
-            raise TypeError(
-                f"{name} must hold numbers, got {kind}; encode text and dates as numbers, drop or impute what is missing"
-            ) from None
+        raw = _from_objects(name, value, raw)
     with np.errstate(all="ignore"):  # a long double past float64's range: told as infinity below
         array = np.ascontiguousarray(raw, dtype=np.float64).reshape(raw.shape)
     if array.size and not (np.isfinite(array.min()) and np.isfinite(array.max())):  # no temporary of the array's size
         bad = np.argwhere(~np.isfinite(array))
         where = f"[{', '.join(map(str, bad[0]))}]" if array.ndim else ""
+        names = _column_names(value, array)
+        column = f", column {names[bad[0][1]]!r}" if names is not None else ""
         raise ValueError(
-            f"{name} must be finite, got {array[tuple(bad[0])]} at {name}{where} ({len(bad)} such in all); "
+            f"{name} must be finite, got {array[tuple(bad[0])]} at {name}{where}{column} ({len(bad)} such in all); "
             "drop or impute those rows"
         )
     return read_only(array)
+
+
+def _array(name: str, value: Any) -> NDArray[Any]:
+    """What NumPy makes of it, or an error that names the kind of container that it can make no array of."""
+    if type(value) is np.ndarray:
+        return value
+    issparse = getattr(sys.modules.get("scipy.sparse"), "issparse", None)  # who has not imported it has no such matrix
+    if issparse is not None and issparse(value):
+        raise TypeError(f"{name} must be a dense array, got a SciPy sparse one ({value.format}); pass {name}.toarray()")
+    try:
+        raw = np.asarray(value)
+    except MemoryError:
+        raise
+    except Exception as error:  # whatever the object's own conversion raises: a GPU's array, a tensor that needs a gradient
+        if isinstance(value, list | tuple) and isinstance(error, ValueError):
+            raise ValueError(f"{name} is not a rectangular array: {_unequal_rows(value) or error}") from None
+        raise TypeError(f"{name} must hold numbers; NumPy can make no array of {_type_name(value)}: {error}") from error
+    if raw.ndim == 0 and raw.dtype.kind in "OUS" and (value is None or _no_number(value) is not None):
+        raise TypeError(f"{name} must hold numbers, got {_container(name, value)}")
+    if _is_polars(value, "DataFrame"):  # which turns dates beside numbers into numbers, in units that nobody sees
+        dates = [column for column, dtype in zip(value.columns, value.dtypes, strict=True) if dtype.is_temporal()]
+        if dates:
+            raise TypeError(
+                f"{name} must hold numbers, got dates or times in column {dates[0]!r}; {_REMEDIES['dates or times']}"
+            )
+    return raw
+
+
+def _unequal_rows(rows: Any) -> str | None:
+    """Which row is the first of another length than row 0."""
+    lengths = [len(row) if isinstance(row, Sized) else 1 for row in rows]
+    for i, length in enumerate(lengths):
+        if length != lengths[0]:
+            return f"row {i} has length {length}, row 0 has {lengths[0]}"
+    return None
+
+
+def _container(name: str, value: Any) -> str:
+    """What a user passed that is no array, and what to pass in its place."""
+    if value is None:
+        return "None"
+    if isinstance(value, str | bytes):
+        return f"the text {reprlib.repr(value)}; pass the numbers themselves"
+    if isinstance(value, type):
+        return f"the class {value.__name__}; pass an object with the data"
+    if _is_polars(value, "LazyFrame"):
+        return f"a polars LazyFrame; pass {name}.collect()"
+    if isinstance(value, Mapping):
+        columns = any(isinstance(entry, Sized) for entry in value.values())
+        values = f"np.column_stack(list({name}.values()))" if columns else f"list({name}.values())"
+        return f"a {type(value).__name__}; pass {values}"
+    if isinstance(value, set | frozenset):
+        return f"a {type(value).__name__}, which has no order; pass a list"
+    if isinstance(value, Iterator):
+        return f"a {type(value).__name__}, which can be read only once; pass list({name})"
+    if isinstance(value, Iterable):
+        return f"{_type_name(value)}, which is no array; pass list({name}) if that holds the numbers"
+    return f"{_type_name(value)}, which is no array"
+
+
+def _is_polars(value: Any, kind: str) -> bool:
+    return isinstance(value, getattr(sys.modules.get("polars"), kind, ()))
+
+
+def _type_name(value: Any) -> str:
+    module, kind = type(value).__module__, type(value).__qualname__
+    return f"an object of the type {kind if module == 'builtins' else f'{module}.{kind}'}"
+
+
+# What an array or a DataFrame holds that is no number, and what to do about it.
+_REMEDIES = {
+    "text": "encode text as numbers, a column of 0 and 1 for each category say (or read it as numbers where it is such)",
+    "dates or times": "make dates and times numbers, the days since the first say",
+    "missing values": "drop or impute what is missing",
+    "complex numbers": "pass real and imaginary parts as separate columns",
+    "objects": "leave out what is no number",
+}
+
+
+_PLAIN_NUMBERS = (int, float, np.integer, np.floating, np.bool_, type(None))  # None becomes NaN, told with its place
+
+
+def _no_number(entry: Any) -> str | None:
+    """Which of these an entry of an array of objects is; None for a number."""
+    if isinstance(entry, str | bytes):
+        return "text"
+    if isinstance(entry, datetime.date | datetime.time | datetime.timedelta | np.datetime64 | np.timedelta64):
+        return "dates or times"
+    if isinstance(entry, complex | np.complexfloating):
+        return "complex numbers"
+    if isinstance(entry, _PLAIN_NUMBERS):
+        return None
+    if type(entry).__name__ == "NAType":  # pandas.NA
+        return "missing values"
+    if isinstance(entry, np.ndarray) and entry.ndim > 0:
+        return "objects"
+    try:
+        float(entry)
+    except (TypeError, ValueError):
+        return "objects"
+    except OverflowError:  # told below
+        return None
+    return None
+
+
+def _from_objects(name: str, value: Any, raw: NDArray[Any]) -> NDArray[Any]:
+    """The numbers of an array of objects, such as a DataFrame of mixed number types makes; refuses all that are none."""
+    if raw.dtype.names is not None:
+        raise TypeError(
+            f"{name} must hold numbers, got a structured array with the fields {reprlib.repr(raw.dtype.names)}; pass "
+            f"numpy.lib.recfunctions.structured_to_unstructured({name})"
+        )
+    if raw.dtype.kind in "US" and isinstance(value, list | tuple):
+        raw = np.asarray(value, dtype=object)  # one text among numbers has made text of all of them
+    if not all(kind is not np.timedelta64 and issubclass(kind, _PLAIN_NUMBERS) for kind in set(map(type, raw.flat))):
+        _refuse_objects(name, raw, _column_names(value, raw))
+    try:
+        return raw.astype(np.float64)
+    except OverflowError as error:
+        raise ValueError(f"{name} holds a number that is too large for float64: {error}") from None
+
+
+def _refuse_objects(name: str, raw: NDArray[Any], names: list[str] | None) -> None:
+    """A TypeError that names the columns with an entry that is no number, if there are such."""
+    columns = raw.reshape(raw.shape[0] if raw.ndim else 1, -1)
+    found = []  # of each such column: of what kind, and where the first one is
+    for j in range(columns.shape[1]):
+        for i, entry in enumerate(columns[:, j]):
+            kind = _no_number(entry)
+            if kind is not None:
+                place = ", ".join(map(str, np.unravel_index(i * columns.shape[1] + j, raw.shape)))
+                what = f"objects of the type {type(entry).__name__}" if kind == "objects" else kind
+                column = "" if names is None else f" in column {names[j]!r}"
+                shown = str(entry) if kind == "dates or times" else reprlib.repr(entry)
+                found.append((kind, f"{what}{column} ({shown} at {name}{f'[{place}]' if place else ''})"))
+                break
+    if found:
+        others = f" and in {len(found) - 3} more columns" if len(found) > 3 else ""
+        remedies = "; ".join(dict.fromkeys(_REMEDIES[kind] for kind, _ in found))
+        raise TypeError(f"{name} must hold numbers, got {', '.join(text for _, text in found[:3])}{others}; {remedies}")
+
+
+def _column_names(value: Any, array: NDArray[Any]) -> list[str] | None:
+    """The names of a DataFrame's columns, if they are the array's."""
+    names = names_of(value)
+    return names if names is not None and array.ndim == 2 and len(names) == array.shape[1] else None
 
 
 def log_parameters(theta: ArrayLike, size: int, zero: int, least: Array, usual: float) -> Array:
@@ -100,19 +241,31 @@ def usual_logarithms(least: Array) -> float:
 
 
 def batch(
-    thetas: ArrayLike, y: ArrayLike | None, size: int, zero: int, n: int, least: Array, usual: float
-) -> tuple[Array, Array | None]:
-    """Natural parameters (k, size) of many thetas, and each one's targets (k, n, m) or None."""
+    thetas: ArrayLike, y: ArrayLike | None, size: int, zero: int, n: int, least: Array, usual: float, failures: str
+) -> tuple[Array, NDArray[np.bool_], Array | None]:
+    """Natural parameters (k, size) of many thetas, which of them float64 holds (k,), and each one's targets (k, n, m) or None.
+
+    With ``failures`` "raise" those that it does not hold are an error.
+    """
+    if failures not in ("raise", "-inf"):
+        raise ValueError(f"failures must be 'raise' or '-inf', got {failures!r}")
     rows = np.asarray(thetas)
     if rows.ndim != 2:
         raise ValueError(f"thetas must have shape (k, {size}), got {rows.shape}")
-    natural = np.array([log_parameters(row, size, zero, least, usual) for row in rows]).reshape(len(rows), size)
+    natural, valid = np.ones((len(rows), size)), np.ones(len(rows), dtype=bool)
+    for i, row in enumerate(rows):
+        try:
+            natural[i] = log_parameters(row, size, zero, least, usual)
+        except ValueError:
+            if failures == "raise" or row.shape != (size,) or np.isnan(row).any():
+                raise
+            valid[i] = False
     if y is None:
-        return natural, None
+        return natural, valid, None
     array = real_array("y", y)
     if array.ndim not in (2, 3) or array.shape[:2] != (len(rows), n) or 0 in array.shape[1:]:
         raise ValueError(f"y must have shape ({len(rows)}, {n}) or ({len(rows)}, {n}, m), got {array.shape}")
-    return natural, array.reshape(len(rows), n, -1) if len(rows) else array[..., np.newaxis]
+    return natural, valid, array.reshape(len(rows), n, -1) if len(rows) else array[..., np.newaxis]
 
 
 def read_only(array: Array) -> Array:
@@ -136,7 +289,8 @@ def inputs(X: ArrayLike, name: str = "X", dimensions: int | None = None) -> Arra
         if array.ndim == 1 and dimensions is not None and array.size == dimensions:
             hint = f"; for one point pass [{name}]"
         elif array.ndim == 1:
-            hint = f"; for one input dimension pass {name}[:, None]"
+            frame = hasattr(X, "to_frame")  # a Series, of pandas or polars
+            hint = f"; for one input dimension pass {name}{'.to_frame()' if frame else '[:, None]'}"
         raise ValueError(f"{name} must have shape (n, d), got {array.shape}{hint}")
     if array.shape[0] == 0:
         raise ValueError(f"{name} must have at least one row, got shape {array.shape}")
@@ -146,7 +300,11 @@ def inputs(X: ArrayLike, name: str = "X", dimensions: int | None = None) -> Arra
 
 
 def names_of(X: Any) -> list[str] | None:
-    """The column names of a DataFrame; None for anything else."""
+    """The column names of a DataFrame, or of a pyarrow table; None for anything else."""
+    if isinstance(X, type) or _is_polars(X, "LazyFrame"):  # no data, and columns that warn when they are asked for
+        return None
+    if hasattr(type(X), "column_names"):  # pyarrow's, whose columns are the data
+        return [str(name) for name in X.column_names]
     return [str(name) for name in X.columns] if hasattr(X, "columns") else None
 
 
@@ -163,6 +321,20 @@ def targets(y: ArrayLike, n: int) -> Array:
     if array.ndim not in (1, 2) or array.shape[0] != n or 0 in array.shape:
         raise ValueError(f"y must have shape ({n},) or ({n}, m), one row for each row of X, got {array.shape}")
     return array
+
+
+def warn_of_scales(y: Array) -> None:
+    """Say that outputs (n, m) whose scales differ widely share their variances."""
+    with np.errstate(all="ignore"):
+        deviations = np.where(np.ptp(y, axis=0) > 0.0, np.std(y, axis=0), 0.0)
+    least, most = int(deviations.argmin()), int(deviations.argmax())
+    if deviations[most] > _SCALES_APART * deviations[least]:
+        warnings.warn(
+            "the outputs share signal_variance and noise_variance, but their standard deviations differ widely, from "
+            f"{deviations[least]:.3g} (column {least} of y) to {deviations[most]:.3g} (column {most}): one predicted standard "
+            "deviation for all of them means little; scale the columns of y alike, or train a model for each",
+            stacklevel=3,
+        )
 
 
 def weights(Q: ArrayLike, n: int) -> Array:
@@ -235,6 +407,23 @@ def known_variances(value: ArrayLike | None, n: int) -> Array | None:
     return array
 
 
+def variances_of_points(value: ArrayLike | None, q: int, *, include_noise: bool, trained_with: bool) -> Array | None:
+    """Known variances of noisy targets at q new points, (q,), or None; a scalar is broadcast."""
+    if value is None:
+        if include_noise and trained_with:
+            raise ValueError(
+                "observation_variance must be given with include_noise: the model was trained with known variances, and those "
+                "of new targets are not in noise_variance; pass one for each row of X, or 0 for none"
+            )
+        return None
+    if not include_noise:
+        raise ValueError(
+            "observation_variance is given, but include_noise is false; pass include_noise=True for noisy targets"
+        )
+    array = real_array("observation_variance", value)
+    return known_variances(np.full(q, array) if array.ndim == 0 else array, q)
+
+
 def as_kernel(kernel: Any) -> Kernel:
     """A kernel object, from one or from its name."""
     names = ", ".join(map(repr, BY_NAME))
@@ -299,15 +488,18 @@ def large_array(rows: int, columns: int, *, training_points: int | None = None) 
     raise MemoryError(f"exact training on n = {training_points} points needs {need}; use a part of the rows")
 
 
-def bounds(name: str, value: Any, default: Array) -> tuple[Array, NDArray[np.bool_]]:
-    """Bounds (k, 2) for k parameters, and which are fixed, from a pair, k pairs, "fixed", or None for ``default``."""
+def bounds(name: str, value: Any, default: Array) -> tuple[Array, NDArray[np.bool_], NDArray[np.bool_]]:
+    """Bounds (k, 2) for k parameters, which are fixed, and which nobody gave, so that they are those of ``default``.
+
+    ``value`` is a pair, "fixed" or None, for the default; or k of these.
+    """
     k = default.shape[0]
-    result, fixed = default.copy(), np.zeros(k, dtype=bool)
+    result, fixed, by_default = default.copy(), np.zeros(k, dtype=bool), np.zeros(k, dtype=bool)
     if value is None:
-        return result, fixed
+        return result, fixed, ~by_default
     if isinstance(value, str) and value == "fixed":
-        return result, ~fixed
-    expected = f"{name} must be a pair (low, high) with 0 < low <= high, or 'fixed'"
+        return result, ~fixed, by_default
+    expected = f"{name} must be a pair (low, high) with 0 < low <= high, 'fixed', or None for the default"
     if k != 1:
         expected += f", or {k} of these"
     try:
@@ -316,7 +508,7 @@ def bounds(name: str, value: Any, default: Array) -> tuple[Array, NDArray[np.boo
         raise TypeError(f"{expected}; got {value!r}") from None
     if isinstance(value, str):
         raise ValueError(f"{expected}; got {value!r}")
-    if len(entries) == 2 and all(np.ndim(entry) == 0 and not isinstance(entry, str) for entry in entries):
+    if len(entries) == 2 and all(not isinstance(entry, str | None) and np.ndim(entry) == 0 for entry in entries):
         entries = [entries] * k
     if len(entries) != k:
         raise ValueError(f"{expected}; got {value!r}")
@@ -325,6 +517,9 @@ def bounds(name: str, value: Any, default: Array) -> tuple[Array, NDArray[np.boo
             if entry != "fixed":
                 raise ValueError(f"{expected}; got {entry!r}")
             fixed[i] = True
+            continue
+        if entry is None:
+            by_default[i] = True
             continue
         try:
             pair = np.array(entry, dtype=np.float64)
@@ -336,7 +531,7 @@ def bounds(name: str, value: Any, default: Array) -> tuple[Array, NDArray[np.boo
             raise ValueError(f"{expected}; got {entry!r}; they are not logarithms")
         result[i] = pair
         fixed[i] = pair[0] == pair[1]
-    return result, fixed
+    return result, fixed, by_default
 
 
 def groups(name: str, value: Any, d: int) -> NDArray[np.int64]:

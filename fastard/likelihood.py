@@ -200,7 +200,9 @@ class LogMarginalLikelihood:
         evaluation = self.evaluate(natural[:d], values[d], noise, kernel, gradient=True)
         return evaluation.log_marginal_likelihood, self.assemble(evaluation, noise)
 
-    def batch(self, thetas: ArrayLike, y: ArrayLike | None = None) -> tuple[Array, Array]:
+    def batch(
+        self, thetas: ArrayLike, y: ArrayLike | None = None, *, failures: Literal["raise", "-inf"] = "raise"
+    ) -> tuple[Array, Array]:
         """Values and gradients at many thetas at once: restarts, averages over hyperparameters, grids.
 
         Where it pays they are evaluated side by side, one to a thread, each thread with a buffer of its own, kept for the
@@ -212,6 +214,12 @@ class LogMarginalLikelihood:
             Natural logarithms, as for a call.
         y : array-like, shape (k, n) or (k, n, m), optional
             Targets of each theta; those of the objective by default.
+        failures : {"raise", "-inf"}, default "raise"
+            What becomes of a theta that has no likelihood in float64: where K is not positive definite to working precision,
+            the likelihood overflows, or a parameter does. With "-inf" its value is -inf and its gradient 0, and the others
+            are what they are: a sampler rejects the point, and in an average weighted by exp(value) it counts nothing (NaN
+            would spoil both). An optimiser that goes by the gradient takes such a point for stationary: let it look at the
+            value.
 
         Returns
         -------
@@ -221,15 +229,15 @@ class LogMarginalLikelihood:
         Raises
         ------
         ValueError, TypeError
-            For wrong shapes or numbers.
+            For wrong shapes or numbers; NaN is wrong whatever ``failures``.
         NotPositiveDefiniteError
-            If K is not positive definite at one of the thetas.
+            If K is not positive definite at one of the thetas, unless ``failures`` is "-inf".
         """
         n, d = self.X.shape
-        natural, targets = validate.batch(thetas, y, self.n_parameters, d + 1, n, self._least, self._usual)
+        natural, valid, targets = validate.batch(thetas, y, self.n_parameters, d + 1, n, self._least, self._usual, failures)
         m = self.y.shape[1] if targets is None else targets.shape[2]
         count = natural.shape[0]
-        values, gradients = np.empty(count), np.empty((count, self.n_parameters))
+        values, gradients = np.full(count, -math.inf), np.zeros((count, self.n_parameters))
         worth_it = _SIDE_BY_SIDE[0] <= n < _SIDE_BY_SIDE[1] and count * n**3 >= _SIDE_BY_SIDE_FROM
         side_by_side = min(self.n_threads, count) if worth_it else 1
         threads = 1 if side_by_side > 1 else self.n_threads
@@ -237,12 +245,19 @@ class LogMarginalLikelihood:
         def work(indices: Iterator[int]) -> None:
             workspace = spare_workspace(self._spare, n, m)
             for i in indices:
+                if not valid[i]:
+                    continue
                 own = self.y if targets is None else targets[i]
                 kernel = self.kernel.with_shape(natural[i, d + 2 :].tolist())
                 noise = float(natural[i, d + 1])
-                evaluation = self.evaluate_in(
-                    workspace, own, natural[i, :d], float(natural[i, d]), noise, kernel, True, threads
-                )
+                try:
+                    evaluation = self.evaluate_in(
+                        workspace, own, natural[i, :d], float(natural[i, d]), noise, kernel, True, threads
+                    )
+                except ValueError:  # not positive definite, or an overflow
+                    if failures == "raise":
+                        raise
+                    continue
                 values[i] = evaluation.log_marginal_likelihood
                 gradients[i] = self.assemble(evaluation, noise)
             if worth_it:

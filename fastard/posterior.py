@@ -95,7 +95,12 @@ class GaussianProcess:
         return rates / total if total > 0.0 else rates
 
     def predict(
-        self, X: ArrayLike, return_std: bool = False, return_cov: bool = False, include_noise: bool = False
+        self,
+        X: ArrayLike,
+        return_std: bool = False,
+        return_cov: bool = False,
+        include_noise: bool = False,
+        observation_variance: ArrayLike | None = None,
     ) -> Array | tuple[Array, Array]:
         r"""Predict at new points.
 
@@ -109,7 +114,11 @@ class GaussianProcess:
         return_std, return_cov : bool, default False
             Whether to return standard deviations, or the (q, q) covariance, beside the mean. Not both.
         include_noise : bool, default False
-            Whether they are of new noisy targets; otherwise of the function itself.
+            Whether they are of new noisy targets, whose variances have ``noise_variance`` added; otherwise of the function
+            itself.
+        observation_variance : float or array-like, shape (q,), optional
+            Known variances of the new targets, added too; only with ``include_noise``. A model that was trained with such
+            needs them: pass 0 for targets with ``noise_variance`` alone.
 
         Returns
         -------
@@ -121,8 +130,8 @@ class GaussianProcess:
         Raises
         ------
         ValueError, TypeError
-            For wrong points, for a DataFrame whose columns are not those of training in their order, or for both
-            ``return_std`` and ``return_cov``.
+            For wrong points, for a DataFrame whose columns are not those of training in their order, for both
+            ``return_std`` and ``return_cov``, or for known variances that are missing, or given without ``include_noise``.
 
         References
         ----------
@@ -131,10 +140,10 @@ class GaussianProcess:
         if return_std and return_cov:
             raise ValueError("return_std and return_cov are both true; ask for one: the variances are cov's diagonal")
         points = self._points(X)
-        noise = self.noise_variance if include_noise else 0.0
+        noise = self._noise(include_noise, observation_variance, points.shape[0])
         m = self._alpha.shape[1]
         wanted: Literal["variance", "covariance"] | None = "covariance" if return_cov else "variance" if return_std else None
-        mean, spread = self._predict(points, wanted, noise)
+        mean, spread = self._predict(points, wanted, *noise)
         if return_std:
             spread = np.sqrt(np.maximum(spread, 0.0))
         if m == 1:
@@ -182,7 +191,14 @@ class GaussianProcess:
             return of_mean[..., 0], of_std
         return of_mean, np.repeat(of_std[..., np.newaxis], of_mean.shape[2], axis=2)
 
-    def sample(self, X: ArrayLike, size: int = 1, random_state: Any = None, include_noise: bool = False) -> Array:
+    def sample(
+        self,
+        X: ArrayLike,
+        size: int = 1,
+        random_state: Any = None,
+        include_noise: bool = False,
+        observation_variance: ArrayLike | None = None,
+    ) -> Array:
         r"""Draw functions from the posterior, at the given points.
 
         .. math:: f_* = \bar f_* + A u, \qquad A A^\top = \mathrm{cov}(f_*), \quad u \sim N(0, I)
@@ -197,6 +213,8 @@ class GaussianProcess:
             The global random state is neither read nor moved.
         include_noise : bool, default False
             Whether to draw noisy targets; otherwise the function itself.
+        observation_variance : float or array-like, shape (q,), optional
+            Known variances of the noisy targets, as for :meth:`predict`.
 
         Returns
         -------
@@ -222,7 +240,8 @@ class GaussianProcess:
         random = validate.generator(random_state)
         points = self._points(X)
         q, m = points.shape[0], self._alpha.shape[1]
-        mean, covariance = self._predict(points, "covariance", self.noise_variance if include_noise else 0.0)
+        noise = self._noise(include_noise, observation_variance, q)
+        mean, covariance = self._predict(points, "covariance", *noise)
         factor, order, rank, _ = dpstrf(covariance.T, lower=1, overwrite_a=1)
         for column in range(1, rank):
             factor[:column, column] = 0.0  # the other triangle
@@ -427,11 +446,23 @@ class GaussianProcess:
         validate.spread(validate.least_length_scales(points, self._X[:1]), self.length_scale)
         return points
 
-    def _predict(self, points: Array, wanted: Literal["variance", "covariance"] | None, noise: float) -> tuple[Array, Array]:
+    def _noise(self, include_noise: bool, observation_variance: ArrayLike | None, q: int) -> tuple[float, Array | None]:
+        """What ``_predict`` adds to the variances: of all points, and of each one (q,)."""
+        known = validate.variances_of_points(
+            observation_variance, q, include_noise=include_noise, trained_with=self._observation_variance is not None
+        )
+        return (self.noise_variance if include_noise else 0.0), known
+
+    def _predict(
+        self, points: Array, wanted: Literal["variance", "covariance"] | None, noise: float, known: Array | None
+    ) -> tuple[Array, Array]:
         """Mean (q, m), and variance (q,) or covariance (q, q)."""
         mean, spread = _prediction.predict(
             [self._term], noise, self._X, self._alpha, self._factor, points, wanted, self.n_threads
         )
+        if known is not None and wanted is not None:
+            variances = spread.ravel()[:: points.shape[0] + 1] if wanted == "covariance" else spread
+            variances += known
         return mean + self._y_mean, spread
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -443,7 +474,7 @@ class GaussianProcess:
         Parameters
         ----------
         path : str or path-like
-            The file, ``model.npz`` say; one that is there already is overwritten.
+            The file, ``model.npz`` say; one that is there already is overwritten, once the new one is whole.
 
         Raises
         ------

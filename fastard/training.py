@@ -117,8 +117,9 @@ def fit(
     observation_variance : array-like, shape (n,), optional
         Known variances >= 0 of the targets, added to the diagonal and not trained.
     length_scale_bounds, signal_variance_bounds, noise_variance_bounds, shape_bounds : optional
-        A pair (low, high), "fixed", or for length scales d of these, e.g. shape (d, 2). By default (1e-3, 1e5) standard
-        deviations, (1e-5, 1e5) and (1e-8, 1e2) variances, (1e-5, 1e5), and wider where a given start lies outside.
+        A pair (low, high), "fixed", None for the default, or for length scales d of these, e.g. shape (d, 2). By default
+        (1e-3, 1e5) standard deviations, (1e-5, 1e5) and (1e-8, 1e2) variances, (1e-5, 1e5), and wider where a given start
+        lies outside.
     length_scale_groups : "isotropic" or sequence of d labels, optional
         Length scales with equal labels are one parameter, and equal in the units of X; "isotropic" makes all of them one.
         Their starts and bounds must be equal too. By default each stands alone.
@@ -154,6 +155,11 @@ def fit(
     model : GaussianProcess
         The best found. After Ctrl-C or a callback's True, the best so far, with ``converged`` false.
 
+    Warns
+    -----
+    UserWarning
+        For outputs whose standard deviations differ more than tenfold: the variances they share fit none of them.
+
     Raises
     ------
     ValueError, TypeError
@@ -165,6 +171,7 @@ def fit(
     X = validate.inputs(X)
     n, d = X.shape
     y = validate.targets(y, n).reshape(n, -1)
+    validate.warn_of_scales(y)
     y_mean = y.mean(axis=0)
     likelihood = LogMarginalLikelihood(
         X, y - y_mean, kernel=kernel, observation_variance=observation_variance, n_threads=n_threads
@@ -198,7 +205,9 @@ def fit(
     start, limits, fixed = defaults.copy(), np.empty((units.size, 2)), np.empty(units.size, dtype=bool)
     for name, given, given_bounds, default_bounds, where in groups:
         scale = units[where]
-        limits[where], fixed[where] = validate.bounds(f"{name}_bounds", given_bounds, np.outer(scale, default_bounds))
+        limits[where], fixed[where], by_default = validate.bounds(
+            f"{name}_bounds", given_bounds, np.outer(scale, default_bounds)
+        )
         if given is None:
             start[where] = np.clip(start[where], limits[where, 0], limits[where, 1])
             continue
@@ -210,9 +219,9 @@ def fit(
                 options = {"may_equal": bool(fixed[where].all()), "for_least": f'for none pass {name}_bounds="fixed" too'}
             values = given if name == "shape" else (given,)
             start[where] = [validate.number(name, value, **options) for value in values]
-        if given_bounds is None:  # bounds that nobody gave do not stand in the way of a start that somebody gave
-            limits[where, 0] = np.minimum(limits[where, 0], start[where])
-            limits[where, 1] = np.maximum(limits[where, 1], start[where])
+        low, high = limits[where].T  # bounds that nobody gave do not stand in the way of a start that somebody gave
+        low[by_default] = np.minimum(low, start[where])[by_default]
+        high[by_default] = np.maximum(high, start[where])[by_default]
         at_start = fixed[where] & (limits[where, 0] < limits[where, 1])  # "fixed", and not between equal bounds
         within = (start[where] >= limits[where, 0]) & (start[where] <= limits[where, 1]) | at_start
         if not within.all():

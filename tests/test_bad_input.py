@@ -1,5 +1,8 @@
 """Every public function refuses what is wrong, with the right exception, and a message that names the argument."""
 
+import datetime
+import decimal
+import fractions
 import re
 
 import numpy as np
@@ -325,3 +328,128 @@ def test_scalars_may_be_arrays_of_one():
     expected = likelihood(signal_variance=2.0, noise_variance=0.5)
     assert likelihood(signal_variance=np.array(2.0), noise_variance=np.float32(0.5)) == expected
     assert likelihood(length_scale=np.float64(1.0), signal_variance=2, noise_variance=0.5) == expected
+
+
+# Containers that are no arrays of numbers --------------------------------------------------------------------------------
+
+
+class Gpu:
+    """As a tensor that needs a gradient, or lies on a GPU: its own conversion refuses."""
+
+    def __array__(self, *_, **__):
+        raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
+
+
+CONTAINERS = {
+    "generator": (lambda: (row for row in X), "generator", "list(X)"),
+    "map": (lambda: map(list, X), "map", "list(X)"),
+    "dict": (lambda: {"a": X[:, 0], "b": X[:, 1]}, "dict", "np.column_stack(list(X.values()))"),
+    "dict_of_numbers": (lambda: {"a": 1.0}, "dict", "list(X.values())"),
+    "set": (lambda: {1.0, 2.0}, "set", "no order"),
+    "text": (lambda: "data.csv", "text 'data.csv'"),
+    "None": (lambda: None, "None"),
+    "class": (lambda: np.ndarray, "class ndarray"),
+    "module": (lambda: np, "module"),
+    "tensor": (Gpu, "Gpu", "detach().numpy()"),
+    "structured": (lambda: np.zeros(N, dtype=[("a", float), ("b", float)]), "'a', 'b'", "structured_to_unstructured(X)"),
+    "object_array_of_arrays": (lambda: np.array([np.zeros(2), np.zeros(3)], dtype=object), "ndarray", "X[0]"),
+    "list_of_dicts": (lambda: [{"a": 1.0}, {"a": 2.0}], "dict", "X[0]"),
+    "text_among_numbers": (lambda: [[1.0, "a"], [2.0, "b"]], "text", "'a' at X[0, 1]"),
+    "date_among_numbers": (lambda: [[1.0, datetime.date(2020, 1, 2)]], "dates", "2020-01-02 at X[0, 1]"),
+    "nanoseconds": (lambda: np.zeros((N, D), dtype="datetime64[ns]"), "dates", "X[0, 0]"),
+    "durations": (lambda: np.array([[1.0, np.timedelta64(5, "s")]], dtype=object), "times", "X[0, 1]"),
+}
+
+
+@pytest.mark.parametrize("kind", CONTAINERS)
+def test_containers_are_named_with_their_remedy(kind):
+    make, *words = CONTAINERS[kind]
+    refuses(covariance, TypeError, "X", *words, X=make())
+
+
+def test_the_column_that_holds_no_numbers_is_named_among_arrays_too():
+    refuses(covariance, TypeError, "X", "X[0, 1]", "X[0, 2]", "X[0, 3]", "and in 2 more columns", X=[[1.0, *"abcde"]])
+    refuses(likelihood, TypeError, "y", "text ('c' at y[2])", y=[1.0, 2.0, "c", 4.0, 5.0, 6.0])
+    refuses(likelihood, TypeError, "length_scale", "dict", "list(length_scale.values())", length_scale={"a": 1.0, "b": 2.0})
+    refuses(likelihood, TypeError, "signal_variance", "text 'auto'", signal_variance="auto")
+
+
+def test_a_row_of_another_length_is_named():
+    refuses(covariance, ValueError, "X", "row 2 has length 3, row 0 has 2", X=[[1, 2], [3, 4], [5, 6, 7]])
+
+
+def test_integers_beyond_float64():
+    refuses(covariance, ValueError, "X", "too large for float64", X=[[1.0, 10**400]])
+
+
+def test_decimals_and_fractions_are_numbers():
+    expected = likelihood(signal_variance=1.5, noise_variance=0.25)
+    assert likelihood(signal_variance=decimal.Decimal("1.5"), noise_variance=fractions.Fraction(1, 4)) == expected
+
+
+def test_sparse_matrices():
+    sparse = pytest.importorskip("scipy.sparse")
+    refuses(covariance, TypeError, "X", "sparse", "csr", "X.toarray()", X=sparse.csr_matrix(X))
+    refuses(covariance, TypeError, "X", "sparse", "coo", "X.toarray()", X=sparse.coo_array(X))
+    refuses(likelihood, TypeError, "y", "sparse", "y.toarray()", y=sparse.csr_matrix(Y[:, None]))
+
+
+# Of each a column of a DataFrame beside one of numbers, and what the message says of it.
+PANDAS = {
+    "text": (lambda pandas: ["x"] * N, TypeError, "text in column 'b' ('x' at X[0, 1])"),
+    "digits": (lambda pandas: pandas.Series(["1"] * N, dtype=object), TypeError, "text in column 'b'"),
+    "dates": (lambda pandas: pandas.date_range("2020-01-02", periods=N), TypeError, "dates or times in column 'b'"),
+    "durations": (lambda pandas: pandas.to_timedelta([1] * N, unit="s"), TypeError, "dates or times in column 'b'"),
+    "periods": (lambda pandas: pandas.period_range("2020", periods=N, freq="M"), TypeError, "type Period in column 'b'"),
+    "categories": (lambda pandas: pandas.Categorical(["x"] * N), TypeError, "text in column 'b'"),
+    "None": (lambda pandas: pandas.Series([1.0, None] * 3, dtype=object), ValueError, "X[1, 1], column 'b'"),
+    "NaN": (lambda pandas: [1.0, np.nan] * 3, ValueError, "X[1, 1], column 'b'"),
+    "Int64": (lambda pandas: pandas.array([1, None] * 3, dtype="Int64"), (TypeError, ValueError), "column 'b'"),
+    "boolean": (lambda pandas: pandas.array([True, None] * 3, dtype="boolean"), (TypeError, ValueError), "column 'b'"),
+}
+
+
+@pytest.mark.parametrize("kind", PANDAS)
+def test_columns_of_pandas(kind):
+    pandas = pytest.importorskip("pandas")
+    make, exception, words = PANDAS[kind]
+    frame = pandas.DataFrame({"a": Y, "b": make(pandas)})
+    with pytest.raises(exception, match=re.escape(words)):
+        fit(X=frame)
+    with pytest.raises(exception, match=re.escape(words)):
+        covariance(X=frame)
+    only = frame[["b"]]
+    with pytest.raises(exception, match="column 'b'"):
+        covariance(X=only)
+
+
+def test_pandas_frames_of_numbers():
+    pandas = pytest.importorskip("pandas")
+    expected = covariance(X=np.column_stack([np.arange(6.0), [1.0, 0.0] * 3]))
+    for second in ([True, False] * 3, pandas.array([1, 0] * 3, dtype="Int64"), pandas.Categorical([1, 0] * 3)):
+        np.testing.assert_array_equal(covariance(X=pandas.DataFrame({"a": range(6), "b": second})), expected)
+    refuses(covariance, ValueError, "X", "X.to_frame()", X=pandas.Series(Y))
+
+
+def test_polars():
+    polars = pytest.importorskip("polars")
+    frame = polars.DataFrame({"a": X[:, 0], "b": X[:, 1]})
+    np.testing.assert_array_equal(covariance(X=frame), covariance())
+    assert fit(X=frame).feature_names == ["a", "b"]
+    refuses(fit, TypeError, "X", "LazyFrame", "X.collect()", X=frame.lazy())
+    refuses(fit, TypeError, "X", "text in column 'c'", X=frame.with_columns(polars.lit("x").alias("c")))
+    refuses(fit, ValueError, "X", "column 'c'", X=frame.with_columns(polars.lit(None, dtype=polars.Int64).alias("c")))
+    with pytest.raises(TypeError, match=r"X\.collect\(\)"):
+        fit(X=frame).predict(frame.lazy())
+    # beside numbers polars makes numbers of dates, microseconds since 1970 say
+    for moment in (datetime.date(2020, 1, 1), datetime.datetime(2020, 1, 1), datetime.timedelta(1), datetime.time(1)):
+        refuses(fit, TypeError, "X", "dates or times in column 'c'", X=frame.with_columns(polars.lit(moment).alias("c")))
+
+
+def test_pyarrow_tables():
+    pyarrow = pytest.importorskip("pyarrow")
+    table = pyarrow.table({"a": X[:, 0], "b": X[:, 1]})
+    model = fit(X=table)
+    assert model.feature_names == ["a", "b"]
+    assert model.predict(table).shape == (N,)
+    refuses(fit, TypeError, "X", "text in column 'c'", X=table.append_column("c", [["x"] * N]))

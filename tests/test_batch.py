@@ -52,6 +52,45 @@ def test_one_that_is_not_positive_definite():
             objective.batch([*[[0.0, 0.0, 0.0]] * (k - 1), [0.0, 0.0, -np.inf]])
 
 
+@pytest.mark.parametrize("n_threads", [1, 2])
+@pytest.mark.parametrize(("n", "k"), [(5, 4), (170, 45)], ids=["in turn", "side by side"])
+def test_failures_of_one_are_minus_infinity_where_asked_for(n, k, n_threads):
+    """And the others have the bits that they have without it."""
+    X, y = data(n, 2)
+    X[1] = X[0]
+    objective = fastard.LogMarginalLikelihood(X, 1e4 * y, kernel="rational_quadratic", n_threads=n_threads)
+    good = np.log([1.0, 1.0, 1.0, 0.1, 1.0]) + 0.1 * np.random.default_rng(0).standard_normal((k, 5))
+    bad = {
+        0: [0.0, 0.0, 0.0, -np.inf, 0.0],  # rows 0 and 1 are equal
+        k // 2: [0.0, 0.0, -700.0, -700.0, 0.0],  # y is too large for the variances
+        k - 1: [800.0, 0.0, 0.0, 0.0, 0.0],  # exp(800) is infinite
+        1: [-800.0, 0.0, 0.0, 0.0, 0.0],
+    }
+    thetas = good.copy()
+    for i, theta in bad.items():
+        thetas[i] = theta
+    values, gradients = objective.batch(thetas, failures="-inf")
+    expected = objective.batch(good)
+    for i in range(k):
+        assert values[i] == (-np.inf if i in bad else expected[0][i])
+        np.testing.assert_array_equal(gradients[i], 0.0 if i in bad else expected[1][i])
+    for i in bad:
+        with pytest.raises(ValueError):  # noqa: PT011  a NotPositiveDefiniteError is one
+            objective.batch(thetas[i : i + 1])
+    np.testing.assert_array_equal(objective.batch(good)[0], expected[0])
+
+
+def test_failures_are_not_wrong_arguments():
+    objective, thetas = objective_and_thetas(k=2)
+    for wrong in (thetas[:, :-1], np.full((2, 5), np.nan), thetas[0]):
+        with pytest.raises(ValueError, match="theta"):
+            objective.batch(wrong, failures="-inf")
+    with pytest.raises(TypeError, match="theta"):
+        objective.batch(thetas.astype(str), failures="-inf")
+    with pytest.raises(ValueError, match="failures must be 'raise' or '-inf', got 'nan'"):
+        objective.batch(thetas, failures="nan")
+
+
 @pytest.mark.parametrize(
     ("thetas", "y", "name"),
     [

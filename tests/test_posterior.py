@@ -65,6 +65,42 @@ def test_known_variances():
     assert_agree(got_std, np.sqrt(np.diagonal(cov)))
 
 
+@pytest.mark.parametrize("m", [1, 2])
+@pytest.mark.parametrize("known", [0.3, np.linspace(0.0, 0.4, 23)], ids=["one for all", "one for each"])
+def test_new_targets_have_their_known_variances(m, known):
+    """Whether the model was trained with such or not."""
+    Z = points()
+    for observation_variance in (None, np.linspace(0.0, 0.5, 70)):
+        model, _, _ = trained(m=m, observation_variance=observation_variance)
+        noisy = {"include_noise": True, "observation_variance": known}
+        mean, cov = model.predict(Z, return_cov=True)
+        expected = cov.reshape(23, 23, m) + ((0.1 + known) * np.eye(23))[..., None]
+        got_mean, got_cov = model.predict(Z, return_cov=True, **noisy)
+        np.testing.assert_array_equal(got_mean, mean)
+        assert_agree(got_cov, expected.reshape(cov.shape))
+        std = model.predict(Z, return_std=True, **noisy)[1]
+        assert_agree(std.reshape(23, m), np.sqrt(np.einsum("iit->it", expected)))
+        np.testing.assert_array_equal(model.predict(Z, **noisy), mean)
+
+
+def test_new_targets_of_unknown_variance_are_refused():
+    """With the noise variance alone their intervals would be too small, without a word."""
+    model, _, _ = trained(observation_variance=np.linspace(0.0, 0.5, 70))
+    for of_targets in (model.predict, model.sample):
+        with pytest.raises(ValueError, match=r"observation_variance must be given with include_noise.*0 for none"):
+            of_targets(points(), include_noise=True)
+        with pytest.raises(ValueError, match="include_noise is false"):
+            of_targets(points(), observation_variance=0.1)
+        for wrong, error in ((-0.1, ">= 0"), (np.ones(22), r"\(23,\)"), (np.ones((23, 1)), r"\(23,\)"), (np.nan, "finite")):
+            with pytest.raises(ValueError, match=f"observation_variance.*{error}"):
+                of_targets(points(), include_noise=True, observation_variance=wrong)
+    without, _, _ = trained()
+    of_noise = {"return_std": True, "include_noise": True}
+    np.testing.assert_array_equal(
+        without.predict(points(), **of_noise)[1], without.predict(points(), **of_noise, observation_variance=0.0)[1]
+    )
+
+
 @pytest.mark.parametrize("shape", [(30,), (30, 1), (30, 2)], ids=str)
 def test_shapes_are_scikit_learns(shape):
     gaussian_process = pytest.importorskip("sklearn.gaussian_process")

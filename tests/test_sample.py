@@ -40,11 +40,13 @@ class Units(np.random.Generator):
 def test_the_factor_is_that_of_the_covariance(m, noise):
     model, _, _ = trained(m=m)
     Z = np.repeat(points(12), 2, axis=0)  # of equal points: singular without noise
-    drawn = model.sample(Z, 24, random_state=Units(np.random.PCG64()), include_noise=noise).reshape(24, 24, m)
-    mean, cov = model.predict(Z, return_cov=True, include_noise=noise)
-    for t in range(m):
-        A = drawn[..., t].T - mean.reshape(24, m)[:, [t]]
-        assert_agree(A @ A.T, cov.reshape(24, 24, m)[..., t])
+    for known in (None, np.linspace(0.0, 0.5, 24)) if noise else (None,):
+        of_targets = {"include_noise": noise, "observation_variance": known}
+        drawn = model.sample(Z, 24, random_state=Units(np.random.PCG64()), **of_targets).reshape(24, 24, m)
+        mean, cov = model.predict(Z, return_cov=True, **of_targets)
+        for t in range(m):
+            A = drawn[..., t].T - mean.reshape(24, m)[:, [t]]
+            assert_agree(A @ A.T, cov.reshape(24, 24, m)[..., t])
 
 
 def test_the_seed_decides_and_the_global_state_is_left_alone():

@@ -126,6 +126,18 @@ def test_standardize_by_itself_changes_no_answer():
     assert abs(models[0].log_marginal_likelihood - models[1].log_marginal_likelihood) < 1e-2
 
 
+@pytest.mark.parametrize("scales", [(1.0, 1e3), (1e-3, 1.0, 2.0), (1.0, 0.0)], ids=str)
+def test_outputs_of_different_scales_are_told(scales):
+    """They share one signal and noise variance, so that the standard deviations of one or the other mean nothing."""
+    X, y = problem(n=20, m=len(scales))
+    y = (y - y.mean(axis=0)) / y.std(axis=0) * scales
+    least, most = int(np.argmin(scales)), int(np.argmax(scales))
+    with pytest.warns(UserWarning, match=rf"column {least} of y.*column {most}.*scale the columns of y alike") as caught:
+        fastard.fit(X, y, max_iterations=1)
+    assert caught[0].filename == __file__
+    fastard.fit(X, y[:, [most, most]] * [1.0, 5.0], max_iterations=1)  # no warning, which would be an error here
+
+
 def test_observation_variance():
     X, y = problem()
     known = np.linspace(0.01, 0.2, 60)
@@ -457,6 +469,35 @@ def test_a_model_can_be_trained_again_from_where_it_stands(kernel_name):
                 noise_variance=model.noise_variance,
             )  # fmt: skip
             assert again.log_marginal_likelihood > model.log_marginal_likelihood - 3.0 * (factor != 1.0) - 1e-9
+
+
+def test_bounds_of_none_are_the_default():
+    """Of one length scale, beside others that are given; and wider where its start lies outside."""
+    X, y = problem(n=30)
+    start = X.std(axis=0)
+    seen = []
+    options = {"length_scale": start, "max_iterations": 20}
+    expected = fastard.fit(X, y, length_scale_bounds=[(1e-3 * start[0], 1e5 * start[0]), "fixed", "fixed"], **options)
+    model = fastard.fit(X, y, length_scale_bounds=[None, "fixed", "fixed"], callback=seen.append, **options)
+    np.testing.assert_array_equal(model.length_scale, expected.length_scale)
+    assert model.length_scale[0] != start[0]
+    np.testing.assert_array_equal(model.length_scale[1:], start[1:])
+    two = {"length_scale": start[:2], "max_iterations": 20}
+    for none in ([None, None], (None, None), None):
+        np.testing.assert_array_equal(
+            fastard.fit(X[:, :2], y, length_scale_bounds=none, **two).length_scale,
+            fastard.fit(X[:, :2], y, **two).length_scale,
+        )
+    one = fastard.fit(X[:, :2], y, length_scale_bounds=[None, "fixed"], **two)
+    assert one.length_scale[1] == start[1]
+    far = fastard.fit(X, y, length_scale=1e7 * start, length_scale_bounds=[None, "fixed", (start[2], 1e8 * start[2])])
+    assert far.length_scale[0] > 0.0
+    with pytest.raises(ValueError, match="within its bounds"):
+        fastard.fit(X, y, length_scale=1e7 * start, length_scale_bounds=[None, "fixed", (start[2], 1e6 * start[2])])
+    fastard.fit(X, y, signal_variance_bounds=[None], noise_variance_bounds=[None], max_iterations=1)
+    for wrong in ((None, 10.0), [None, (1.0, 2.0)]):
+        with pytest.raises(ValueError, match=r"length_scale_bounds must be a pair .* or None for the default"):
+            fastard.fit(X, y, length_scale_bounds=wrong)
 
 
 def test_a_start_that_contradicts_equal_bounds():
