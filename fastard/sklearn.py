@@ -7,6 +7,7 @@ Change ``from sklearn.gaussian_process import GaussianProcessRegressor`` to ``fr
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import threading
 import warnings
@@ -21,7 +22,7 @@ from scipy.optimize import minimize
 from sklearn.base import _fit_context, clone
 from sklearn.exceptions import NotFittedError
 from sklearn.gaussian_process import GaussianProcessRegressor as _SklearnRegressor
-from sklearn.gaussian_process.kernels import RBF, ConstantKernel, Kernel
+from sklearn.gaussian_process.kernels import Kernel
 from sklearn.preprocessing._data import _handle_zeros_in_scale
 from sklearn.utils import check_random_state
 from sklearn.utils.optimize import _check_optimize_result
@@ -56,6 +57,16 @@ def _validated(estimator: Any, *arrays: Any, **options: Any) -> Any:
     except ImportError:  # scikit-learn 1.5
         return estimator._validate_data(*arrays, **options)
     return validate_data(estimator, *arrays, **options)
+
+
+class _Untrained(_SklearnRegressor):
+    log_marginal_likelihood = _THEIRS["log_marginal_likelihood"]  # patch() does not reach it
+
+
+@functools.cache
+def _default_kernel() -> Kernel:
+    """The kernel that the installed scikit-learn takes for None: with fixed parameters before its version 1.9."""
+    return _THEIRS["fit"](_Untrained(optimizer=None), [[0.0]], [0.0]).kernel_
 
 
 # Each estimator's buffer, to be used again. Not an attribute: a model of scikit-learn's own class pickles as it did.
@@ -204,7 +215,7 @@ class GaussianProcessRegressor(_SklearnRegressor):
         -------
         self : GaussianProcessRegressor
         """
-        kernel = ConstantKernel() * RBF() if self.kernel is None else clone(self.kernel)
+        kernel = clone(_default_kernel() if self.kernel is None else self.kernel)
         if not _trains_as_usual(self) or _recognise(kernel) is None:
             return _THEIRS["fit"](self, X, y)
         given = X, y
@@ -444,7 +455,7 @@ def explain(kernel: Any) -> str:
     if isinstance(kernel, _SklearnRegressor):
         kernel = getattr(kernel, "kernel_", kernel.kernel)
     if kernel is None:
-        kernel = ConstantKernel() * RBF()
+        kernel = _default_kernel()
     if not isinstance(kernel, Kernel):
         raise TypeError(f"kernel must be a kernel of scikit-learn's, a regressor, or None; got {kernel!r}")
     try:

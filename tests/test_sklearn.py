@@ -1,5 +1,6 @@
 """The door for scikit-learn against scikit-learn itself."""
 
+import contextlib
 import copy
 import os
 import pickle
@@ -217,6 +218,30 @@ def test_training_finds_the_same_parameters_where_they_are_determined():
     theirs, ours = both(1.0 * RBF(np.ones(3)) + WhiteKernel(0.1), X, y)
     assert_agree(ours.kernel_.theta, theirs.kernel_.theta, 1e-4)
     assert_agree(ours.predict(X), theirs.predict(X), 1e-4)
+
+
+@pytest.mark.parametrize("inside", [contextlib.nullcontext, patched])
+def test_the_default_kernel_is_that_of_the_installed_scikit_learn(inside, evaluations):
+    """Before its version 1.9 it is fixed; from then on it is trained."""
+    fastard.sklearn._default_kernel.cache_clear()
+    X, y = problem(30)
+    theirs = TheirRegressor(alpha=1e-2).fit(X, y)
+    evaluations.clear()
+    with inside():
+        assert explain(None) == explain(theirs)
+        assert evaluations == []
+        models = [cls(alpha=1e-2).fit(X, y) for cls in (GaussianProcessRegressor, TheirRegressor)]
+    assert evaluations
+    for ours in models:
+        assert ours.kernel is None
+        assert_agree(ours.kernel_.theta, theirs.kernel_.theta, 1e-3)
+        parameters, expected = (
+            {name: value for name, value in model.kernel_.get_params().items() if name.endswith("_bounds")}
+            for model in (ours, theirs)
+        )
+        assert parameters == expected
+        assert_agree(ours.predict(X, return_std=True)[1], theirs.predict(X, return_std=True)[1], 1e-3)
+    assert explain(GaussianProcessRegressor()) == explain(None) == "fastard: RBF"
 
 
 @pytest.mark.parametrize("below", [0, 10**6])
