@@ -205,7 +205,7 @@ class Covariance:
             if term.shape is not None and term.shape.place is not None:
                 result[term.shape.place] += of_term.log_shape[0]
         for term in self.white:
-            of_noise = 0.5 * term.variance(natural) * evaluation.diagonal_weights.sum()
+            of_noise = 0.5 * term.variance(natural) * float(evaluation.diagonal_weights.sum())
             for constant in term.constants:
                 if constant.place is not None:
                     result[constant.place] += of_noise

@@ -47,7 +47,8 @@ _LEAST_FALL, _THEIR_LEAST_FALL = 1e-10, 1e7 * float(np.finfo(float).eps)
 
 # scikit-learn's own methods, as they are before patch() puts ours in their place.
 _THEIRS: dict[str, Any] = {
-    name: vars(_SklearnRegressor)[name] for name in ("fit", "predict", "log_marginal_likelihood", "_constrained_optimization")
+    name: vars(_SklearnRegressor)[name]
+    for name in ("fit", "predict", "sample_y", "log_marginal_likelihood", "_constrained_optimization")
 }
 
 
@@ -232,9 +233,10 @@ class GaussianProcessRegressor(_SklearnRegressor):
         self.kernel_ = kernel
         self._rng = check_random_state(self.random_state)
         if self.normalize_y:
-            self._y_train_mean = np.mean(y, axis=0)
-            self._y_train_std = _handle_zeros_in_scale(np.std(y, axis=0), copy=False)
-            y = (y - self._y_train_mean) / self._y_train_std
+            with _underflow_ignored():
+                self._y_train_mean = np.mean(y, axis=0)
+                self._y_train_std = _handle_zeros_in_scale(np.std(y, axis=0), copy=False)
+                y = (y - self._y_train_mean) / self._y_train_std
         else:
             shape = y.shape[1:] or 1
             self._y_train_mean, self._y_train_std = np.zeros(shape), np.ones(shape)
@@ -325,7 +327,10 @@ class GaussianProcessRegressor(_SklearnRegressor):
         y_std : ndarray, shape (q,) or (q, m)
         y_cov : ndarray, shape (q, q) or (q, q, m)
         """
-        known = None if _few(self, X) or (return_std and return_cov) else _trained(self)
+        if _few(self, X):
+            with _underflow_ignored(self):
+                return _THEIRS["predict"](self, X, return_std=return_std, return_cov=return_cov)
+        known = None if return_std and return_cov else _trained(self)
         if known is None:
             return _THEIRS["predict"](self, X, return_std=return_std, return_cov=return_cov)
         points = _validated(self, X, ensure_2d=True, dtype="numeric", reset=False)
@@ -337,17 +342,34 @@ class GaussianProcessRegressor(_SklearnRegressor):
         mean, result = _prediction.predict(
             terms, noise, known.X, known.alpha, known.factor, points, spread, default_threads()
         )  # fmt: skip
-        mean = self._y_train_std * mean + self._y_train_mean
-        if mean.shape[1] == 1:
-            mean = mean[:, 0]
-        if spread is None:
-            return mean
         if return_std and (result < 0.0).any():
             warnings.warn("Predicted variances smaller than 0. Setting those variances to 0.", stacklevel=2)
             result = np.maximum(result, 0.0)
-        scale = np.asarray(self._y_train_std**2).reshape(-1)
-        result = result * scale[0] if scale.size == 1 else result[..., np.newaxis] * scale
+        with _underflow_ignored():
+            mean = self._y_train_std * mean + self._y_train_mean
+            if mean.shape[1] == 1:
+                mean = mean[:, 0]
+            if spread is None:
+                return mean
+            scale = np.asarray(self._y_train_std**2).reshape(-1)
+            result = result * scale[0] if scale.size == 1 else result[..., np.newaxis] * scale
         return mean, np.sqrt(result) if return_std else result
+
+    def sample_y(self, X: Any, n_samples: int = 1, random_state: Any = 0) -> Any:
+        """Draw functions: scikit-learn's ``sample_y``, see there.
+
+        Parameters
+        ----------
+        X : array-like, shape (q, d)
+        n_samples : int, default 1
+        random_state : int, RandomState or None, default 0
+
+        Returns
+        -------
+        y_samples : ndarray, shape (q, n_samples) or (q, m, n_samples)
+        """
+        with _underflow_ignored(self):
+            return _THEIRS["sample_y"](self, X, n_samples, random_state)
 
     def predict_gradient(self, X: ArrayLike) -> tuple[Array, Array]:
         """Derivatives of the predicted mean and standard deviation with respect to the query points, all in one pass.
@@ -371,6 +393,11 @@ class GaussianProcessRegressor(_SklearnRegressor):
         sklearn.exceptions.NotFittedError
             Before ``fit``.
 
+        Warns
+        -----
+        UserWarning
+            For standard deviations that are 0 because of rounding.
+
         References
         ----------
         Rasmussen & Williams (2006), equations (2.25) and (2.26), page 17, differentiated. A Matérn kernel with nu = 0.5 has
@@ -387,9 +414,13 @@ class GaussianProcessRegressor(_SklearnRegressor):
                 reason = "the points, or a parameter, are out of its range; rescale them"
             raise ValueError(f"predict_gradient needs a kernel that fastard computes; {self.kernel_}: {reason}")
         terms, noise, points = at
-        of_mean, of_std = _prediction.gradients(terms, noise, known.X, known.alpha, known.factor, points, default_threads())
+        of_mean, of_std, variance = _prediction.gradients(
+            terms, noise, known.X, known.alpha, known.factor, points, default_threads()
+        )
+        _prediction.warn_of_zeros(variance, np.asarray(self.alpha) + noise, known.X, points)
         scale = np.asarray(self._y_train_std).reshape(-1)
-        mean_gradient, std_gradient = of_mean * scale, of_std[..., np.newaxis] * scale
+        with _underflow_ignored():
+            mean_gradient, std_gradient = of_mean * scale, of_std[..., np.newaxis] * scale
         if mean_gradient.shape[2] == 1:
             return mean_gradient[..., 0], std_gradient[..., 0]
         return mean_gradient, std_gradient
@@ -420,6 +451,19 @@ def _trained(estimator: Any) -> _Trained | None:
     if covariance is None or len(estimator.alpha_) != len(X) or estimator.L_.shape != (len(X), len(X)):
         return None
     return _Trained(estimator, covariance)
+
+
+@contextlib.contextmanager
+def _underflow_ignored(estimator: Any = None) -> Iterator[None]:
+    """For our arithmetic, where an underflow is nobody's error; given an estimator, only if its kernel is one of ours.
+
+    Overflows are told as the user wants, as by scikit-learn.
+    """
+    if estimator is not None and (np.geterr()["under"] == "ignore" or _recognise(getattr(estimator, "kernel_", None)) is None):
+        yield
+    else:
+        with np.errstate(under="ignore"):
+            yield
 
 
 def _few(estimator: Any, X: Any) -> bool:
@@ -466,7 +510,7 @@ def explain(kernel: Any) -> str:
     return f"fastard: {' + '.join(names)}{', and noise' if covariance.white else ''}"
 
 
-_OURS = ("fit", "predict", "log_marginal_likelihood", "predict_gradient")
+_OURS = ("fit", "predict", "sample_y", "log_marginal_likelihood", "predict_gradient")
 
 
 def patch() -> None:
