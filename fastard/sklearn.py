@@ -77,13 +77,13 @@ _BUFFERS: weakref.WeakKeyDictionary[Any, list[Workspace]] = weakref.WeakKeyDicti
 class _Data:
     """Training data as the engine takes them, and the likelihood of a covariance on them.
 
-    Raises NotOursError where they do not fit together, or are not what scikit-learn takes.
+    ``X`` is the covariance's. Raises NotOursError where they do not fit together, or are not what scikit-learn takes.
     """
 
-    def __init__(self, X: Any, y: Any, alpha: Any) -> None:
+    def __init__(self, X: Array, y: Any, alpha: Any) -> None:
         if not self.takes(X, y, alpha):
             raise NotOursError("the targets or alpha are not numbers, one for each point")
-        self.X = read_only(np.ascontiguousarray(X, dtype=np.float64))
+        self.X = X
         self.y = read_only(np.ascontiguousarray(y, dtype=np.float64).reshape(self.X.shape[0], -1))
         self.alpha = np.asarray(alpha, dtype=np.float64)
         self.center = central(self.X)
@@ -105,9 +105,9 @@ class _Data:
         )
 
 
-def _recognise(kernel: Any, d: int | None = None) -> Covariance | None:
+def _recognise(kernel: Any, data: Any = None) -> Covariance | None:
     try:
-        return Covariance(kernel, d)
+        return Covariance(kernel, data)
     except NotOursError:
         return None
 
@@ -221,7 +221,7 @@ class GaussianProcessRegressor(_SklearnRegressor):
             return _THEIRS["fit"](self, X, y)
         given = X, y
         X, y = _validated(self, X, y, multi_output=True, y_numeric=True, ensure_2d=True, dtype="numeric")
-        covariance = _recognise(kernel, X.shape[1])
+        covariance = _recognise(kernel, X)
         searched = self.optimizer is not None and covariance is not None and covariance.n_parameters > 0
         if (
             covariance is None
@@ -243,14 +243,14 @@ class GaussianProcessRegressor(_SklearnRegressor):
         self.X_train_ = np.copy(X) if self.copy_X_train else X
         self.y_train_ = np.copy(y) if self.copy_X_train else y
 
-        data = _Data(self.X_train_, self.y_train_, self.alpha)
+        data = _Data(covariance.X, self.y_train_, self.alpha)
         workspace = Workspace(*data.y.shape)
         if searched:
             theta, loss = _search(self, covariance, data, workspace)
             self.kernel_.theta = theta
             self.kernel_._check_bounds_params()
         try:
-            trained = Covariance(self.kernel_, X.shape[1])
+            trained = Covariance(self.kernel_, self.X_train_)
             evaluation = data.evaluate(trained, None, workspace, gradient=False, threads=default_threads())
         except NotOursError:  # the optimum is out of our range
             rest = _SklearnRegressor(self.kernel_, alpha=self.alpha, optimizer=None)
@@ -296,11 +296,11 @@ class GaussianProcessRegressor(_SklearnRegressor):
         evaluation = None
         if theta is not None:
             with contextlib.suppress(NotOursError):
-                covariance = Covariance(self.kernel_, np.shape(self.X_train_)[-1])
+                covariance = Covariance(self.kernel_, self.X_train_)
                 place = np.asarray(theta)
                 if place.shape == (covariance.n_parameters,) and place.dtype.kind in "fiu":
                     place = place.astype(np.float64)
-                    data = _Data(self.X_train_, self.y_train_, self.alpha)
+                    data = _Data(covariance.X, self.y_train_, self.alpha)
                     with borrowed(_BUFFERS.setdefault(self, []), *data.y.shape) as workspace:
                         evaluation = data.evaluate(
                             covariance, place, workspace, gradient=eval_gradient, threads=default_threads()
@@ -389,7 +389,8 @@ class GaussianProcessRegressor(_SklearnRegressor):
         Raises
         ------
         ValueError
-            For a kernel that fastard does not compute (:func:`explain` says why), or points out of its range.
+            For a kernel that fastard does not compute (:func:`explain` says why), or one of transformed points; and for points
+            out of its range.
         sklearn.exceptions.NotFittedError
             Before ``fit``.
 
@@ -407,6 +408,11 @@ class GaussianProcessRegressor(_SklearnRegressor):
             raise NotFittedError("predict_gradient needs a trained model: call fit first")
         points = _validated(self, X, ensure_2d=True, dtype="numeric", reset=False)
         known = _trained(self)
+        if known is not None and known.covariance.transforms:
+            raise ValueError(
+                f"predict_gradient needs a kernel of the points themselves; {self.kernel_}: {explain(self.kernel_)}, whose "
+                "derivatives are not known. Where the transform changes no point, give the model the kernel without it"
+            )
         at = None if known is None else known.at(points)
         if known is None or at is None:
             reason = explain(self.kernel_)
@@ -431,13 +437,15 @@ class _Trained:
 
     def __init__(self, estimator: Any, covariance: Covariance) -> None:
         self.covariance = covariance
-        self.X = read_only(np.ascontiguousarray(estimator.X_train_, dtype=np.float64))
+        self.X = covariance.X
         self.alpha = np.asarray(estimator.alpha_, dtype=np.float64).reshape(self.X.shape[0], -1)
         self.factor = np.ascontiguousarray(estimator.L_.T, dtype=np.float64)  # ours is so already
 
     def at(self, points: Any) -> tuple[list[Term], float, Array] | None:
-        points = np.ascontiguousarray(points, dtype=np.float64)
         try:
+            points = self.covariance.points(points)
+            if points.shape[1] != self.X.shape[1]:  # by a transform
+                return None
             return *self.covariance.at(None, least_length_scales(self.X, points)), points
         except NotOursError:
             return None
@@ -447,7 +455,7 @@ def _trained(estimator: Any) -> _Trained | None:
     X = getattr(estimator, "X_train_", None)
     if not isinstance(X, np.ndarray) or X.ndim != 2:  # some kernels of scikit-learn's take lists of anything
         return None
-    covariance = _recognise(estimator.kernel_, X.shape[1])
+    covariance = _recognise(estimator.kernel_, X)
     if covariance is None or len(estimator.alpha_) != len(X) or estimator.L_.shape != (len(X), len(X)):
         return None
     return _Trained(estimator, covariance)
@@ -507,7 +515,8 @@ def explain(kernel: Any) -> str:
     except NotOursError as error:
         return f"scikit-learn: {error}"
     names = ["constant" if term.kernel is None else type(term.kernel).__name__ for term in covariance.terms]
-    return f"fastard: {' + '.join(names)}{', and noise' if covariance.white else ''}"
+    text = f"fastard: {' + '.join(names)}{', and noise' if covariance.white else ''}"
+    return text + (f"{',' if covariance.white else ''} of transformed points" if covariance.transforms else "")
 
 
 _OURS = ("fit", "predict", "sample_y", "log_marginal_likelihood", "predict_gradient")
