@@ -1,9 +1,11 @@
 """Predictions of a Gaussian process whose covariance is a sum of terms: mean, variance or covariance, and their gradients."""
 
+import warnings
 from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from fastard._engine import Term
 from fastard._factor import less_gram, solve
@@ -62,10 +64,28 @@ def predict(
     return mean, result
 
 
+def warn_of_zeros(variance: Array, diagonal: ArrayLike, X: Array, points: Array) -> None:
+    """Tell the caller's caller how many of the variances (q,) are 0 or less by rounding.
+
+    ``diagonal`` is the training data's noise, a number or (n,). At a training point without noise, 0 is the right variance.
+    """
+    zeros = [int(i) for i in np.flatnonzero(variance <= 0.0)]
+    if zeros:
+        exact = np.broadcast_to(np.asarray(diagonal) == 0.0, X.shape[0])
+        rows = {row.tobytes() for row in X[exact] + 0.0}  # + 0.0: -0.0 is 0.0
+        zeros = [i for i in zeros if (points[i] + 0.0).tobytes() not in rows]
+    if zeros:
+        warnings.warn(
+            f"{len(zeros)} of {variance.size} predicted variances are not above 0 because of rounding errors, and their "
+            "standard deviations are 0. A larger noise variance, or a larger lower bound for it in training, resolves them",
+            stacklevel=3,
+        )
+
+
 def gradients(
     terms: Sequence[Term], noise: float, X: Array, alpha: Array, factor: Array, points: Array, threads: int
-) -> tuple[Array, Array]:
-    """Derivatives of the mean (q, d, m) and of the standard deviation (q, d) by the points' coordinates.
+) -> tuple[Array, Array, Array]:
+    """Derivatives of the mean (q, d, m) and of the standard deviation (q, d) by the points' coordinates; variances (q,).
 
     With k(x) the covariances of x and the data, the mean is k(x)' alpha and the variance const - k(x)' K^-1 k(x), so that
     each derivative is a sum of dk_i / dx, with the weights alpha and -2 K^-1 k(x) (R&W 2.25 and 2.26). A standard deviation
@@ -73,6 +93,7 @@ def gradients(
     """
     of_mean = np.zeros((alpha.shape[1], *points.shape))
     of_std = np.zeros(points.shape)
+    variance = np.empty(points.shape[0])
     step = max(1, _BLOCK_ENTRIES // X.shape[0])
     with np.errstate(all="ignore"):  # an underflow of ours is nobody's error
         for term in terms:
@@ -80,9 +101,9 @@ def gradients(
         for start in range(0, points.shape[0], step):
             block = slice(start, start + step)
             solved = solve(factor, _summed(terms, points[block], X, threads).T, overwrite=True)  # L^-1 k, (n, q)
-            variance = _variance(terms, noise, solved)
+            variance[block] = _variance(terms, noise, solved)
             weights = solve(factor, solved, transposed=True, overwrite=True).T[np.newaxis]  # K^-1 k
             for term in terms:
                 of_std[block] -= point_gradient(term, weights, points[block], X, threads)[0]
-            of_std[block] *= np.where(variance > 0.0, 1.0 / np.sqrt(variance), 0.0)[:, np.newaxis]
-    return np.moveaxis(of_mean, 0, -1), of_std
+            of_std[block] *= np.where(variance[block] > 0.0, 1.0 / np.sqrt(variance[block]), 0.0)[:, np.newaxis]
+    return np.moveaxis(of_mean, 0, -1), of_std, variance

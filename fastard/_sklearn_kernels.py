@@ -2,6 +2,7 @@
 
 A kernel is expanded into summands, each a product of constants and at most one of RBF, Matern, RationalQuadratic or
 WhiteKernel. Classes are recognised by the identity of their methods, so that a subclass that computes anything else is not.
+The whole may be a kernel of transformed points, see ``_transformed_kernels``.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from numpy.typing import NDArray
 from sklearn.gaussian_process import kernels as sk
 
 from fastard._engine import Evaluation, Term
-from fastard._validation import Array
+from fastard._transformed_kernels import unwrap
+from fastard._validation import Array, read_only
 from fastard.kernels import RBF, Kernel, Matern12, Matern32, Matern52, RationalQuadratic
 
 _MATERN: dict[float, Kernel] = {0.5: Matern12(), 1.5: Matern32(), 2.5: Matern52(), np.inf: RBF()}
@@ -74,17 +76,22 @@ class Summand(NamedTuple):
         return product
 
 
-def _class_of(kernel: Any) -> type | None:
-    """The scikit-learn class whose methods, every one, are the kernel's."""
+def _class_of(kernel: Any, inside: type) -> type | None:
+    """The scikit-learn class whose methods, every one, are the kernel's; its ``__call__`` that of the class ``inside``."""
     for cls, identity in _IDENTITY.items():
-        if isinstance(kernel, cls) and all(getattr(type(kernel), name, None) is member for name, member in identity):
+        if isinstance(kernel, cls) and all(
+            getattr(inside if name == "__call__" else type(kernel), name, None) is member for name, member in identity
+        ):
             return cls
     return None
 
 
-def _expand(kernel: Any, start: int) -> tuple[list[Summand], int]:
-    """The kernel's summands, and the place in theta after its parameters, which begin at ``start``."""
-    cls = _class_of(kernel)
+def _expand(kernel: Any, start: int, inside: type | None = None) -> tuple[list[Summand], int]:
+    """The kernel's summands, and the place in theta after its parameters, which begin at ``start``.
+
+    ``inside`` is the kernel's class inside of its wrappers, if it has any.
+    """
+    cls = _class_of(kernel, inside or type(kernel))
     if cls is None:
         raise NotOursError(f"{type(kernel).__name__} is not a kernel that fastard computes")
     if cls in (sk.Sum, sk.Product):
@@ -136,20 +143,23 @@ def _in_range(variance: float) -> float:
 
 
 class Covariance:
-    """A scikit-learn kernel on d columns, as fastard's terms and noise at any theta.
+    """A scikit-learn kernel, as fastard's terms and noise at any theta; given data, on these.
 
-    Raises NotOursError where the kernel is not one that fastard computes.
+    ``X`` are the data as fastard takes them, transformed where the kernel is one of transformed points. Raises NotOursError
+    where the kernel is not one that fastard computes.
     """
 
-    def __init__(self, kernel: Any, d: int | None = None) -> None:
-        summands, self.n_parameters = _expand(kernel, 0)
+    def __init__(self, kernel: Any, data: Any = None) -> None:
+        inside, self.transforms = unwrap(type(kernel))
+        summands, self.n_parameters = _expand(kernel, 0, inside)
         self.terms = [s for s in summands if not s.white]
         self.white = [s for s in summands if s.white]
         if all(term.kernel is None for term in self.terms):
             raise NotOursError("it does not depend on X")
-        self.d = d
-        if d is None:
+        if data is None:
             return
+        self.X = self.points(data)
+        self.d = d = self.X.shape[1]
         for term in self.terms:
             if term.length_scale is not None and term.length_scale.value.size not in (1, d):
                 raise NotOursError("its length scales are not as many as the columns of X")
@@ -162,6 +172,15 @@ class Covariance:
             None if term.length_scale is None or term.length_scale.place is not None else np.zeros(d, dtype=bool)
             for term in self.terms
         ]
+
+    def points(self, points: Any) -> Array:
+        """Points as fastard takes them, transformed where the kernel is one of transformed points."""
+        n = len(points)
+        for transform in self.transforms:
+            points = np.asarray(transform(points))
+            if points.ndim != 2 or len(points) != n or points.dtype.kind not in "fiub" or not np.isfinite(points).all():
+                raise NotOursError("the transform of its points does not give finite numbers, one row for each point")
+        return read_only(np.ascontiguousarray(points, dtype=np.float64))
 
     def at(self, theta: Array | None, least: Array) -> tuple[list[Term], float]:
         """The terms and the noise's variance at ``theta``, or at the values that the kernel has.
@@ -178,7 +197,7 @@ class Covariance:
         terms = []
         for term, columns, free, tied in zip(self.terms, self._columns, self._free, self._tied, strict=True):
             kernel: Kernel = RBF() if term.kernel is None else term.kernel
-            length_scale = np.ones(self.d or 0)
+            length_scale = np.ones(self.d)
             if term.length_scale is not None:
                 length_scale[:] = term.length_scale.at(natural)
                 if not (length_scale > least).all():
@@ -205,7 +224,7 @@ class Covariance:
             if term.shape is not None and term.shape.place is not None:
                 result[term.shape.place] += of_term.log_shape[0]
         for term in self.white:
-            of_noise = 0.5 * term.variance(natural) * evaluation.diagonal_weights.sum()
+            of_noise = 0.5 * term.variance(natural) * float(evaluation.diagonal_weights.sum())
             for constant in term.constants:
                 if constant.place is not None:
                     result[constant.place] += of_noise

@@ -321,7 +321,7 @@ class LogMarginalLikelihood:
 
     def assemble(self, evaluation: Evaluation, noise_variance: float) -> Array:
         """The gradient in theta's order; the noise's entry is sigma_n^2 tr(Q) / 2."""
-        return by_theta(evaluation.gradients[0], 0.5 * noise_variance * np.add.reduce(evaluation.diagonal_weights))
+        return by_theta(evaluation.gradients[0], 0.5 * noise_variance * float(np.add.reduce(evaluation.diagonal_weights)))
 
     def release(self) -> Array:
         """Give the matrix away that the last evaluation left, (n, n); the next evaluation allocates anew."""

@@ -124,7 +124,7 @@ class GaussianProcess:
         -------
         mean : ndarray, shape (q,), or (q, m) for m > 1 outputs
         std : ndarray, the shape of ``mean``; with ``return_std``
-            A variance that rounding made negative is 0.
+            0 where rounding left no positive variance; a warning counts them.
         cov : ndarray, shape (q, q), or (q, q, m); with ``return_cov``
 
         Raises
@@ -132,6 +132,17 @@ class GaussianProcess:
         ValueError, TypeError
             For wrong points, for a DataFrame whose columns are not those of training in their order, for both
             ``return_std`` and ``return_cov``, or for known variances that are missing, or given without ``include_noise``.
+
+        Warns
+        -----
+        UserWarning
+            For standard deviations that are 0 because of rounding; those at training points without noise are 0 rightly.
+
+        Notes
+        -----
+        A variance is what is left of ``signal_variance`` after a subtraction. Its absolute rounding error is of the order of
+        1e-16 times ``signal_variance``, and up to a thousand times that where the covariance is nearly singular: standard
+        deviations below 1e-8 to 3e-7 times the square root of ``signal_variance`` have no correct digits.
 
         References
         ----------
@@ -145,6 +156,7 @@ class GaussianProcess:
         wanted: Literal["variance", "covariance"] | None = "covariance" if return_cov else "variance" if return_std else None
         mean, spread = self._predict(points, wanted, *noise)
         if return_std:
+            _prediction.warn_of_zeros(spread, self._noise_diagonal, self._X, points)
             spread = np.sqrt(np.maximum(spread, 0.0))
         if m == 1:
             mean = mean[:, 0]
@@ -177,6 +189,11 @@ class GaussianProcess:
         ValueError, TypeError
             For wrong points.
 
+        Warns
+        -----
+        UserWarning
+            As :meth:`predict`, for standard deviations that are 0 because of rounding.
+
         Notes
         -----
         Matérn 1/2 has no derivative at a training point; that point then counts nothing.
@@ -186,7 +203,10 @@ class GaussianProcess:
         Rasmussen & Williams (2006), equations (2.25) and (2.26), page 17, differentiated.
         """
         points = self._points(X)
-        of_mean, of_std = _prediction.gradients([self._term], 0.0, self._X, self._alpha, self._factor, points, self.n_threads)
+        of_mean, of_std, variance = _prediction.gradients(
+            [self._term], 0.0, self._X, self._alpha, self._factor, points, self.n_threads
+        )
+        _prediction.warn_of_zeros(variance, self._noise_diagonal, self._X, points)
         if of_mean.shape[2] == 1:
             return of_mean[..., 0], of_std
         return of_mean, np.repeat(of_std[..., np.newaxis], of_mean.shape[2], axis=2)
@@ -438,6 +458,12 @@ class GaussianProcess:
     @property
     def _term(self) -> Term:
         return Term(self.kernel, self.length_scale, self.signal_variance)
+
+    @property
+    def _noise_diagonal(self) -> Array | float:
+        """Noise of the training targets, a number or (n,)."""
+        known = self._observation_variance
+        return self.noise_variance if known is None else self.noise_variance + known
 
     def _points(self, X: ArrayLike) -> Array:
         """Points as the model takes them, (q, d)."""

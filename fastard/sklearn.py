@@ -7,6 +7,7 @@ Change ``from sklearn.gaussian_process import GaussianProcessRegressor`` to ``fr
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import threading
 import warnings
@@ -21,7 +22,7 @@ from scipy.optimize import minimize
 from sklearn.base import _fit_context, clone
 from sklearn.exceptions import NotFittedError
 from sklearn.gaussian_process import GaussianProcessRegressor as _SklearnRegressor
-from sklearn.gaussian_process.kernels import RBF, ConstantKernel, Kernel
+from sklearn.gaussian_process.kernels import Kernel
 from sklearn.preprocessing._data import _handle_zeros_in_scale
 from sklearn.utils import check_random_state
 from sklearn.utils.optimize import _check_optimize_result
@@ -47,7 +48,8 @@ _LEAST_FALL, _THEIR_LEAST_FALL = 1e-10, 1e7 * float(np.finfo(float).eps)
 
 # scikit-learn's own methods, as they are before patch() puts ours in their place.
 _THEIRS: dict[str, Any] = {
-    name: vars(_SklearnRegressor)[name] for name in ("fit", "predict", "log_marginal_likelihood", "_constrained_optimization")
+    name: vars(_SklearnRegressor)[name]
+    for name in ("fit", "predict", "sample_y", "log_marginal_likelihood", "_constrained_optimization")
 }
 
 
@@ -59,6 +61,16 @@ def _validated(estimator: Any, *arrays: Any, **options: Any) -> Any:
     return validate_data(estimator, *arrays, **options)
 
 
+class _Untrained(_SklearnRegressor):
+    log_marginal_likelihood = _THEIRS["log_marginal_likelihood"]  # patch() does not reach it
+
+
+@functools.cache
+def _default_kernel() -> Kernel:
+    """The kernel that the installed scikit-learn takes for None: with fixed parameters before its version 1.9."""
+    return _THEIRS["fit"](_Untrained(optimizer=None), [[0.0]], [0.0]).kernel_
+
+
 # Each estimator's buffer, to be used again. Not an attribute: a model of scikit-learn's own class pickles as it did.
 _BUFFERS: weakref.WeakKeyDictionary[Any, list[Workspace]] = weakref.WeakKeyDictionary()
 
@@ -66,13 +78,13 @@ _BUFFERS: weakref.WeakKeyDictionary[Any, list[Workspace]] = weakref.WeakKeyDicti
 class _Data:
     """Training data as the engine takes them, and the likelihood of a covariance on them.
 
-    Raises NotOursError where they do not fit together, or are not what scikit-learn takes.
+    ``X`` is the covariance's. Raises NotOursError where they do not fit together, or are not what scikit-learn takes.
     """
 
-    def __init__(self, X: Any, y: Any, alpha: Any) -> None:
+    def __init__(self, X: Array, y: Any, alpha: Any) -> None:
         if not self.takes(X, y, alpha):
             raise NotOursError("the targets or alpha are not numbers, one for each point")
-        self.X = read_only(np.ascontiguousarray(X, dtype=np.float64))
+        self.X = X
         self.y = read_only(np.ascontiguousarray(y, dtype=np.float64).reshape(self.X.shape[0], -1))
         self.alpha = np.asarray(alpha, dtype=np.float64)
         self.center = central(self.X)
@@ -94,9 +106,9 @@ class _Data:
         )
 
 
-def _recognise(kernel: Any, d: int | None = None) -> Covariance | None:
+def _recognise(kernel: Any, data: Any = None) -> Covariance | None:
     try:
-        return Covariance(kernel, d)
+        return Covariance(kernel, data)
     except NotOursError:
         return None
 
@@ -205,12 +217,12 @@ class GaussianProcessRegressor(_SklearnRegressor):
         -------
         self : GaussianProcessRegressor
         """
-        kernel = ConstantKernel() * RBF() if self.kernel is None else clone(self.kernel)
+        kernel = clone(_default_kernel() if self.kernel is None else self.kernel)
         if not _trains_as_usual(self) or _recognise(kernel) is None:
             return _THEIRS["fit"](self, X, y)
         given = X, y
         X, y = _validated(self, X, y, multi_output=True, y_numeric=True, ensure_2d=True, dtype="numeric")
-        covariance = _recognise(kernel, X.shape[1])
+        covariance = _recognise(kernel, X)
         searched = self.optimizer is not None and covariance is not None and covariance.n_parameters > 0
         if (
             covariance is None
@@ -222,23 +234,24 @@ class GaussianProcessRegressor(_SklearnRegressor):
         self.kernel_ = kernel
         self._rng = check_random_state(self.random_state)
         if self.normalize_y:
-            self._y_train_mean = np.mean(y, axis=0)
-            self._y_train_std = _handle_zeros_in_scale(np.std(y, axis=0), copy=False)
-            y = (y - self._y_train_mean) / self._y_train_std
+            with _underflow_ignored():
+                self._y_train_mean = np.mean(y, axis=0)
+                self._y_train_std = _handle_zeros_in_scale(np.std(y, axis=0), copy=False)
+                y = (y - self._y_train_mean) / self._y_train_std
         else:
             shape = y.shape[1:] or 1
             self._y_train_mean, self._y_train_std = np.zeros(shape), np.ones(shape)
         self.X_train_ = np.copy(X) if self.copy_X_train else X
         self.y_train_ = np.copy(y) if self.copy_X_train else y
 
-        data = _Data(self.X_train_, self.y_train_, self.alpha)
+        data = _Data(covariance.X, self.y_train_, self.alpha)
         workspace = Workspace(*data.y.shape)
         if searched:
             theta, loss = _search(self, covariance, data, workspace)
             self.kernel_.theta = theta
             self.kernel_._check_bounds_params()
         try:
-            trained = Covariance(self.kernel_, X.shape[1])
+            trained = Covariance(self.kernel_, self.X_train_)
             evaluation = data.evaluate(trained, None, workspace, gradient=False, threads=default_threads())
         except NotOursError:  # the optimum is out of our range
             rest = _SklearnRegressor(self.kernel_, alpha=self.alpha, optimizer=None)
@@ -283,11 +296,11 @@ class GaussianProcessRegressor(_SklearnRegressor):
         evaluation = None
         if theta is not None:
             with contextlib.suppress(NotOursError):
-                covariance = Covariance(self.kernel_, np.shape(self.X_train_)[-1])
+                covariance = Covariance(self.kernel_, self.X_train_)
                 place = np.asarray(theta)
                 if place.shape == (covariance.n_parameters,) and place.dtype.kind in "fiu":
                     place = place.astype(np.float64)
-                    data = _Data(self.X_train_, self.y_train_, self.alpha)
+                    data = _Data(covariance.X, self.y_train_, self.alpha)
                     with borrowed(_BUFFERS.setdefault(self, []), *data.y.shape) as workspace:
                         evaluation = data.evaluate(
                             covariance, place, workspace, gradient=eval_gradient, threads=default_threads()
@@ -314,7 +327,10 @@ class GaussianProcessRegressor(_SklearnRegressor):
         y_std : ndarray, shape (q,) or (q, m)
         y_cov : ndarray, shape (q, q) or (q, q, m)
         """
-        known = None if _few(self, X) or (return_std and return_cov) else _trained(self)
+        if _few(self, X):
+            with _underflow_ignored(self):
+                return _THEIRS["predict"](self, X, return_std=return_std, return_cov=return_cov)
+        known = None if return_std and return_cov else _trained(self)
         if known is None:
             return _THEIRS["predict"](self, X, return_std=return_std, return_cov=return_cov)
         points = _validated(self, X, ensure_2d=True, dtype="numeric", reset=False)
@@ -326,17 +342,34 @@ class GaussianProcessRegressor(_SklearnRegressor):
         mean, result = _prediction.predict(
             terms, noise, known.X, known.alpha, known.factor, points, spread, default_threads()
         )  # fmt: skip
-        mean = self._y_train_std * mean + self._y_train_mean
-        if mean.shape[1] == 1:
-            mean = mean[:, 0]
-        if spread is None:
-            return mean
         if return_std and (result < 0.0).any():
             warnings.warn("Predicted variances smaller than 0. Setting those variances to 0.", stacklevel=2)
             result = np.maximum(result, 0.0)
-        scale = np.asarray(self._y_train_std**2).reshape(-1)
-        result = result * scale[0] if scale.size == 1 else result[..., np.newaxis] * scale
+        with _underflow_ignored():
+            mean = self._y_train_std * mean + self._y_train_mean
+            if mean.shape[1] == 1:
+                mean = mean[:, 0]
+            if spread is None:
+                return mean
+            scale = np.asarray(self._y_train_std**2).reshape(-1)
+            result = result * scale[0] if scale.size == 1 else result[..., np.newaxis] * scale
         return mean, np.sqrt(result) if return_std else result
+
+    def sample_y(self, X: Any, n_samples: int = 1, random_state: Any = 0) -> Any:
+        """Draw functions: scikit-learn's ``sample_y``, see there.
+
+        Parameters
+        ----------
+        X : array-like, shape (q, d)
+        n_samples : int, default 1
+        random_state : int, RandomState or None, default 0
+
+        Returns
+        -------
+        y_samples : ndarray, shape (q, n_samples) or (q, m, n_samples)
+        """
+        with _underflow_ignored(self):
+            return _THEIRS["sample_y"](self, X, n_samples, random_state)
 
     def predict_gradient(self, X: ArrayLike) -> tuple[Array, Array]:
         """Derivatives of the predicted mean and standard deviation with respect to the query points, all in one pass.
@@ -356,9 +389,15 @@ class GaussianProcessRegressor(_SklearnRegressor):
         Raises
         ------
         ValueError
-            For a kernel that fastard does not compute (:func:`explain` says why), or points out of its range.
+            For a kernel that fastard does not compute (:func:`explain` says why), or one of transformed points; and for points
+            out of its range.
         sklearn.exceptions.NotFittedError
             Before ``fit``.
+
+        Warns
+        -----
+        UserWarning
+            For standard deviations that are 0 because of rounding.
 
         References
         ----------
@@ -369,6 +408,11 @@ class GaussianProcessRegressor(_SklearnRegressor):
             raise NotFittedError("predict_gradient needs a trained model: call fit first")
         points = _validated(self, X, ensure_2d=True, dtype="numeric", reset=False)
         known = _trained(self)
+        if known is not None and known.covariance.transforms:
+            raise ValueError(
+                f"predict_gradient needs a kernel of the points themselves; {self.kernel_}: {explain(self.kernel_)}, whose "
+                "derivatives are not known. Where the transform changes no point, give the model the kernel without it"
+            )
         at = None if known is None else known.at(points)
         if known is None or at is None:
             reason = explain(self.kernel_)
@@ -376,9 +420,13 @@ class GaussianProcessRegressor(_SklearnRegressor):
                 reason = "the points, or a parameter, are out of its range; rescale them"
             raise ValueError(f"predict_gradient needs a kernel that fastard computes; {self.kernel_}: {reason}")
         terms, noise, points = at
-        of_mean, of_std = _prediction.gradients(terms, noise, known.X, known.alpha, known.factor, points, default_threads())
+        of_mean, of_std, variance = _prediction.gradients(
+            terms, noise, known.X, known.alpha, known.factor, points, default_threads()
+        )
+        _prediction.warn_of_zeros(variance, np.asarray(self.alpha) + noise, known.X, points)
         scale = np.asarray(self._y_train_std).reshape(-1)
-        mean_gradient, std_gradient = of_mean * scale, of_std[..., np.newaxis] * scale
+        with _underflow_ignored():
+            mean_gradient, std_gradient = of_mean * scale, of_std[..., np.newaxis] * scale
         if mean_gradient.shape[2] == 1:
             return mean_gradient[..., 0], std_gradient[..., 0]
         return mean_gradient, std_gradient
@@ -389,13 +437,15 @@ class _Trained:
 
     def __init__(self, estimator: Any, covariance: Covariance) -> None:
         self.covariance = covariance
-        self.X = read_only(np.ascontiguousarray(estimator.X_train_, dtype=np.float64))
+        self.X = covariance.X
         self.alpha = np.asarray(estimator.alpha_, dtype=np.float64).reshape(self.X.shape[0], -1)
         self.factor = np.ascontiguousarray(estimator.L_.T, dtype=np.float64)  # ours is so already
 
     def at(self, points: Any) -> tuple[list[Term], float, Array] | None:
-        points = np.ascontiguousarray(points, dtype=np.float64)
         try:
+            points = self.covariance.points(points)
+            if points.shape[1] != self.X.shape[1]:  # by a transform
+                return None
             return *self.covariance.at(None, least_length_scales(self.X, points)), points
         except NotOursError:
             return None
@@ -405,10 +455,23 @@ def _trained(estimator: Any) -> _Trained | None:
     X = getattr(estimator, "X_train_", None)
     if not isinstance(X, np.ndarray) or X.ndim != 2:  # some kernels of scikit-learn's take lists of anything
         return None
-    covariance = _recognise(estimator.kernel_, X.shape[1])
+    covariance = _recognise(estimator.kernel_, X)
     if covariance is None or len(estimator.alpha_) != len(X) or estimator.L_.shape != (len(X), len(X)):
         return None
     return _Trained(estimator, covariance)
+
+
+@contextlib.contextmanager
+def _underflow_ignored(estimator: Any = None) -> Iterator[None]:
+    """For our arithmetic, where an underflow is nobody's error; given an estimator, only if its kernel is one of ours.
+
+    Overflows are told as the user wants, as by scikit-learn.
+    """
+    if estimator is not None and (np.geterr()["under"] == "ignore" or _recognise(getattr(estimator, "kernel_", None)) is None):
+        yield
+    else:
+        with np.errstate(under="ignore"):
+            yield
 
 
 def _few(estimator: Any, X: Any) -> bool:
@@ -444,7 +507,7 @@ def explain(kernel: Any) -> str:
     if isinstance(kernel, _SklearnRegressor):
         kernel = getattr(kernel, "kernel_", kernel.kernel)
     if kernel is None:
-        kernel = ConstantKernel() * RBF()
+        kernel = _default_kernel()
     if not isinstance(kernel, Kernel):
         raise TypeError(f"kernel must be a kernel of scikit-learn's, a regressor, or None; got {kernel!r}")
     try:
@@ -452,10 +515,11 @@ def explain(kernel: Any) -> str:
     except NotOursError as error:
         return f"scikit-learn: {error}"
     names = ["constant" if term.kernel is None else type(term.kernel).__name__ for term in covariance.terms]
-    return f"fastard: {' + '.join(names)}{', and noise' if covariance.white else ''}"
+    text = f"fastard: {' + '.join(names)}{', and noise' if covariance.white else ''}"
+    return text + (f"{',' if covariance.white else ''} of transformed points" if covariance.transforms else "")
 
 
-_OURS = ("fit", "predict", "log_marginal_likelihood", "predict_gradient")
+_OURS = ("fit", "predict", "sample_y", "log_marginal_likelihood", "predict_gradient")
 
 
 def patch() -> None:

@@ -11,6 +11,7 @@ import pytest
 from conftest import assert_agree, data
 
 import fastard
+from fastard import _prediction
 
 SCALES = np.array([0.5, 1.3, 2.0])
 FIXED = {
@@ -125,6 +126,43 @@ def test_interpolates_without_noise():
     assert_agree(mean, y, 1e-8)
     assert (std >= 0.0).all()
     assert std.max() < 1e-5
+
+
+def test_standard_deviations_that_rounding_made_0_are_counted(monkeypatch):
+    """Rounding errors of a made-up size, as of data that are nearly linear, with hardly any noise."""
+    model, X, _ = trained()
+    Z, variance = np.vstack([X, points()]), _prediction._variance
+    exact = model.predict(Z, return_std=True)[1] ** 2
+    error = np.sort(exact)[29]  # so that one is exactly 0
+    monkeypatch.setattr(_prediction, "_variance", lambda *arguments: variance(*arguments) - error)
+    with pytest.warns(UserWarning, match="larger noise variance") as warned:
+        std = model.predict(Z, return_std=True)[1]
+    zeros = np.count_nonzero(std == 0.0)
+    assert 29 <= zeros <= 30
+    assert [str(warning.message).split(" predicted")[0] for warning in warned] == [f"{zeros} of 93"]
+    assert warned[0].filename == __file__
+    with pytest.warns(UserWarning, match=f"{zeros} of 93") as warned:
+        gradient = model.predict_gradient(Z)[1]
+    assert warned[0].filename == __file__
+    np.testing.assert_array_equal((gradient == 0.0).all(axis=1), std == 0.0)
+    model.predict(Z)
+    model.predict(Z, return_cov=True)
+
+
+def test_a_standard_deviation_of_0_is_right_at_a_training_point_without_noise(monkeypatch):
+    """Only there is nothing to warn of."""
+    X, y = data(20, 3)
+    X[0, 0] = 0.0
+    model = fastard.fit(X, y, **{**FIXED, "noise_variance": 0.0}, observation_variance=np.repeat([0.0, 0.1], 10))
+    variance = _prediction._variance
+    monkeypatch.setattr(_prediction, "_variance", lambda *arguments: np.minimum(variance(*arguments), 0.0))
+    again = X.copy()
+    again[0, 0] = -0.0
+    model.predict(again[:10], return_std=True)
+    model.predict_gradient(again[:10])
+    for call in (lambda: model.predict(again, return_std=True), lambda: model.predict_gradient(again)):
+        with pytest.warns(UserWarning, match="10 of 20 predicted variances"):
+            call()
 
 
 def test_far_away_is_the_prior():

@@ -1,5 +1,6 @@
 """The door for scikit-learn against scikit-learn itself."""
 
+import contextlib
 import copy
 import os
 import pickle
@@ -219,6 +220,30 @@ def test_training_finds_the_same_parameters_where_they_are_determined():
     assert_agree(ours.predict(X), theirs.predict(X), 1e-4)
 
 
+@pytest.mark.parametrize("inside", [contextlib.nullcontext, patched])
+def test_the_default_kernel_is_that_of_the_installed_scikit_learn(inside, evaluations):
+    """Before its version 1.9 it is fixed; from then on it is trained."""
+    fastard.sklearn._default_kernel.cache_clear()
+    X, y = problem(30)
+    theirs = TheirRegressor(alpha=1e-2).fit(X, y)
+    evaluations.clear()
+    with inside():
+        assert explain(None) == explain(theirs)
+        assert evaluations == []
+        models = [cls(alpha=1e-2).fit(X, y) for cls in (GaussianProcessRegressor, TheirRegressor)]
+    assert evaluations
+    for ours in models:
+        assert ours.kernel is None
+        assert_agree(ours.kernel_.theta, theirs.kernel_.theta, 1e-3)
+        parameters, expected = (
+            {name: value for name, value in model.kernel_.get_params().items() if name.endswith("_bounds")}
+            for model in (ours, theirs)
+        )
+        assert parameters == expected
+        assert_agree(ours.predict(X, return_std=True)[1], theirs.predict(X, return_std=True)[1], 1e-3)
+    assert explain(GaussianProcessRegressor()) == explain(None) == "fastard: RBF"
+
+
 @pytest.mark.parametrize("below", [0, 10**6])
 def test_restarts_are_those_of_the_sequential_run(monkeypatch, below):
     monkeypatch.setattr(fastard.sklearn, "_SIDE_BY_SIDE_BELOW", below)
@@ -253,6 +278,81 @@ def test_callable_optimizer():
 
     theirs, ours = both(1.0 * RBF(ARD) + WhiteKernel(), X, y, optimizer=optimizer, n_restarts_optimizer=1, random_state=0)
     np.testing.assert_allclose(ours.kernel_.theta, theirs.kernel_.theta, rtol=1e-12)
+
+
+@pytest.mark.parametrize("few", [0, 10**6])
+@pytest.mark.parametrize(
+    ("kernel", "alpha"),
+    [
+        (RBF(0.0015), 1e-6),
+        (Matern([3e-4, 3e-4], nu=1.5), 1e-6),
+        (ConstantKernel(1e-200) * RBF(0.0015) + 1.7 * Matern(2e-4, nu=0.5) + WhiteKernel(1e-3), 1e-6),
+        (1e20 * Matern(1.0, nu=0.5) + WhiteKernel(1e-299), 1e18),
+    ],
+    ids=["rbf", "matern32", "sum", "tiny-noise"],
+)
+def test_an_underflow_is_no_error(kernel, alpha, few, monkeypatch):
+    """Whatever the user has set; an overflow is told as scikit-learn tells it."""
+    monkeypatch.setattr(fastard.sklearn, "_FEW_PAIRS", few)
+    rng = np.random.default_rng(0)
+    X = rng.uniform(size=(50, 2))
+    y = np.sin(5.0 * X[:, 0])
+    points = X[:1] + np.linspace(0.0, 0.2, 60)[:, np.newaxis]  # some covariances with the first point are denormal
+
+    def use(cls, scale):
+        model = cls(kernel, alpha=alpha, normalize_y=True, optimizer=None).fit(X, scale * y)
+        value, gradient = model.log_marginal_likelihood(model.kernel_.theta, eval_gradient=True)
+        derivatives = model.predict_gradient(points)
+        deviation = model.predict(points, return_std=True)[1]
+        covariance = model.predict(points, return_cov=True)[1]
+        return value, gradient, model.predict(points), deviation, covariance, model.sample_y(points, 2), *derivatives
+
+    for scale in (1e-3, 1e-200):
+        expected = use(GaussianProcessRegressor, scale)
+        with np.errstate(all="raise"), patched():
+            for cls in (GaussianProcessRegressor, TheirRegressor):
+                for a, b in zip(use(cls, scale), expected, strict=True):
+                    np.testing.assert_array_equal(a, b)
+    with np.errstate(all="raise"), pytest.raises(FloatingPointError, match="overflow"):
+        use(GaussianProcessRegressor, 1e200)
+
+
+def test_a_users_optimizer_runs_with_the_users_floating_point_errors():
+    X, y = problem(20)
+    seen = []
+
+    def optimizer(loss, theta, bounds):
+        seen.append(np.geterr())
+        return theta, loss(theta)[0]
+
+    with np.errstate(all="raise"):
+        GaussianProcessRegressor(1.0 * RBF(ARD), alpha=1e-3, optimizer=optimizer).fit(X, y)
+        assert seen == [np.geterr()]
+
+
+def test_an_underflow_in_a_users_kernel_is_told_as_the_user_wants(monkeypatch):
+    monkeypatch.setattr(fastard.sklearn, "_FEW_PAIRS", 10**6)
+    model = GaussianProcessRegressor(Doubled(0.1), alpha=1e-3, optimizer=None).fit(*problem(20))
+    with np.errstate(all="raise"), pytest.raises(FloatingPointError, match="underflow"):
+        model.predict(np.linspace(3.0, 30.0, 30).reshape(-1, 3))
+
+
+def test_variances_that_rounding_made_0_are_told_as_by_scikit_learn(monkeypatch):
+    """Rounding errors of a made-up size. The wording is scikit-learn's where the method is."""
+    X, y = problem()
+    model = GaussianProcessRegressor(RBF(ARD), alpha=1e-3, optimizer=None).fit(X, y)
+    deviation, variance = model.predict(X, return_std=True)[1], fastard._prediction._variance
+    error = np.sort(deviation**2)[9] * 1.0001
+    monkeypatch.setattr(fastard._prediction, "_variance", lambda *arguments: variance(*arguments) - error)
+    with pytest.warns(UserWarning, match="Predicted variances smaller than 0. Setting those variances to 0") as warned:
+        deviation = model.predict(X, return_std=True)[1]
+    assert len(warned) == 1
+    assert np.count_nonzero(deviation == 0.0) == 10
+    with pytest.warns(UserWarning, match="10 of 45 predicted variances are not above 0"):
+        gradient = model.predict_gradient(X)[1]
+    np.testing.assert_array_equal((gradient == 0.0).all(axis=1), deviation == 0.0)
+    with pytest.raises(RuntimeError, match="At most one"):
+        model.predict(X, return_std=True, return_cov=True)
 
 
 @pytest.mark.parametrize("m", [1, 2])

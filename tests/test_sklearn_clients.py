@@ -6,6 +6,7 @@ later ones is in benchmarks/sklearn_clients.py.
 """
 
 import inspect
+import pickle
 from unittest import mock
 
 import numpy as np
@@ -16,8 +17,9 @@ pytest.importorskip("sklearn")
 pytest.importorskip("threadpoolctl")
 import joblib
 from joblib.externals.loky import get_reusable_executor
+from sklearn.base import clone
 from sklearn.gaussian_process import GaussianProcessRegressor as Theirs
-from sklearn.gaussian_process.kernels import RBF, ConstantKernel, Matern, WhiteKernel
+from sklearn.gaussian_process.kernels import RBF, ConstantKernel, ExpSineSquared, Matern, WhiteKernel
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
@@ -155,21 +157,55 @@ class TestScikitOptimize:
         assert ours.x_iters == theirs.x_iters
 
 
+def angle():
+    """A parameter of a user's own: two columns for the kernel, and one for the optimiser."""
+    from bayes_opt.parameter import BayesParameter
+
+    class Angle(BayesParameter):
+        is_continuous = True
+        dim = 1
+
+        def to_float(self, value):
+            return value
+
+        def to_param(self, value):
+            return float(np.squeeze(value))
+
+        def kernel_transform(self, value):
+            return np.hstack([np.cos(value), np.sin(value)])
+
+    return Angle("x", np.array([-3.0, 3.0]))
+
+
+def doubled(points):
+    """A transform that pickles."""
+    return 2.0 * points
+
+
 class TestBayesianOptimization:
-    """Its regressor is an attribute. It wraps the kernel, to round integers, so a plain one comes with the model."""
+    """Its regressor is an attribute. Its kernel is wrapped: that of points whose integers are rounded, for one thing."""
+
+    PARAMETERS = {  # noqa: RUF012
+        "float": lambda: {"x": tuple(BOX[0]), "y": tuple(BOX[1])},
+        "int": lambda: {"x": (*BOX[0], int), "y": tuple(BOX[1])},
+        "categorical": lambda: {"x": tuple(BOX[0]), "y": (1.0, 4.0, 9.0)},
+        "custom": lambda: {"x": angle(), "y": tuple(BOX[1])},
+        "all": lambda: {"x": angle(), "y": (1.0, 4.0, 9.0), "z": (0, 9, int), "w": (0.0, 1.0)},
+    }
 
     @pytest.fixture(autouse=True)
     def _needs(self):
-        pytest.importorskip("bayes_opt")
+        pytest.importorskip("bayes_opt.parameter")  # before its version 3 the kernel is a plain one
 
-    @staticmethod
-    def optimizer(seed, acquisition=None):
+    @classmethod
+    def optimizer(cls, seed, acquisition=None, parameters="float", constraint=None):
         import bayes_opt
 
         return bayes_opt.BayesianOptimization(
-            lambda x, y: -branin((x, y)),
-            {"x": tuple(BOX[0]), "y": tuple(BOX[1])},
+            lambda x, y, z=0, w=0.0: -branin((x, y)) + z - w,
+            cls.PARAMETERS[parameters](),
             acquisition_function=acquisition,
+            constraint=constraint,
             random_state=seed,
             verbose=0,
         )
@@ -205,24 +241,130 @@ class TestBayesianOptimization:
         assert predictions.call_count > 10 * PROPOSALS  # ten searches for the next point
         assert_same_proposals(proposals, expected)
 
-    def test_its_own_kernel_falls_back(self, evaluations, predictions):
-        """The wrapper overrides ``__call__``: the model is right, and scikit-learn's. So is what ``patch`` gives."""
-        theirs, ours, patched = (self.optimizer(1) for _ in range(3))
-        expected = self.run(theirs)
-        self.replace(ours, Ours)
-        assert door.explain(ours._gp.kernel) == "scikit-learn: WrappedKernel is not a kernel that fastard computes"
-        np.testing.assert_array_equal(self.run(ours), expected)
-        with door.patched():
-            np.testing.assert_array_equal(self.run(patched), expected)
+    @pytest.mark.parametrize("parameters", PARAMETERS)
+    def test_maximize(self, parameters, evaluations, predictions):
+        def run():
+            optimizer = self.optimizer(0, parameters=parameters)
+            optimizer.maximize(init_points=FIRST, n_iter=PROPOSALS)
+            return optimizer
+
+        theirs = run()
         assert evaluations.call_count == predictions.call_count == 0
+        with door.patched():
+            ours = run()
+        assert door.explain(ours._gp) == "fastard: Matern52 of transformed points"
+        assert evaluations.call_count > 12 * PROPOSALS  # six starts a fit
+        assert predictions.call_count >= PROPOSALS
+        found, expected = ours.space.params, theirs.space.params
+        assert len(expected) == FIRST + PROPOSALS
+        assert (np.abs(found - expected) <= TOLERANCE * np.ptp(ours.space.bounds, axis=1)).all()
+
+    def test_constraints(self, evaluations):
+        """A second model, with a wrapped kernel of its own."""
+        from scipy.optimize import NonlinearConstraint
+
+        def run():
+            optimizer = self.optimizer(0, constraint=NonlinearConstraint(lambda x, y: x + y, 0.0, 12.0))
+            optimizer.maximize(init_points=FIRST, n_iter=1)
+            return optimizer
+
+        theirs = run()
+        with door.patched():
+            ours = run()
+        assert evaluations.call_count > 24
+        assert door.explain(ours.constraint._model[0]) == "fastard: Matern52 of transformed points"
+        np.testing.assert_allclose(ours.space.params, theirs.space.params, rtol=0.0, atol=TOLERANCE * 15.0)
+
+    @pytest.mark.parametrize("parameters", PARAMETERS)
+    def test_models_agree(self, parameters, predictions):
+        """Also with a kernel of the user's, whose length scales are those of the transformed points' columns."""
+        optimizer = self.optimizer(2, parameters=parameters)
+        space = optimizer.space
+        X, points = (space.random_sample(30, random_state=seed) for seed in (1, 2))
+        X, points = np.array(X).reshape(30, -1), np.array(points).reshape(30, -1) + 0.3
+        y = np.sin(X.sum(axis=1))
+        d = space.kernel_transform(X).shape[1]
+        optimizer.set_gp_params(kernel=ConstantKernel(1.7) * RBF(np.geomspace(2.0, 5.0, d)) + WhiteKernel(1e-2))
+        kernel = optimizer._gp.kernel
+        assert door.explain(kernel) == "fastard: RBF, and noise, of transformed points"
+        theirs, ours = (cls(kernel, normalize_y=True, optimizer=None).fit(X, y) for cls in (Theirs, Ours))
+        theta = theirs.kernel_.theta + 0.1
+        for a, b in zip(*(model.log_marginal_likelihood(theta, True) for model in (ours, theirs)), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-10)
+        for option in ("return_std", "return_cov"):
+            for a, b in zip(*(model.predict(points, **{option: True}) for model in (ours, theirs)), strict=True):
+                np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-10)
+        np.testing.assert_array_equal(ours.X_train_, X)  # not what the kernel makes of them
+        assert predictions.call_count == 2
+        with pytest.raises(ValueError, match="of transformed points, whose derivatives are not known"):
+            ours.predict_gradient(points)
+
+    @pytest.mark.parametrize("inside", [RBF([1.0, 2.0]), 2.0 * Matern(nu=1.5) + WhiteKernel(0.1)], ids=["one", "sum"])
+    def test_copies_of_a_wrapped_kernel(self, inside):
+        from bayes_opt.parameter import wrap_kernel
+
+        once = wrap_kernel(inside, doubled)
+        twice = wrap_kernel(once, np.floor)
+        X = np.random.default_rng(0).uniform(0.0, 5.0, (20, 2))
+        y = np.sin(X[:, 0])
+        for kernel in (once, twice):
+            theirs, ours = (cls(kernel, alpha=0.1).fit(X, y) for cls in (Theirs, Ours))
+            np.testing.assert_allclose(ours.kernel_.theta, theirs.kernel_.theta, atol=1e-2)
+            for copy in (clone(kernel), kernel.clone_with_theta(kernel.theta + 0.1), pickle.loads(pickle.dumps(kernel))):
+                assert door.explain(copy).endswith(" of transformed points")
+                theirs, ours = (cls(copy, alpha=0.1, optimizer=None).fit(X, y) for cls in (Theirs, Ours))
+                np.testing.assert_allclose(ours.predict(X), theirs.predict(X), rtol=1e-9)
+                other = pickle.loads(pickle.dumps(ours))
+                np.testing.assert_allclose(other.predict(X), pickle.loads(pickle.dumps(theirs)).predict(X), rtol=1e-9)
+
+    @pytest.mark.parametrize(
+        "transform", [lambda X: X + 1j, lambda X: X[:1], lambda X: X / 0.0], ids=["complex", "row", "inf"]
+    )
+    @pytest.mark.filterwarnings("ignore")
+    def test_what_is_no_row_of_numbers_for_each_point_is_left_to_scikit_learn(self, transform, evaluations):
+        from bayes_opt.parameter import wrap_kernel
+
+        X = np.random.default_rng(0).uniform(size=(10, 2))
+
+        def outcome(cls):
+            try:
+                return cls(wrap_kernel(RBF(), transform), alpha=0.1).fit(X, X[:, 0]).kernel_.theta.tolist()
+            except Exception as error:
+                return repr(error)
+
+        assert outcome(Ours) == outcome(Theirs)
+        assert evaluations.call_count == 0
+
+    def test_only_the_wrapper_is_known(self, monkeypatch):
+        """Not what another version may make of it, nor a wrapped kernel within another, nor one that is not fastard's."""
+        from bayes_opt import parameter
+
+        wrapped = parameter.wrap_kernel(RBF(), doubled)
+        assert door.explain(wrapped) == "fastard: RBF of transformed points"
+        assert door.explain(wrapped + WhiteKernel()) == "scikit-learn: WrappedKernel is not a kernel that fastard computes"
+        assert door.explain(parameter.wrap_kernel(ExpSineSquared(), doubled)).startswith("scikit-learn: ")
+        subclass = type("Subclass", (type(wrapped),), {"__module__": "bayes_opt.parameter"})
+        wrapped.__class__ = subclass
+        assert door.explain(wrapped) == "scikit-learn: Subclass is not a kernel that fastard computes"
+
+        def other_wrapper(kernel, transform):
+            class WrappedKernel(type(kernel)):
+                def __call__(self, X, Y=None, eval_gradient=False):
+                    return super().__call__(transform(transform(X)), Y if Y is None else transform(Y), eval_gradient)
+
+            WrappedKernel.__module__ = "bayes_opt.parameter"
+            return WrappedKernel(**kernel.get_params())
+
+        monkeypatch.setattr(parameter, "wrap_kernel", other_wrapper)
+        kernel = parameter.wrap_kernel(RBF(), doubled)
+        assert door.explain(kernel) == "scikit-learn: WrappedKernel is not a kernel that fastard computes"
 
     def test_a_kernel_set_its_way_is_wrapped_again(self):
         optimizer = self.optimizer(1)
         self.replace(optimizer, Ours, Matern(nu=2.5))
+        assert door.explain(optimizer._gp.kernel) == "fastard: Matern52"
         optimizer.set_gp_params(kernel=Matern(nu=1.5))
-        assert door.explain(optimizer._gp.kernel).startswith("scikit-learn: WrappedKernel")
-        optimizer._gp.set_params(kernel=Matern(nu=1.5))
-        assert door.explain(optimizer._gp.kernel) == "fastard: Matern32"
+        assert door.explain(optimizer._gp.kernel) == "fastard: Matern32 of transformed points"
 
 
 class TestModAL:

@@ -45,6 +45,9 @@ CALLS = {
     "covariance": lambda: fastard.covariance(X, length_scale=1.0),
     "vjp": lambda: fastard.covariance_vjp(X @ X.T, X, length_scale=1.0),
     "underflow": lambda: fastard.log_marginal_likelihood(X, Y, length_scale=1e-120, kernel="matern32", eval_gradient=True),
+    "underflow_of_noise": lambda: fastard.log_marginal_likelihood(
+        X[:40], Y[:40], length_scale=1.0, signal_variance=1e20, noise_variance=1e-300, kernel="matern12", eval_gradient=True
+    ),
     "fit": lambda: fastard.fit(X[:40], Y[:40], n_restarts=1, max_iterations=3),
     "fit_seeded": lambda: fastard.fit(X[:40], Y[:40], n_restarts=1, max_iterations=3, random_state=0),
     "predict": lambda: fastard.fit(X[:40], Y[:40], max_iterations=3).predict(X, return_std=True),
