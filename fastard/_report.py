@@ -12,12 +12,21 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from fastard._text import printable
+
 if TYPE_CHECKING:
     from fastard._study import Study
     from fastard.training import TrainingState
 
 _BAR = 16  # characters of the longest bar
 _LONGEST_SILENCE = 60.0  # seconds between plain lines of progress; the first come sooner
+
+
+def note(line: str) -> None:
+    """A line on stderr; nothing where there is no stderr, or it cannot be written to, which is no reason to end a training."""
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError):
+            print(printable(line), file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
@@ -31,7 +40,7 @@ def progress() -> Iterator[Callable[["TrainingState"], None]]:
     with _live_line(so_far) if drawn else contextlib.nullcontext():
         yield so_far.update if drawn else so_far.update_and_print
     if so_far.latest is not None:
-        print(f"fastard: {so_far.summary()}", file=sys.stderr, flush=True)
+        note(f"fastard: {so_far.summary()}")
 
 
 class _SoFar:
@@ -51,7 +60,7 @@ class _SoFar:
         self.update(state)
         elapsed = self.elapsed()
         if elapsed >= self._next_line:
-            print(f"fastard: {self}", file=sys.stderr, flush=True)
+            note(f"fastard: {self}")
             self._next_line = elapsed + self._silence
             self._silence = min(2.0 * self._silence, _LONGEST_SILENCE)
 
@@ -76,7 +85,7 @@ class _SoFar:
 
 def _draws(stream: Any) -> bool:
     """Whether rich is there and the stream is a terminal that it can draw on."""
-    if not stream.isatty():
+    if stream is None or not stream.isatty():
         return False
     try:
         from rich.console import Console
@@ -109,9 +118,15 @@ class Grid(NamedTuple):
     header: tuple[str, ...]
     rows: Sequence[tuple[str, ...]]
 
+    def printable(self) -> "Grid":
+        """With escapes for what a terminal would obey or hide: names come from files."""
+        header, *rows = (tuple(map(printable, row)) for row in (self.header, *self.rows))
+        return Grid(printable(self.title), self.align, header, rows)
+
 
 def show(grid: Grid) -> None:
     """Print a grid on stdout."""
+    grid = grid.printable()
     if _draws(sys.stdout):
         _draw(grid)
         return
@@ -196,7 +211,7 @@ def bar(share: float) -> str:
     """A bar of text, ``share`` of the longest."""
     block = "█"
     try:
-        block.encode(sys.stdout.encoding or "ascii")
+        block.encode(getattr(sys.stdout, "encoding", None) or "ascii")
     except UnicodeEncodeError:
         block = "#"
     return block * round(_BAR * share)
