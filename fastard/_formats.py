@@ -40,6 +40,7 @@ _ERROR_VALUE = r"(N/?[A-Z]|DIV/0!|\w+[!?])"  # after its #, of a spreadsheet: in
 _MISSING = re.compile(rf"na|n/a|nan|<na>|null|none|\?|-|\.|#{_ERROR_VALUE}", re.IGNORECASE)
 _COMMENT = re.compile(rf"\s*#(?!{_ERROR_VALUE}\s*([,;\t]|$))", re.IGNORECASE)
 _DECIMAL_COMMA = re.compile(r"[+-]?(\d+,\d*|,\d+)([eE][+-]?\d+)?")
+_FORTRAN = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)[dD][+-]\d+")
 _GROUPED = re.compile(r"[+-]?\d{1,3}(?:([.,'_ \u00a0\u202f\u2019])\d{3})(?:\1\d{3})*(?:[.,]\d+)?")
 
 _COMPRESSED = {rb"\x1f\x8b": "gzip", rb"BZh[1-9]1AY&SY": "bz2", rb"\xfd7zXZ\x00": "lzma"}
@@ -82,9 +83,14 @@ def has_thousands(cell: str) -> bool:
     return _GROUPED.fullmatch(cell.strip()) is not None
 
 
+def has_fortran_exponent(cell: str) -> bool:
+    """Whether it is a number such as 1.0D+00."""
+    return _FORTRAN.fullmatch(cell.strip()) is not None
+
+
 def resembles_number(cell: str) -> bool:
     """Whether somebody may have meant a number, as here or elsewhere in the world."""
-    return number(cell) is not None or has_decimal_comma(cell) or has_thousands(cell)
+    return number(cell) is not None or has_decimal_comma(cell) or has_thousands(cell) or has_fortran_exponent(cell)
 
 
 def is_blank(cell: str) -> bool:

@@ -18,6 +18,7 @@ from fastard._formats import (
     Rows,
     TableError,
     has_decimal_comma,
+    has_fortran_exponent,
     has_thousands,
     is_blank,
     is_missing,
@@ -250,7 +251,7 @@ def _rectangular(path: str, header: _Header, body: list[Record], notes: list[str
     if header.line is not None and _filled(names) == width and all(len(record.cells) == width + 1 for record in body):
         first = [record.cells[0] for record in body]
         if longest > width and (_counts(first) or not any(map(resembles_number, first))):  # as R's write.table does
-            notes.append(f"the first cell of each row, a row's name ({shortened(first[0])} ...), is left out")
+            notes.append(f"the first cell of each row, a row's name ({_first(first)}), is left out")
             return _complete(names[:width]), [Record(line, cells[1:]) for line, cells in body]
     for line, cells in body:
         if len(cells) < width or _filled(cells) > width:
@@ -281,9 +282,13 @@ def _index_columns(path: str, names: list[str], body: list[Record], notes: list[
                 f"{path}: column {i + 1} has no name; give it one if it is an input, or leave it out if it is the rows' index "
                 "(pandas: to_csv(..., index=False))"
             )
-        notes.append(f"column {i + 1} has no name and is left out as the rows' index ({shortened(cells[0])} ...)")
+        notes.append(f"column {i + 1} has no name and is left out as the rows' index ({_first(cells)})")
         count = i + 1
     return count
+
+
+def _first(cells: list[str]) -> str:
+    return ", ".join([shortened(cell) for cell in cells[:2]] + ["..."] * (len(cells) > 2))
 
 
 # --- numbers ----------------------------------------------------------------------------------------------------
@@ -336,4 +341,6 @@ def _complaint(cell: str) -> str:
         return f"{shown} is not finite; drop or impute such rows"
     if has_thousands(cell):
         return f"{shown} is not a number; write it without separators of thousands"
-    return f"{shown} is not a number; encode text as numbers, or take the column out"
+    if has_fortran_exponent(cell):
+        return f"{shown} is not a number; write its exponent with E in the place of D"
+    return f"{shown} is not a number; encode text and dates as numbers, or take the column out"

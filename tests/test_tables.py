@@ -273,6 +273,8 @@ def test_an_error_of_a_spreadsheet_is_no_comment(read: Read, value: str) -> None
         ("Measured in May\n\na,b,y\n1,2,3\n", ["line 3: 3 cells, where line 1 has 1", "title"]),
         ("a,y\nm,s\n1,2\n", ["line 2: no cell is a number", "units"]),
         ('a,y\n1,"2\n3,4\n', ["line 2", "not closed"]),
+        (" 0.1D+00  0.2D+00\n 0.3D+01 0.5D+00\n", ["line 1", "'0.1D+00' is not a number", "E in the place of D"]),
+        ("day,y\n2024-05-01,2\n", ["line 2, column 'day'", "encode text and dates as numbers"]),
         ("a,y\n1,2,3\n", ["line 2: 3 cells, where line 1 has 2", "decimal commas"]),
         ("a|y\n1|2\n", ["one column only, 'a|y'", "commas, semicolons, tabs or blanks"]),
         ('[{"a": 1, "y": 2}]', ["is JSON"]),
@@ -281,7 +283,7 @@ def test_an_error_of_a_spreadsheet_is_no_comment(read: Read, value: str) -> None
 )
 def test_what_is_no_table_is_refused_with_the_cause(read: Read, content: str, parts: list[str]) -> None:
     with pytest.raises(TableError) as error:
-        read(content)
+        read(content, "-1" if "D+" in content else "y")
     _says(error, *parts)
 
 
