@@ -40,7 +40,7 @@ _ERROR_VALUE = r"(N/?[A-Z]|DIV/0!|\w+[!?])"  # after its #, of a spreadsheet: in
 _MISSING = re.compile(rf"na|n/a|nan|<na>|null|none|\?|-|\.|#{_ERROR_VALUE}", re.IGNORECASE)
 _COMMENT = re.compile(rf"\s*#(?!{_ERROR_VALUE}\s*([,;\t]|$))", re.IGNORECASE)
 _DECIMAL_COMMA = re.compile(r"[+-]?(\d+,\d*|,\d+)([eE][+-]?\d+)?")
-_FORTRAN = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)[dD][+-]\d+")
+_FORTRAN = re.compile(r"[+-]?(\d+(?:\.\d*)?|\.\d+)[dD][+-]\d+")
 _GROUPED = re.compile(r"[+-]?\d{1,3}(?:([.,'_ \u00a0\u202f\u2019])\d{3})(?:\1\d{3})*(?:[.,]\d+)?")
 
 _COMPRESSED = {rb"\x1f\x8b": "gzip", rb"BZh[1-9]1AY&SY": "bz2", rb"\xfd7zXZ\x00": "lzma"}
@@ -281,6 +281,8 @@ def _arff(path: str, text: str) -> Rows:
         names.append(name)
     else:
         raise TableError(f"{path}: has @relation in the way of an ARFF file, but no @data")
+    if not names:
+        raise TableError(f"{path}: has @relation in the way of an ARFF file, but no @attribute")
     records = list(_records(path, _Lines(lines.read(), re.compile(r"\s*%"), line_number), ",", "'"))
     for record in records:
         if record.cells[0].lstrip().startswith("{"):

@@ -47,10 +47,10 @@ class Dataset(NamedTuple):
 
 
 class _Header(NamedTuple):
-    """The columns' names and the line that they are in; None where there are none, and these are ours."""
+    """The columns' names and where they stand; None where there are none, and these are ours."""
 
     names: list[str]
-    line: int | None
+    where: str | None
 
 
 def read_dataset(path: str, target: str, header: bool | None = None) -> Dataset:
@@ -82,20 +82,20 @@ def read_dataset(path: str, target: str, header: bool | None = None) -> Dataset:
             f"{path}, line {body[0].line}: no cell is a number; take out what is neither the columns' names nor data, "
             "a title or units say"
         )
-    left_out = _index_columns(path, names, body, notes) if found.line is not None else 0
+    left_out = _index_columns(path, names, body, notes) if found.where is not None else 0
     if len(names) - left_out < 2:
         raise TableError(
-            f"{path}: there is one column only, {quoted(names[-1])}, and no inputs beside a target; columns are separated by "
-            "commas, semicolons, tabs or blanks"
+            f"{path}: there is one column only, {quoted(names[-1])}{', beside an index' if left_out else ''}, and no inputs "
+            "beside a target; columns are separated by commas, semicolons, tabs or blanks"
         )
-    column = _find_column(path, target, names, found.line, left_out)
+    column = _find_column(path, target, names, found.where, left_out)
     if column < left_out:
         raise TableError(
-            f"{path}: column {column + 1} is the rows' index and no target; give a name, or a number counted from there"
+            f"{path}: column {column + 1} is the rows' index and no target; give a name, or a number that counts it too"
         )
     if left_out and (_integer(target) or 0) > 0 and names[column] != _folded(target):
         notes.append(f"the target is column {column + 1} counted with what is left out, {quoted(names[column])}")
-    if found.line is None and _counts([record.cells[0] for record in body]) and column != 0:
+    if found.where is None and _counts([record.cells[0] for record in body]) and column != 0:
         notes.append("column 1 counts the rows and is an input; if it is an index, take it out")
     values = _values(path, body, names, left_out)
     inputs = [i for i in range(left_out, len(names)) if i != column]
@@ -119,13 +119,14 @@ def _folded(name: str) -> str:
 def _header(path: str, rows: Rows, target: str, choice: bool | None, notes: list[str]) -> tuple[_Header, list[Record]]:
     """The names, and the records that are data."""
     if rows.names is not None:
-        return _named(rows.names, 1), rows.records
+        return _named(rows.names, "the header"), rows.records
     first = rows.records[0]
     texts = [cell for cell in first.cells if not (resembles_number(cell) or is_missing(cell) or is_blank(cell))]
     comment = rows.commented
     if choice is not False and not texts and comment is not None and _are_names(comment.cells, len(first.cells)):
         notes.append(f"the columns' names are those in the comment in line {comment.line}")
-        return _named(comment.cells, comment.line), rows.records
+        _tell_numbered(comment.cells, target, notes)
+        return _named(comment.cells, f"line {comment.line}"), rows.records
     if choice is None:
         choice = bool(texts) or _counts_columns(path, rows.records, target, notes)
         if texts and any(map(resembles_number, first.cells)) and _folded(target) not in map(_folded, texts):
@@ -135,7 +136,7 @@ def _header(path: str, rows: Rows, target: str, choice: bool | None, notes: list
             )
             _tell_numbered(first.cells, target, notes)
     if choice:
-        return _named(first.cells, first.line), rows.records[1:]
+        return _named(first.cells, f"line {first.line}"), rows.records[1:]
     return _Header([f"column {i}" for i in range(1, len(first.cells) + 1)], None), rows.records
 
 
@@ -143,8 +144,8 @@ def _are_names(cells: list[str], width: int) -> bool:
     return len(cells) == width and any(not (resembles_number(cell) or is_missing(cell)) for cell in cells)
 
 
-def _named(cells: list[str], line: int) -> _Header:
-    return _Header([_folded(cell) for cell in cells], line)
+def _named(cells: list[str], where: str) -> _Header:
+    return _Header([_folded(cell) for cell in cells], where)
 
 
 def _tell_numbered(cells: list[str], target: str, notes: list[str]) -> None:
@@ -206,15 +207,15 @@ def _integer(text: str) -> int | None:
         return None
 
 
-def _find_column(path: str, target: str, names: list[str], header_line: int | None, left_out: int) -> int:
+def _find_column(path: str, target: str, names: list[str], header: str | None, left_out: int) -> int:
     """The index of the target among the columns."""
     width, shown = len(names), quoted(target)
     wanted = _folded(target)
-    if header_line is not None:
+    if header is not None:
         matches = [i for i, name in enumerate(names) if name == wanted and i >= left_out]
         if len(matches) > 1:
             numbers = " and ".join(str(i + 1) for i in matches)
-            raise TableError(f"{path}, line {header_line}: columns {numbers} are both named {shown}; give the target's number")
+            raise TableError(f"{path}, {header}: columns {numbers} are both named {shown}; give the target's number")
         if matches:
             return matches[0]
     position = _integer(target)
@@ -223,9 +224,9 @@ def _find_column(path: str, target: str, names: list[str], header_line: int | No
     numbers = f"1 to {width}, or from the end -1 to -{width}"
     no_header = "line 1 holds no text, so it is data and there is no header (--header if it is one)"
     if position is not None:
-        reason = f"; {no_header}" if header_line is None else ""
+        reason = f"; {no_header}" if header is None else ""
         raise TableError(f"{path}: no column {shortened(target)}; its {width} columns are {numbers}{reason}")
-    if header_line is None:
+    if header is None:
         raise TableError(f"{path}: no column {shown}: {no_header}; give a number, {numbers}")
     by_folded_name = {name.casefold(): name for name in names[left_out:]}
     near = [by_folded_name[name] for name in difflib.get_close_matches(wanted.casefold(), by_folded_name)]
@@ -246,19 +247,23 @@ def _rectangular(path: str, header: _Header, body: list[Record], notes: list[str
     """The names and the records without what a separator at a line's end, or a column of row names, makes of them."""
     names = header.names
     longest = max(_filled(record.cells) for record in body)
-    top = names if header.line is not None else body[0].cells
+    top = names if header.where is not None else body[0].cells
     width = max(_filled(top), min(len(top), longest))
-    if header.line is not None and _filled(names) == width and all(len(record.cells) == width + 1 for record in body):
+    if header.where is not None and _filled(names) == width and all(len(record.cells) == width + 1 for record in body):
         first = [record.cells[0] for record in body]
-        if longest > width and (_counts(first) or not any(map(resembles_number, first))):  # as R's write.table does
+        # In whole numbers alone the first might be those before a decimal comma.
+        is_count = _counts(first) and any("." in cell or "," in cell for record in body for cell in record.cells)
+        if longest > width and (is_count or not any(map(resembles_number, first))):  # as R's write.table does
             notes.append(f"the first cell of each row, a row's name ({_first(first)}), is left out")
             return _complete(names[:width]), [Record(line, cells[1:]) for line, cells in body]
     for line, cells in body:
         if len(cells) < width or _filled(cells) > width:
             count = len(cells) if len(cells) < width else _filled(cells)
-            where = f"line {header.line}" if header.line is not None else f"line {body[0].line}"
-            hint = "if it has decimal commas, write points" if count > width else "fill it, or drop the line"
-            if count > width and width == 1:
+            where = header.where or f"line {body[0].line}"
+            hint = "complete the line or drop it"
+            if count > width:
+                hint = "if it has decimal commas, write points; if the rows have names, take them out"
+            if count > width == 1:
                 hint = f"if {where} is a title, take out what stands above the columns' names"
             raise TableError(f"{path}, line {line}: {count} cells, where {where} has {width}; {hint}")
     return _complete(names[:width]), [Record(line, cells[:width]) for line, cells in body]

@@ -161,9 +161,10 @@ def test_row_names_of_r_are_left_out_and_told(read: Read, separator: str) -> Non
     assert "a row's name" in table.notes[0]
 
 
-def test_a_cell_more_than_names_is_no_row_name(read: Read) -> None:
-    with pytest.raises(TableError, match="line 2: 3 cells, where line 1 has 2"):
-        read("a,y\n5.5,1,2\n7.5,3,4\n")
+@pytest.mark.parametrize("rows", ["5.5,1,2\n7.5,3,4\n", "1,5,2\n2,5,3\n3,5,4\n"])  # the latter with decimal commas, perhaps
+def test_a_cell_more_than_names_may_be_no_row_name(read: Read, rows: str) -> None:
+    with pytest.raises(TableError, match="line 2: 3 cells, where line 1 has 2; if it has decimal commas"):
+        read(f"a,y\n{rows}")
 
 
 def test_rows_that_count_without_a_header_are_told(read: Read) -> None:
@@ -359,6 +360,7 @@ def test_arff(read: Read) -> None:
         ("1,2.5,3", "{0 1, 1 2.5}", ["line 8: is sparse ARFF", "CSV"]),
         ("2.5", "?", ["line 8, column 'b'", "missing"]),
         ("@DATA", "", ["no @data"]),
+        (ARFF[ARFF.index("@attribute") : ARFF.index("@DATA")], "", ["no @attribute"]),
     ],
 )
 def test_arff_of_other_kinds_is_refused(read: Read, old: str, new: str, parts: list[str]) -> None:
