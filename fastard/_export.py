@@ -9,7 +9,7 @@ from typing import Any
 
 from fastard import _plots
 from fastard._config import versions
-from fastard._files import replacing
+from fastard._files import replace_file
 from fastard._study import Study
 
 
@@ -78,8 +78,7 @@ def write_json(study: Study, path: str) -> None:
     text = json.dumps(_finite(document), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     # JSON's own escapes for what a terminal would obey or hide
     text = "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
-    with replacing(path) as file:
-        file.write(text.encode())
+    replace_file(path, lambda file: file.write(text.encode()))
 
 
 def _finite(value: Any) -> Any:
@@ -100,5 +99,4 @@ def write_chart(study: Study, path: str) -> None:
     figure.supxlabel("relevance: standard deviation / length scale, scaled to sum 1", fontsize="medium")
     target = _plots.shortened(study.training.target_name)
     figure.suptitle(f"{target}: {which}, length scales beside their bars", fontsize="medium", parse_math=False)
-    with replacing(path) as file:
-        figure.savefig(file, format=_format(path), dpi=150)
+    replace_file(path, lambda file: figure.savefig(file, format=_format(path), dpi=150))

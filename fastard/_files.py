@@ -1,21 +1,19 @@
 """Writing a file such that an earlier one of that name stays whole until the new one is."""
 
-import contextlib
 import errno
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
 
-@contextlib.contextmanager
-def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """A file to write to, which takes the place of ``path`` once all is written; after any exception nothing has changed.
+def replace_file(path: str | os.PathLike[str], write: Callable[[BinaryIO], object]) -> None:
+    """Write a file whole or not at all: after any exception an earlier one is as it was.
 
-    A symbolic link stays one, an earlier file's mode is kept, and a file that may not be written is not replaced. What is no
-    file, a pipe say, is written to directly.
+    The earlier one's mode, and a link to it, stay, and one that may not be written is not replaced. What is no file, a pipe
+    say, is written to directly.
 
     Raises
     ------
@@ -25,7 +23,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     try:
         if os.path.exists(path) and not os.path.isfile(path):  # before links are followed: those of a pipe lead nowhere
             with open(path, "wb") as file:
-                yield file
+                write(file)
             return
         target = Path(path).resolve()
         if target.exists() and not os.access(target, os.W_OK):
@@ -35,7 +33,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             with unfinished.open("xb") as file:
                 if target.exists():
                     shutil.copymode(target, unfinished)
-                yield file
+                write(file)
             unfinished.replace(target)
         finally:
             unfinished.unlink(missing_ok=True)

@@ -21,7 +21,7 @@ import fastard
 from fastard import _config, _demo, _export, _plain, _report, _study, _threads
 from fastard.__main__ import main
 from fastard._config import show_config, warmup
-from fastard._files import replacing
+from fastard._files import replace_file
 from fastard._tables import read_dataset
 from fastard.kernels import BY_NAME
 from fastard.training import fit
@@ -503,17 +503,19 @@ def test_a_file_that_is_replaced_keeps_its_mode_and_links(tmp_path: Path) -> Non
     (tmp_path / "file").write_text("earlier")
     (tmp_path / "file").chmod(0o640)
     (tmp_path / "link").symlink_to("file")
-    with replacing(tmp_path / "link") as file:
+
+    def write(file: Any) -> None:
         file.write(b"later")
         assert (tmp_path / "file").read_text() == "earlier"
+
+    replace_file(tmp_path / "link", write)
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "file").read_text() == "later"
     assert (tmp_path / "file").stat().st_mode & 0o777 == 0o640
     assert sorted(os.listdir(tmp_path)) == ["file", "link"]
     new = tmp_path / "new"
     new.symlink_to("made")
-    with replacing(new) as file:
-        file.write(b"later")
+    replace_file(new, lambda file: file.write(b"later"))
     assert new.is_symlink()
     assert (tmp_path / "made").read_text() == "later"
 
@@ -522,8 +524,8 @@ def test_a_file_that_may_not_be_written_is_not_replaced(tmp_path: Path, monkeypa
     path = tmp_path / "file"
     path.write_text("earlier")
     monkeypatch.setattr(os, "access", lambda *_: False)  # for root all is writable
-    with pytest.raises(PermissionError, match="file"), replacing(path) as file:
-        file.write(b"later")
+    with pytest.raises(PermissionError, match="file"):
+        replace_file(path, lambda file: file.write(b"later"))
     assert path.read_text() == "earlier"
 
 
@@ -537,8 +539,7 @@ def test_what_is_no_file_is_written_to_directly(tmp_path: Path) -> None:
             reading = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
         elif not os.path.exists(path):
             continue
-        with replacing(path) as file:
-            file.write(b"later")
+        replace_file(path, lambda file: file.write(b"later"))
         assert os.read(reading, 99) == b"later"
     os.close(reading)
     os.close(writing)
