@@ -1,12 +1,14 @@
 """The command line: ``fastard`` or ``python -m fastard``."""
 
 import argparse
+import contextlib
 import io
 import os
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
+from fastard._text import printable
 from fastard.exceptions import NotPositiveDefiniteError
 from fastard.kernels import BY_NAME
 
@@ -18,7 +20,7 @@ exit status: 0 done (also where the search did not converge: the report says so)
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """One line, not the usage too."""
-        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+        self.exit(2, printable(f"{self.prog}: error: {message} (see {self.prog} --help)") + "\n")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -36,17 +38,29 @@ def _parser() -> argparse.ArgumentParser:
 
     fit = commands.add_parser(
         "fit",
-        help="train on a CSV file and report",
-        description="Train on a CSV file of numbers and report the inputs by relevance, the noise and held-out errors.",
+        help="train on a table of numbers and report",
+        description="Train on a table of numbers and report the inputs by relevance, the noise and held-out errors.",
         epilog=_EXIT_STATUS,
         formatter_class=plain,
     )
-    fit.add_argument("data", metavar="data.csv", help="numbers separated by commas, semicolons or tabs; a header is optional")
+    fit.add_argument(
+        "data",
+        type=_not_blank,
+        metavar="data.csv",
+        help="numbers separated by commas, semicolons, tabs or blanks, with or without a header; ARFF; and, with "
+        "fastard[files], Parquet or the first sheet of an Excel workbook",
+    )
     fit.add_argument(
         "--target",
+        type=_not_blank,
         required=True,
         metavar="COLUMN",
         help="what to predict: a column's name in the header, or its number from 1, or from the end from -1 (required)",
+    )
+    fit.add_argument(
+        "--header",
+        action=argparse.BooleanOptionalAction,
+        help="whether line 1 holds the columns' names (default: it does if something in it is no number)",
     )
     fit.add_argument(
         "--kernel", choices=BY_NAME, default="rbf", help=f"one of {', '.join(BY_NAME)} (default: rbf)", metavar="NAME"
@@ -65,9 +79,17 @@ def _parser() -> argparse.ArgumentParser:
         "--seed", type=_natural_number, default=0, metavar="N", help="for the rows held out and the restarts (default: 0)"
     )
     fit.add_argument(
-        "--plot", metavar="FILE", help="draw the relevances to a .png, .pdf or .svg; needs fastard[cli] (default: no chart)"
+        "--plot",
+        type=_not_blank,
+        metavar="FILE",
+        help="draw the relevances to a .png, .pdf or .svg; needs fastard[cli] (default: no chart)",
     )
-    fit.add_argument("--json", metavar="FILE", help="write the hyperparameters and errors, as JSON (default: not written)")
+    fit.add_argument(
+        "--json",
+        type=_not_blank,
+        metavar="FILE",
+        help="write the hyperparameters and errors, as JSON (default: not written)",
+    )
     _add_threads(fit)
 
     demo = commands.add_parser(
@@ -94,6 +116,12 @@ def _add_threads(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="threads for fastard's own loops; BLAS has its own setting (default: all cores available)",
     )
+
+
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError(f"must not be empty, got {text!r}")
+    return text
 
 
 def _whole_number(text: str, least: int) -> int:
@@ -132,13 +160,16 @@ def _fraction(text: str) -> float:
 
 def _fit(options: argparse.Namespace) -> int:
     from fastard._export import check_destination, write_chart, write_json
-    from fastard._report import progress, show_study
+    from fastard._report import note, progress, show_study
     from fastard._study import split, study
     from fastard._tables import read_dataset
 
-    check_destination(options.json)
-    check_destination(options.plot, is_chart=True)
-    training, test = split(read_dataset(options.data, options.target), options.test_fraction, options.seed)
+    check_destination(options.json, options.data)
+    check_destination(options.plot, options.data, is_chart=True)
+    data = read_dataset(options.data, options.target, options.header)
+    for line in data.notes:
+        note(f"fastard: {options.data}: {line}")
+    training, test = split(data, options.test_fraction, options.seed)
     with progress() as callback:
         result = study(
             training,
@@ -149,11 +180,12 @@ def _fit(options: argparse.Namespace) -> int:
             seed=options.seed,
             n_threads=options.threads,
         )
-    show_study(result)
-    if options.json:
-        write_json(result, options.json)
-    if options.plot:
-        write_chart(result, options.plot)
+    with contextlib.ExitStack() as others:  # what was learned is not lost where one of the ways to tell it fails
+        if options.plot:
+            others.callback(write_chart, result, options.plot)
+        if options.json:
+            others.callback(write_json, result, options.json)
+        show_study(result)
     return 0
 
 
@@ -192,22 +224,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         status = _COMMANDS[options.command](options)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except (NotPositiveDefiniteError, MemoryError) as error:  # the first is a ValueError too
-        return _complain(options.command, error, 1)
+        return _complain(options.command, str(error) or "not enough memory; take fewer rows", 1)
     except ValueError as error:
         return _complain(options.command, error, 2)
     except BrokenPipeError:  # the reader, `head` say, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:
+        return _complain(options.command, f"{error.filename or 'standard output'}: {error.strerror or error}", 1)
     except KeyboardInterrupt:
         return _complain(options.command, "interrupted", 130)
+    finally:
+        _drop_what_cannot_be_written()
     return status
 
 
 def _complain(command: str, error: object, status: int) -> int:
-    print(f"fastard {command}: error: {error}", file=sys.stderr)
+    from fastard._report import note
+
+    note(f"fastard {command}: error: {error}")
     return status
+
+
+def _drop_what_cannot_be_written() -> None:
+    """Lest the interpreter tries it again when it ends, and complains in its own way."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 if __name__ == "__main__":

@@ -2,34 +2,52 @@
 
 import json
 import math
+import os
+import stat
 from pathlib import Path
 from typing import Any
 
 from fastard import _plots
 from fastard._config import versions
+from fastard._files import replace_file
 from fastard._study import Study
 
 
 class ExportError(ValueError):
-    """A file can not be written; the message is one line and names it."""
+    """A file cannot be written; the message is one line and names it."""
 
 
-def check_destination(path: str | None, *, is_chart: bool = False) -> None:
-    """Refuse before training what would fail after it."""
+def _format(path: str) -> str:
+    return Path(path).suffix[1:].lower()
+
+
+def check_destination(path: str | None, data: str, *, is_chart: bool = False) -> None:
+    """Refuse before training what would fail after it, or replace the data."""
     if path is None:
         return
-    folder = Path(path).parent
-    if not folder.is_dir():
-        raise ExportError(f"{path}: no folder {folder}")
-    if Path(path).is_dir():
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        mode = None
+    except OSError as error:
+        raise ExportError(f"{path}: {error.strerror or error}") from None
+    if mode is not None and stat.S_ISDIR(mode):
         raise ExportError(f"{path}: is a folder")
+    if mode is None or stat.S_ISREG(mode):
+        folder = (Path(path).resolve() if Path(path).is_symlink() else Path(path)).parent
+        if not folder.is_dir():
+            raise ExportError(f"{path}: no folder {folder}")
+        if not os.access(folder, os.W_OK) or not (mode is None or os.access(path, os.W_OK)):
+            raise ExportError(f"{path}: may not be written")
+        if mode is not None and os.path.exists(data) and os.path.samefile(path, data):
+            raise ExportError(f"{path}: is the data; give another name")
     if is_chart:
         try:
             from matplotlib.backends.backend_agg import FigureCanvasAgg
         except ImportError:
             raise ExportError("--plot needs matplotlib: pip install fastard[cli]") from None
         formats = FigureCanvasAgg.get_supported_filetypes()
-        if Path(path).suffix[1:].lower() not in formats:
+        if _format(path) not in formats:
             raise ExportError(f"{path}: the name must end in one of .{', .'.join(sorted(formats))}")
 
 
@@ -57,11 +75,10 @@ def write_json(study: Study, path: str) -> None:
         "seconds": study.seconds,
         "versions": versions(),
     }
-    text = json.dumps(_finite(document), indent=2, ensure_ascii=False, allow_nan=False)
-    try:
-        Path(path).write_text(text + "\n", encoding="utf-8")
-    except OSError as error:
-        raise ExportError(f"{path}: {error.strerror or error}") from None
+    text = json.dumps(_finite(document), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    # JSON's own escapes for what a terminal would obey or hide
+    text = "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
+    replace_file(path, lambda file: file.write(text.encode()))
 
 
 def _finite(value: Any) -> Any:
@@ -82,7 +99,4 @@ def write_chart(study: Study, path: str) -> None:
     figure.supxlabel("relevance: standard deviation / length scale, scaled to sum 1", fontsize="medium")
     target = _plots.shortened(study.training.target_name)
     figure.suptitle(f"{target}: {which}, length scales beside their bars", fontsize="medium", parse_math=False)
-    try:
-        figure.savefig(path, dpi=150)
-    except OSError as error:
-        raise ExportError(f"{path}: {error.strerror or error}") from None
+    replace_file(path, lambda file: figure.savefig(file, format=_format(path), dpi=150))

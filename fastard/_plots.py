@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastard import _text
+
 if TYPE_CHECKING:
     from fastard.posterior import GaussianProcess
 
@@ -32,7 +34,7 @@ def checked(ax: Any) -> Any:
 
 
 def shortened(name: str) -> str:
-    return name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…"
+    return _text.shortened(name, _LONGEST_NAME)
 
 
 def relevance_height(d: int) -> float:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from fastard._cache import compiling_is_shown
+from fastard._text import printable
 
 if TYPE_CHECKING:
     from fastard._study import Study
@@ -21,6 +22,13 @@ if TYPE_CHECKING:
 _BAR = 16  # characters of the longest bar
 _WORTH_SAYING = 3.0  # seconds that an evaluation takes
 _LONGEST_SILENCE = 60.0  # seconds between plain lines of progress; the first come sooner
+
+
+def note(line: str) -> None:
+    """A line on stderr; nothing where there is no stderr, or it cannot be written to, which is no reason to end a training."""
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError):
+            print(printable(line), file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
@@ -37,7 +45,7 @@ def progress() -> Iterator["TrainingProgress"]:
             stack.enter_context(_live_line(so_far))
         yield so_far
     if so_far.latest is not None:
-        print(f"fastard: {so_far.summary()}", file=sys.stderr, flush=True)
+        note(f"fastard: {so_far.summary()}")
 
 
 class TrainingProgress:
@@ -47,7 +55,6 @@ class TrainingProgress:
         self.latest: TrainingState | None = None
         self.best = -math.inf
         self._done = 0.0  # of the evaluation under way
-        self._note = ""
         self._prints = prints
         self._began = time.perf_counter()
         self._next_line, self._silence = 0.0, 1.0
@@ -61,8 +68,8 @@ class TrainingProgress:
         """Before the first evaluation: what each one costs, where that is worth saying."""
         if seconds < _WORTH_SAYING:
             return
-        self._note = f"{8.0 * n * n / 2**30:.2g} GiB and about {duration(seconds)} an evaluation"
-        print(f"fastard: {n} points in {d} dimensions: {self._note}", file=sys.stderr, flush=True)
+        memory = 8.0 * n * n / 2**30
+        note(f"fastard: {n} points in {d} dimensions: {memory:.2g} GiB, and about {duration(seconds)} per evaluation")
 
     def evaluating(self, done: float) -> None:
         """``done`` of an evaluation, from 0 to 1."""
@@ -72,12 +79,12 @@ class TrainingProgress:
     def finishing(self, message: str) -> None:
         """After the search, before the last factorisation of many points; ``message``: how the search ended."""
         self._done, self._next_line = 0.0, 0.0
-        print(f"fastard: {message}; factoring the covariance once more", file=sys.stderr, flush=True)
+        note(f"fastard: {message}; factoring the covariance once more")
 
     def _print_now_and_then(self) -> None:
         elapsed = self.elapsed()
         if self._prints and elapsed >= self._next_line:
-            print(f"fastard: {self}", file=sys.stderr, flush=True)
+            note(f"fastard: {self}")
             self._next_line = elapsed + self._silence
             self._silence = min(2.0 * self._silence, _LONGEST_SILENCE)
 
@@ -112,7 +119,7 @@ def duration(seconds: float) -> str:
 
 def _draws(stream: Any) -> bool:
     """Whether rich is there and the stream is a terminal that it can draw on."""
-    if not stream.isatty():
+    if stream is None or not stream.isatty():
         return False
     try:
         from rich.console import Console
@@ -145,9 +152,15 @@ class Grid(NamedTuple):
     header: tuple[str, ...]
     rows: Sequence[tuple[str, ...]]
 
+    def printable(self) -> "Grid":
+        """With escapes for what a terminal would obey or hide: names come from files."""
+        header, *rows = (tuple(map(printable, row)) for row in (self.header, *self.rows))
+        return Grid(printable(self.title), self.align, header, rows)
+
 
 def show(grid: Grid) -> None:
     """Print a grid on stdout."""
+    grid = grid.printable()
     if _draws(sys.stdout):
         _draw(grid)
         return
@@ -232,7 +245,7 @@ def bar(share: float) -> str:
     """A bar of text, ``share`` of the longest."""
     block = "█"
     try:
-        block.encode(sys.stdout.encoding or "ascii")
+        block.encode(getattr(sys.stdout, "encoding", None) or "ascii")
     except UnicodeEncodeError:
         block = "#"
     return block * round(_BAR * share)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from fastard._config import compile_training
-from fastard._tables import Dataset, TableError
+from fastard._formats import TableError
+from fastard._tables import Dataset
 from fastard._validation import Array
 from fastard.kernels import BY_NAME
 from fastard.posterior import GaussianProcess
@@ -57,7 +58,8 @@ def split(data: Dataset, test_fraction: float, seed: int) -> tuple[Dataset, Data
     n_test = max(1, round(test_fraction * n)) if test_fraction > 0.0 else 0
     if n - n_test < 2:
         kept = f" with {n_test} held out" if n_test else ""
-        raise TableError(f"too few rows: {n} in all{kept}, and training needs at least 2")
+        remedy = "; --test-fraction 0 holds none out" if n >= 2 else ""
+        raise TableError(f"too few rows: {n} in all{kept}, and training needs at least 2{remedy}")
     if n_test == 0:
         return data, None
     order = np.random.default_rng(seed).permutation(n)

@@ -1,6 +1,7 @@
 """The command line, show_config and warmup: what they print, write and return, and how they refuse."""
 
 import contextlib
+import errno
 import io
 import json
 import math
@@ -20,6 +21,7 @@ import fastard
 from fastard import _config, _demo, _export, _plain, _report, _study, _threads
 from fastard.__main__ import main
 from fastard._config import show_config, warmup
+from fastard._files import replace_file
 from fastard._tables import read_dataset
 from fastard.kernels import BY_NAME
 from fastard.training import fit
@@ -192,7 +194,7 @@ def test_reads_what_spreadsheets_write(tmp_path: Path, delimiter: str) -> None:
     [
         (None, "y", ["data.csv", "No such file"]),
         (b"", "y", ["is empty"]),
-        (b"\xff\xfe\x00y", "y", ["UTF-8"]),
+        (b"\x81\xff", "y", ["UTF-8"]),
         (b"a,y\n", "y", ["no rows below the header"]),
         (b"y\n1\n2\n", "y", ["no inputs"]),
         (b"x1,Yield\n1,2\n", "yeild", ["no column 'yeild'", "did you mean 'Yield'?"]),
@@ -332,6 +334,224 @@ def test_what_ends_training_is_told_in_one_line(
     assert err.count("\n") == 1
 
 
+# --- what is printed, and where it cannot be ---------------------------------------------------------------------
+
+HOSTILE = "a\x1b]0;title\x07", "b\x00\x9b31m", "\u202etxet\u2066", "y\x7f"  # an escape sequence each, NUL, marks of direction
+_SHOWN = r"a\x1b]0;title\x07", r"b\x00\x9b31m", r"\u202etxet\u2066", r"y\x7f"
+
+
+def _is_harmless(text: str) -> bool:
+    return all(line.isprintable() for line in text.split("\n"))
+
+
+def test_names_from_a_file_are_printed_with_escapes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data, json_path, chart = _csv(tmp_path / "data.csv", ",".join(HOSTILE)), tmp_path / "model.json", tmp_path / "chart.svg"
+    assert main(["fit", data, "--target", HOSTILE[-1], "--json", str(json_path), "--plot", str(chart)]) == 0
+    out, err = capsys.readouterr()
+    assert _is_harmless(out + err)
+    for name in _SHOWN:
+        assert name in out
+        assert name in chart.read_text(encoding="utf-8")
+    assert _is_harmless(json_path.read_text(encoding="utf-8"))
+    assert json.loads(json_path.read_text(encoding="utf-8"))["feature_names"] == list(HOSTILE[:-1])
+
+
+def test_in_a_terminal_rich_draws_names_with_escapes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with _terminal(monkeypatch) as (out, err):
+        assert main(["fit", _csv(tmp_path / "data.csv", ",".join(HOSTILE)), "--target", "4"]) == 0
+    assert _SHOWN[-1] in out.getvalue()
+    assert not any(c in out.getvalue() + err.getvalue() for c in "\x00\x07\x9b\u202e\u2066\x7f")
+    assert "\x1b]" not in out.getvalue()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["no\x1b[31m\nfile", "--target", "y"],
+        ["{data}", "--target", "\x1b[31m\u202e"],
+        ["{data}", "--target", "y", "--json", "nowhere\x1b[31m/\nmodel.json"],
+        ["{data}", "--target", "y", "--kernel", "\x1b[31m"],
+        ["{data}", "--target", "y", "--threads", "\x1b[31m"],
+        ["{data}", "--target", "y", "surplus\x1b[31m\n"],
+        ["{data}", "--target", "y\udcff"],
+    ],
+)
+def test_what_the_shell_passed_is_printed_with_escapes(
+    data: str, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    try:
+        status: Any = main(["fit", *(argument.format(data=data) for argument in arguments)])
+    except SystemExit as exit_:
+        status = exit_.code
+    err = capsys.readouterr().err
+    assert status == 2
+    assert "\\" in err
+    assert err.count("\n") == 1
+    assert _is_harmless(err)
+
+
+def test_what_was_left_out_is_told_before_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "data.csv"
+    lines = Path(_csv(path)).read_text().splitlines()
+    path.write_text("\n".join(f"{i - 1 if i else ''},{line}" for i, line in enumerate(lines)))
+    assert main(["fit", str(path), "--target", "y"]) == 0
+    out, err = capsys.readouterr()
+    assert err.startswith(f"fastard: {path}: column 1 has no name and is left out")
+    assert "54 rows, 3 inputs" in out
+
+
+@pytest.mark.parametrize("option", ["--header", "--no-header"])
+def test_the_header_may_be_told(tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str) -> None:
+    path = _csv(tmp_path / "data.csv", "0,1,2,3")
+    assert main(["fit", path, "--target", "3", "--test-fraction", "0", option]) == 0
+    out = capsys.readouterr().out
+    assert ("Inputs of 3 " in out, "Inputs of column 3 " in out) == (option == "--header", option == "--no-header")
+    assert f"{N + (option == '--no-header')} rows" in out
+
+
+@pytest.mark.parametrize("argument", ["data", "--target", "--json", "--plot"])
+@pytest.mark.parametrize("value", ["", " "])
+def test_an_empty_argument_is_refused_by_name(
+    data: str, capsys: pytest.CaptureFixture[str], argument: str, value: str
+) -> None:
+    arguments = [value, "--target=y"] if argument == "data" else [data, "--target=y", f"{argument}={value}"]
+    with pytest.raises(SystemExit) as exit_:
+        main(["fit", *arguments])
+    assert exit_.value.code == 2
+    assert re.search(rf"argument {argument}\S*: must not be empty", capsys.readouterr().err)
+
+
+def test_a_bare_memory_error_is_told(data: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(_study, "fit", fail)
+    assert main(["fit", data, "--target", "y"]) == 1
+    assert capsys.readouterr().err == "fastard fit: error: not enough memory; take fewer rows\n"
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
+def test_a_full_disk_under_the_report_is_told_and_the_rest_is_written(data: str, tmp_path: Path) -> None:
+    path = tmp_path / "model.json"
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "fastard", "fit", data, "--target", "y", "--json", str(path)]
+        root = Path(__file__).parent.parent
+        ran = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, encoding="utf-8", timeout=120, cwd=root)
+    assert ran.returncode == 1
+    assert ran.stderr.splitlines()[-1] == "fastard fit: error: standard output: No space left on device"
+    assert "Traceback" not in ran.stderr
+    assert json.loads(path.read_text(encoding="utf-8"))["kernel"] == "rbf"
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
+def test_progress_that_cannot_be_written_ends_no_training(data: str) -> None:
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "fastard", "fit", data, "--target", "y"]
+        root = Path(__file__).parent.parent
+        ran = subprocess.run(command, stdout=subprocess.PIPE, stderr=full, text=True, encoding="utf-8", timeout=120, cwd=root)
+    assert ran.returncode == 0
+    assert "relevance" in ran.stdout
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_without_a_stream_nothing_goes_to_the_other(
+    data: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], stream: str
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, stream, None)  # as Python has it where the stream is closed
+        assert main(["fit", data, "--target", "y"]) == 0
+    out, err = capsys.readouterr()
+    assert ("relevance" in out, "evaluation" in err) == (stream != "stdout", stream != "stderr")
+    assert "fastard:" not in out
+
+
+# --- files written ----------------------------------------------------------------------------------------------
+
+
+def test_an_earlier_file_stays_whole_where_writing_fails(
+    data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    for name in ("model.json", "chart.svg"):
+        (folder / name).write_text("earlier")
+
+    class Full(io.BytesIO):
+        def write(self, _: Any) -> int:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def full(path: Path, *arguments: Any, **options: Any) -> Any:
+        opened = original(path, *arguments, **options)
+        if path.suffix != ".unfinished":
+            return opened
+        opened.close()
+        return Full()
+
+    original = Path.open
+    monkeypatch.setattr(Path, "open", full)
+    for option, name in (("--json", "model.json"), ("--plot", "chart.svg")):
+        assert main(["fit", data, "--target", "y", option, str(folder / name)]) == 1
+        out, err = capsys.readouterr()
+        assert "relevance" in out
+        assert err.splitlines()[-1] == f"fastard fit: error: {folder / name}: No space left on device"
+        assert (folder / name).read_text() == "earlier"
+    assert sorted(os.listdir(folder)) == ["chart.svg", "model.json"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes and links as POSIX has them")
+def test_a_file_that_is_replaced_keeps_its_mode_and_links(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("earlier")
+    (tmp_path / "file").chmod(0o640)
+    (tmp_path / "link").symlink_to("file")
+
+    def write(file: Any) -> None:
+        file.write(b"later")
+        assert (tmp_path / "file").read_text() == "earlier"
+
+    replace_file(tmp_path / "link", write)
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "file").read_text() == "later"
+    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o640
+    assert sorted(os.listdir(tmp_path)) == ["file", "link"]
+    new = tmp_path / "new"
+    new.symlink_to("made")
+    replace_file(new, lambda file: file.write(b"later"))
+    assert new.is_symlink()
+    assert (tmp_path / "made").read_text() == "later"
+
+
+def test_a_file_that_may_not_be_written_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file"
+    path.write_text("earlier")
+    monkeypatch.setattr(os, "access", lambda *_: False)  # for root all is writable
+    with pytest.raises(PermissionError, match="file"):
+        replace_file(path, lambda file: file.write(b"later"))
+    assert path.read_text() == "earlier"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_what_is_no_file_is_written_to_directly(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    for path in (f"/dev/fd/{writing}", tmp_path / "pipe"):
+        if path == tmp_path / "pipe":
+            os.mkfifo(path)
+            os.close(reading)
+            reading = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        elif not os.path.exists(path):
+            continue
+        replace_file(path, lambda file: file.write(b"later"))
+        assert os.read(reading, 99) == b"later"
+    os.close(reading)
+    os.close(writing)
+
+
+def test_the_data_is_not_replaced(data: str, capsys: pytest.CaptureFixture[str]) -> None:
+    before = Path(data).read_text()
+    assert main(["fit", data, "--target", "y", "--json", data]) == 2
+    assert "is the data" in capsys.readouterr().err
+    assert Path(data).read_text() == before
+
+
 # --- in a terminal ----------------------------------------------------------------------------------------------
 
 
@@ -426,7 +646,7 @@ def test_info_from_the_module_without_a_cache(tmp_path: Path) -> None:
 
 
 def test_help_names_every_default(capsys: pytest.CaptureFixture[str]) -> None:
-    for command, defaults in (("fit", 7), ("demo", 2)):
+    for command, defaults in (("fit", 8), ("demo", 2)):
         with pytest.raises(SystemExit) as exit_:
             main([command, "--help"])
         assert exit_.value.code == 0

@@ -404,8 +404,8 @@ def test_the_cost_is_said_before_the_first_evaluation(monkeypatch, capsys):
     X, y = data(120, 3)
     fastard.fit(X, y, progress=True, max_iterations=2)
     first, *_, factoring, last = capsys.readouterr().err.splitlines()
-    assert first.startswith("fastard: 120 points in 3 dimensions: 0.00011 GiB and about ")
-    assert first.endswith("an evaluation")
+    assert first.startswith("fastard: 120 points in 3 dimensions: 0.00011 GiB, and about ")
+    assert first.endswith("per evaluation")
     assert "factoring" in factoring
     assert "evaluations" in last
 

@@ -1,0 +1,19 @@
+"""Text from files and from the shell, made fit to print."""
+
+
+def printable(text: str) -> str:
+    r"""The text with an escape, ``\x1b`` or ``\u202e`` say, for each character that a terminal would obey or hide."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def shortened(text: str, longest: int = 60) -> str:
+    """The same, cut where it is longer than so many characters."""
+    shown = printable(text)
+    return shown if len(shown) <= longest else shown[: longest - 1] + "…"
+
+
+def quoted(text: str) -> str:
+    """The same between quotes, for a message."""
+    return f"'{shortened(text)}'"
