@@ -13,7 +13,6 @@ import threading
 import warnings
 import weakref
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
 
 import numpy as np
@@ -31,7 +30,7 @@ from fastard import _prediction
 from fastard._blas import one_blas_thread
 from fastard._engine import Evaluation, Term, Workspace, borrowed, central, evaluate
 from fastard._sklearn_kernels import Covariance, NotOursError
-from fastard._threads import default_threads
+from fastard._threads import default_threads, together
 from fastard._validation import Array, least_length_scales, read_only
 from fastard.exceptions import where
 
@@ -151,15 +150,21 @@ def _search(estimator: Any, covariance: Covariance, data: _Data, workspace: Work
     threads = default_threads()
     n, m = data.y.shape
     if own_optimizer:
-        optima = [search(start, workspace, threads) for start in starts]
-    else:
+        optima = dict(enumerate(search(start, workspace, threads) for start in starts))
+    elif min(threads, 1 + restarts) == 1 or n >= _SIDE_BY_SIDE_BELOW:
         with one_blas_thread():
-            if min(threads, 1 + restarts) == 1 or n >= _SIDE_BY_SIDE_BELOW:
-                optima = [search(start, workspace, threads) for start in starts]
-            else:
-                with ThreadPoolExecutor(min(threads, 1 + restarts), thread_name_prefix="fastard-restart") as pool:
-                    optima = list(pool.map(lambda start: search(start, Workspace(n, m), 1), starts))
-    return optima[int(np.argmin([loss for _, loss in optima]))]
+            optima = dict(enumerate(search(start, workspace, threads) for start in starts))
+    else:
+        optima, drawn = {}, list(starts)
+
+        def search_some(indices: Iterator[int]) -> None:
+            own = Workspace(n, m)
+            for i in indices:
+                optima[i] = search(drawn[i], own, 1)
+
+        with one_blas_thread():
+            together(min(threads, 1 + restarts), 1 + restarts, search_some)
+    return optima[int(np.argmin([optima[i][1] for i in range(1 + restarts)]))]
 
 
 def _minimize(loss: Any, start: Array, bounds: Array) -> tuple[Array, float]:

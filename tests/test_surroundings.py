@@ -51,6 +51,10 @@ def test_coroutines_in_the_place_of_threads(library):
         model = fastard.fit(X[:170], np.sin(X[:170, 0]), max_iterations=2, n_threads=2)
         model.standard_errors()
         sleep(0.01)
+        from fastard.sklearn import GaussianProcessRegressor
+        from sklearn.gaussian_process.kernels import RBF, WhiteKernel
+        GaussianProcessRegressor(RBF([1.0] * 4) + WhiteKernel(), n_restarts_optimizer=3).fit(X[:40], np.sin(X[:40, 0]))
+        sleep(0.01)
         """,
         before=COROUTINES[library],
     )
@@ -336,12 +340,16 @@ def test_progress_within_an_evaluation():
         lambda: objective(np.zeros(5)),
         lambda: fastard.leave_one_out.evaluate(objective, np.ones(3), 1.0, 1.0, objective.kernel, gradient=True),
     ):
-        seen = []
-        objective.watch = seen.append
-        evaluate()
-        assert len(seen) > 2
-        assert seen == sorted(seen)
-        assert 0.0 <= seen[0] <= seen[-1] <= 1.0
+        for _ in range(100):  # how often one looks is up to the operating system
+            seen = []
+            objective.watch = seen.append
+            evaluate()
+            assert seen == sorted(seen)
+            assert all(0.0 <= done <= 1.0 for done in seen)
+            if len(set(seen)) > 3:
+                break
+        else:
+            pytest.fail(f"no progress was seen, but {seen}")
 
 
 @pytest.mark.skipif(not hasattr(__import__("signal"), "setitimer"), reason="no timer")
