@@ -33,6 +33,7 @@ SOURCES = (
     "_curvature",
     "_elementary",
     "_jit",
+    "_limits",
     "_loo",
     "_loops",
     "_microkernel",
