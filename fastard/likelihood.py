@@ -114,7 +114,8 @@ def log_marginal_likelihood(
     ValueError, TypeError
         For a wrong argument; the message names it.
     NotPositiveDefiniteError
-        If K is not positive definite to working precision; nothing is jittered.
+        If K is not positive definite to working precision, as it never is with equal rows that have no noise; nothing is
+        jittered.
 
     References
     ----------

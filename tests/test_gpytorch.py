@@ -488,7 +488,7 @@ def singular(noise=0.0):
 @pytest.mark.usefixtures("no_fallback")
 @pytest.mark.parametrize(("jitter", "tries"), [(1e-6, 1), (1e-16, 3)])
 def test_jitter_as_gpytorch_adds_it(jitter, tries):
-    """Two equal points: the second pivot is 0 exactly; jitter of 1e-16 and 1e-15 is lost in rounding, as GPyTorch may not see."""
+    """Two equal points: the second pivot is 0; jitter of 1e-16 and 1e-15 is lost in rounding, which may escape GPyTorch."""
     X, y = torch.full((2, 1), 0.5, dtype=torch.float64), torch.tensor([1.0, 2.0], dtype=torch.float64)
     model = GP(X, y, FixedNoiseGaussianLikelihood(noises(2)), RBFKernel())
     model.likelihood.noise_covar.noise = torch.zeros(2, dtype=torch.float64)
