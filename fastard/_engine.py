@@ -23,6 +23,7 @@ _SHARED_FROM = 160
 _SERIAL_PAIRS = 300_000
 # From so many flops on, a tenth of a second or more, Ctrl-C is answered meanwhile; that costs 0.1 ms.
 _WATCHED_FROM = 8e9
+NO_NOISE = 0.5 * ROUNDING  # of the signal's variance: noise below that leaves two equal rows a pivot that is only rounding
 PAIR_FLOPS = 4.0  # of a pair of points and a dimension, roughly
 Watch = Callable[[float], None]  # called with how much of something is done, from 0 to 1
 _LOG_2_PI = float(np.log(2.0 * np.pi))
@@ -264,8 +265,10 @@ def evaluate(
     center = central(X) if center is None else center
     points = [scaled(term, X, center) for term in terms]
     signal = terms[0].signal_variance if len(terms) == 1 else sum(term.signal_variance for term in terms)
-    if failure := equal_rows([of_term.U[:, :n] for of_term in points], diagonal, signal):
-        return _failed(failure)
+    if not (isinstance(diagonal, float) and diagonal > NO_NOISE * signal):
+        failure = equal_rows([of_term.U[:, :n] for of_term in points], diagonal, signal)
+        if failure is not None:
+            return _failed(failure)
     threads = evaluation_threads(n, threads)
     if isinstance(diagonal, float):
         workspace.diagonal.fill(diagonal)
@@ -288,18 +291,12 @@ def evaluate(
     workspace.targets[:] = y
     partial = np.empty((workspace.pairs_of_tiles if stages & CONTRACT else 0, free))
     state = new_state(workspace.places)
-
-    def watch_steps(state: NDArray[np.int64]) -> None:
-        """The sweep's steps cost the same each, those of a factorisation ever less."""
-        assert watch is not None
-        done = min(1.0, int(state[PIVOTS]) / workspace.logs.shape[1])
-        watch(done if stages & INVERT else 1.0 - (1.0 - done) ** 3)
-
+    flops = float(n) ** 3 if stages & INVERT else float(n) ** 3 / 3.0
     run(
-        n**3 / (1.0 if stages & INVERT else 3.0), threads, work, state,
+        flops, threads, work, state,
         kernel, signal, U, free, tied, workspace.diagonal, workspace.buffer, workspace.rhs, n, m, workspace.space,
         workspace.pivot, workspace.logs, partial, workspace.tile, workspace.block, stages,
-        watch=None if watch is None else watch_steps,
+        watch=None if watch is None else _watching_steps(watch, workspace.logs.shape[1], stages),
     )  # fmt: skip
     alpha, weights, by_dimension = np.empty((n, m)), np.empty(n if gradient else 0), np.empty(free)
     if state[FAILED]:
@@ -322,6 +319,16 @@ def evaluate(
     return Evaluation(None, value, alpha, weights, tuple(gradients))
 
 
+def _watching_steps(watch: Watch, steps: int, stages: int) -> Callable[[NDArray[np.int64]], None]:
+    """Tells ``watch`` how far `work` has come: the steps of the sweep cost the same, those of a factorisation ever less."""
+
+    def look(state: NDArray[np.int64]) -> None:
+        done = min(1.0, int(state[PIVOTS]) / steps)
+        watch(done if stages & INVERT else 1.0 - (1.0 - done) ** 3)
+
+    return look
+
+
 def _failed(failure: Failure) -> Evaluation:
     return Evaluation(failure, -np.inf, np.empty((0, 0)), np.empty(0), ())
 
@@ -341,7 +348,7 @@ def equal_rows(scaled_points: Sequence[Array], diagonal: Array | float, variance
 
     K is singular then, but rounding may leave a positive pivot.
     """
-    negligible = 0.5 * ROUNDING * variance
+    negligible = NO_NOISE * variance
     if isinstance(diagonal, float):
         if diagonal > negligible:
             return None

@@ -69,6 +69,8 @@ def warn_of_zeros(variance: Array, diagonal: ArrayLike, X: Array, points: Array)
 
     ``diagonal`` is the training data's noise, a number or (n,). At a training point without noise, 0 is the right variance.
     """
+    if np.minimum.reduce(variance) > 0.0:
+        return
     zeros = [int(i) for i in np.flatnonzero(variance <= 0.0)]
     if zeros:
         exact = np.broadcast_to(np.asarray(diagonal) == 0.0, X.shape[0])

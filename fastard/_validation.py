@@ -29,16 +29,12 @@ _SCALES_APART = 10.0  # of outputs that share their variances; functions of one 
 
 def real_array(name: str, value: ArrayLike) -> Array:
     """Any real array-like as C-contiguous float64, finite, read-only; a view of the caller's array where it is one already."""
-    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
-        raise ValueError(f"{name} has masked entries; fastard does not impute: drop those rows, or fill them")
-    raw = _array(name, value)
-    if raw.dtype.kind == "c":
-        raise TypeError(f"{name} must be real, got {raw.dtype}; pass its real and imaginary parts as separate columns")
-    if raw.dtype.kind not in "fiub":
-        raw = _from_objects(name, value, raw)
-    with np.errstate(all="ignore"):  # a long double past float64's range: told as infinity below
-        array = np.ascontiguousarray(raw, dtype=np.float64).reshape(raw.shape)
-    if array.size and not (np.isfinite(array.min()) and np.isfinite(array.max())):  # no temporary of the array's size
+    if type(value) is np.ndarray and value.dtype == _FLOAT64 and value.flags.c_contiguous:  # the usual case, for one point too
+        array = value
+    else:
+        array = _converted(name, value)
+    lowest, highest = np.minimum.reduce(array, axis=None, initial=0.0), np.maximum.reduce(array, axis=None, initial=0.0)
+    if not (math.isfinite(lowest) and math.isfinite(highest)):  # no temporary of the array's size
         bad = np.argwhere(~np.isfinite(array))
         where = f"[{', '.join(map(str, bad[0]))}]" if array.ndim else ""
         names = _column_names(value, array)
@@ -48,6 +44,18 @@ def real_array(name: str, value: ArrayLike) -> Array:
             "drop or impute those rows"
         )
     return read_only(array)
+
+
+def _converted(name: str, value: ArrayLike) -> Array:
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise ValueError(f"{name} has masked entries; fastard does not impute: drop those rows, or fill them")
+    raw = _array(name, value)
+    if raw.dtype.kind == "c":
+        raise TypeError(f"{name} must be real, got {raw.dtype}; pass its real and imaginary parts as separate columns")
+    if raw.dtype.kind not in "fiub":
+        raw = _from_objects(name, value, raw)
+    with np.errstate(all="ignore"):  # a long double past float64's range: told as infinity later
+        return np.ascontiguousarray(raw, dtype=np.float64).reshape(raw.shape)
 
 
 def _array(name: str, value: Any) -> NDArray[Any]:
