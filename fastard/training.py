@@ -248,8 +248,8 @@ def fit(
             from fastard._report import progress as show
 
             search.callbacks.append(stack.enter_context(show()))
-        stack.enter_context(one_blas_thread())
-        search.run(n_restarts, random)
+        with one_blas_thread():
+            search.run(n_restarts, random)
 
     assert search.best is not None  # run() raises otherwise
     parameters = search.natural(search.best.free_theta)
