@@ -255,6 +255,23 @@ def test_errors_of_the_callback_come_through():
         fastard.fit(X, y, callback=fail)
 
 
+@pytest.mark.parametrize("raised", [fastard.NotPositiveDefiniteError(0), ValueError("mine"), StopIteration("mine")])
+@pytest.mark.parametrize("when", [1, 2, 7, "restart"])
+def test_whatever_a_callback_raises_comes_through(raised, when):
+    """At a start, at a trial point and in a restart, with no model made of what there was."""
+    X, y = problem()
+    single = fastard.fit(X, y).n_evaluations
+    last = single + 1 if when == "restart" else when
+
+    def fail(state):
+        if state.evaluation == last:
+            raise raised
+
+    with pytest.raises(type(raised)) as caught:
+        fastard.fit(X, y, callback=fail, n_restarts=1, random_state=0)
+    assert caught.value is raised
+
+
 def test_max_iterations():
     X, y = problem()
     model = fastard.fit(X, y, max_iterations=2)
@@ -356,6 +373,102 @@ def test_every_start_fails():
     with pytest.raises(fastard.NotPositiveDefiniteError):
         fastard.fit(X, y, length_scale=1e3, noise_variance=1e-18, noise_variance_bounds=(1e-19, 1e-17), standardize=False,
                     length_scale_bounds=(1e2, 1e6), n_restarts=1)  # fmt: skip
+
+
+# Where a search ends ----------------------------------------------------------------------------------------------------
+
+
+def free_gradient(model, X, y, **options):
+    """The largest derivative with respect to a free parameter that is not at a bound, of the logarithm of tied ones."""
+    _, gradient = reproduced(model, X, y, **options)
+    slots = model._slots
+    return max(abs(gradient[slots == slot].sum()) for slot in np.unique(slots[slots >= 0]))
+
+
+def noise_of_seed(seed):
+    """Targets that have nothing to do with the inputs: long valleys, and several of them."""
+    r = np.random.default_rng(seed)
+    n, d = int(r.choice([2, 3, 5, 8, 15, 30, 60, 100])), int(r.choice([1, 1, 2, 3, 6]))
+    r.integers(5), r.integers(20)
+    X = r.normal(size=(n, d))
+    r.normal(size=n)
+    return X, r.normal(size=n)
+
+
+def test_not_converged_where_the_gradient_is_not_small():
+    """SciPy called a step too small to matter convergence, 0.28 nats below where the next search ends."""
+    X, y = noise_of_seed(2738)
+    model = fastard.fit(X, y, kernel="matern12")
+    assert model.converged
+    assert model.log_marginal_likelihood == pytest.approx(-77.5423, abs=1e-3)
+    assert free_gradient(model, X, y) < 1e-3
+
+
+def test_a_trial_point_that_the_line_search_passes_by_is_where_to_go_on():
+    """One of 11.27 was left for an accepted one of 11.36, a stationary point; the model was that of the former."""
+    r = np.random.default_rng(1182)
+    r.choice(8), r.choice(5), r.integers(5), r.integers(20)
+    X, y = r.normal(size=(8, 3)), r.normal(size=(2, 8))[1]
+    model = fastard.fit(X, y, kernel="matern52", signal_variance=1.0, signal_variance_bounds="fixed")
+    assert model.converged
+    assert free_gradient(model, X, y) < 1e-3
+
+
+@pytest.mark.parametrize("n", [20, 50])
+def test_smooth_data_without_noise_converge(n):
+    """Rounding moves the value by 1e-6 and 1e-3 nats here: its gradient says more."""
+    X = np.linspace(0.0, 10.0, n)[:, None]
+    y = X[:, 0] * np.sin(X[:, 0])
+    model = fastard.fit(X, y)
+    assert model.converged
+    assert free_gradient(model, X, y) < 1e-3
+    assert model.log_marginal_likelihood > {20: 37.407, 50: 241.0}[n]
+
+
+def test_where_rounding_ends_a_search_it_says_so(monkeypatch):
+    """A value with errors of a nat or so, and a gradient with errors of 0.1."""
+    from fastard.likelihood import LogMarginalLikelihood
+
+    evaluate, r = LogMarginalLikelihood.evaluate, np.random.default_rng(0)
+
+    def blurred(self, *arguments, gradient, **keywords):
+        found = evaluate(self, *arguments, gradient=gradient, **keywords)
+        if gradient:
+            found.gradients[0].log_length_scale[:] += 0.1 * r.standard_normal(3)
+        return found._replace(log_marginal_likelihood=found.log_marginal_likelihood + 0.1 * r.standard_normal())
+
+    X, y = problem()
+    best = fastard.fit(X, y)
+    monkeypatch.setattr(LogMarginalLikelihood, "evaluate", blurred)
+    model = fastard.fit(X, y)
+    assert not model.converged
+    assert "rounding errors end the search" in model.message
+    assert model.log_marginal_likelihood > best.log_marginal_likelihood - 3.0
+    assert model.n_evaluations < 500
+
+
+def test_a_default_start_that_is_singular_is_shortened():
+    X = np.linspace(0.0, 10.0, 20)[:, None]
+    y = X[:, 0] * np.sin(X[:, 0])
+    without_noise = {"noise_variance": 0.0, "noise_variance_bounds": "fixed"}
+    model = fastard.fit(X, y, **without_noise)
+    assert model.log_marginal_likelihood > 55.0
+    assert fastard.fit(X, y, n_restarts=2, random_state=0, **without_noise).log_marginal_likelihood > 55.0
+    with pytest.raises(fastard.NotPositiveDefiniteError):
+        fastard.fit(X, y, length_scale=3.0, **without_noise)  # that is where it starts
+    with pytest.raises(fastard.NotPositiveDefiniteError):
+        fastard.fit(X, y, length_scale_bounds=(2.95, 10.0), **without_noise)
+    with pytest.raises(fastard.NotPositiveDefiniteError):
+        fastard.fit(X, y, length_scale_bounds="fixed", **without_noise)
+    if not model.converged:
+        assert model.message.endswith("raise the noise variance")
+
+
+def test_a_start_that_is_nearly_singular_costs_no_thousands_of_evaluations():
+    """From -1e16, where the curvature would make all later steps too short."""
+    X, y = noise_of_seed(663)
+    model = fastard.fit(X, y, noise_variance=0.0, noise_variance_bounds="fixed")
+    assert model.n_evaluations < 300
 
 
 # Special data -----------------------------------------------------------------------------------------------------------
