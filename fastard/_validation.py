@@ -19,6 +19,10 @@ _FLOAT64 = np.dtype(np.float64)
 # Squares of differences must not overflow; nothing real comes near.
 _LARGEST_SPREAD = 1e150
 
+# Of its largest magnitude: a column with a smaller range is constant but for its rounding errors, as (t + 0.7) - t is for t up
+# to 127. Seconds since 1970 that range over more than 40 microseconds are not, nor integers near 1e15 over more than 22.
+_ROUNDING = 100.0 * float(np.finfo(np.float64).eps)
+
 
 def real_array(name: str, value: ArrayLike) -> Array:
     """Any real array-like as C-contiguous float64, finite, read-only; a view of the caller's array where it is one already."""
@@ -194,6 +198,13 @@ def least_length_scales(*points: Array) -> Array:
     highest = np.max([X.max(axis=0) for X in points], axis=0)
     with np.errstate(all="ignore"):
         return (highest - lowest) / _LARGEST_SPREAD  # type: ignore[no-any-return]
+
+
+def constant(columns: Array) -> NDArray[np.bool_]:
+    """Which columns (n, k) have equal entries, but for what rounding errors explain: (k,)."""
+    lowest, highest = columns.min(axis=0), columns.max(axis=0)
+    with np.errstate(all="ignore"):
+        return highest - lowest <= _ROUNDING * np.maximum(np.abs(lowest), np.abs(highest))  # type: ignore[no-any-return]
 
 
 def spread(least: Array, length_scale: Array) -> None:

@@ -136,8 +136,9 @@ def fit(
         :func:`fastard.loo_log_predictive_density`, which asks less of the model's being right.
     standardize : bool, default True
         Whether the search works, and the defaults above are meant, in units of the standard deviations of the columns of X
-        (1 for a constant column) and of y (one for all outputs); otherwise in the units of X and y themselves. All that is
-        given and returned is in the units of X and y either way.
+        (1 for a constant column, which is one that ranges over no more than 2e-14 of its largest magnitude, as rounding errors
+        do) and of y (one for all outputs); otherwise in the units of X and y themselves. All that is given and returned is in
+        the units of X and y either way.
     n_restarts : int, default 0
         Further searches, each from the start times 10^U(-1, 1) per parameter, within the bounds. The best is kept.
     max_iterations : int, default 1000
@@ -187,7 +188,7 @@ def fit(
     if standardize:
         with np.errstate(all="ignore"):
             units[:d] = _spread(X, group_of)
-            units[d : d + 2] = float(np.mean(np.var(y, axis=0))) if np.ptp(y, axis=0).any() else 1.0
+            units[d : d + 2] = 1.0 if validate.constant(y).all() else float(np.mean(np.var(y, axis=0)))
         if not ((units > _LEAST_UNIT) & (units < 1.0 / _LEAST_UNIT)).all():
             raise ValueError("y (or X) is too large or too small for its variance to be a float64; rescale it")
     defaults = units * np.concatenate([np.full(d, np.sqrt(d)), [_SIGNAL_VARIANCE, _NOISE_VARIANCE], np.ones(len(kernel))])
@@ -292,11 +293,8 @@ def fit(
 
 
 def _spread(X: Array, group_of: NDArray[np.int64]) -> Array:
-    """Standard deviations of the columns; for a group of several their root mean square, and 1 for constant ones.
-
-    A constant column is told by its range: rounding may leave a standard deviation of 1e-17.
-    """
-    constant = np.ptp(X, axis=0) == 0.0
+    """Standard deviations of the columns; for a group of several their root mean square, and 1 for constant ones."""
+    constant = validate.constant(X)
     deviations: Array = np.where(constant, 0.0, np.std(X, axis=0))
     for group in range(int(group_of.max(initial=-1)) + 1):
         members = group_of == group

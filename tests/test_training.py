@@ -492,6 +492,37 @@ def test_constant_targets():
     X, _ = problem()
     model = fastard.fit(X, np.full(60, 5.0))
     np.testing.assert_allclose(model.predict(X[:3]), 5.0)
+    t = 0.1 * np.arange(60)
+    rounded = fastard.fit(X, (t + 0.7) - t)
+    np.testing.assert_allclose(rounded.predict(X[:3]), 0.7)
+    assert rounded.noise_variance == pytest.approx(model.noise_variance, rel=1e-3)
+
+
+@pytest.mark.parametrize("groups", [None, [0, 1, 2], [0, 1, 1]])
+def test_a_column_that_is_constant_up_to_rounding(groups):
+    """Not scaled by its rounding noise, which would make a query that is off by 1e-10 a point far away."""
+    rng = np.random.default_rng(0)
+    t = 0.1 * np.arange(200)
+    third = (t + 0.7) - t
+    assert np.ptp(third) > 0.0
+    X = np.column_stack([rng.uniform(size=(200, 2)), third])
+    y = np.sin(6.0 * X[:, 0]) + X[:, 1] + 0.01 * rng.standard_normal(200)
+    model = fastard.fit(X, y, length_scale_groups=groups)
+    exact = fastard.fit(np.column_stack([X[:, :2], np.full(200, 0.7)]), y, length_scale_groups=groups)
+    assert model.relevance[2] == 0.0
+    np.testing.assert_allclose(model.length_scale, exact.length_scale, rtol=1e-3)
+    queries = np.column_stack([X[:, :2], np.full(200, 0.7 + 1e-10)])
+    np.testing.assert_allclose(model.predict(queries), exact.predict(queries), atol=1e-3)
+
+
+def test_small_differences_of_large_numbers_are_no_rounding():
+    """Microseconds in seconds since 1970 resolve to 0.24 of one."""
+    seconds = 1.7e9 + 1e-5 * np.arange(50)
+    y = np.sin(0.2 * np.arange(50))
+    model = fastard.fit(seconds[:, None], y)
+    assert model.relevance[0] == 1.0
+    assert model.length_scale[0] < 1e-3
+    assert np.corrcoef(model.predict(seconds[:, None]), y)[0, 1] > 0.99
 
 
 def test_one_row_and_no_columns():
