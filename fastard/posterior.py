@@ -384,10 +384,10 @@ class GaussianProcess:
                 stacklevel=2,
             )
         names = validate.parameter_names(self.length_scale.size, len(self.kernel), self.feature_names)
-        at_bound = np.flatnonzero(self._slots == AT_BOUND)
-        if at_bound.size:
+        at_bound = [names[i] for i in np.flatnonzero(self._slots == AT_BOUND)]
+        if at_bound:
             warnings.warn(
-                f"{', '.join(names[i] for i in at_bound)} at a bound: left out, and the other standard errors are as if it "
+                f"{validate.listed(at_bound)} at a bound: left out, and the other standard errors are as if it "
                 "were known; widen its bounds or fix it",
                 stacklevel=2,
             )

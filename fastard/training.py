@@ -34,7 +34,6 @@ _L_BFGS_B = {"maxcor": 20, "ftol": 1e-12, "gtol": 1e-5}
 _STATIONARY = 1e-3  # a gradient per unit of ln, from which 1e-6 nats are left to gain: no search has converged above it
 # Rounding is measured by the losses of so many points this near, in the logarithms; it may do three times as much elsewhere.
 _PROBES, _NEAR, _BLUR = 4, 1e-11, 3.0
-_LEAST_UNIT = 1e-250  # of a variance; and 1 over it: leaves room for the bounds and for squares
 _ABSURD_RISE = 10.0  # of the loss at a trial point, against the fall that the slope promised
 _CLIFF = 1e10  # of a loss and 1 nat: the fall from a nearly singular start
 _SMALL_ENOUGH = "the gradient is as small as rounding lets it be"
@@ -170,9 +169,9 @@ def fit(
     X = validate.inputs(X)
     n, d = X.shape
     y = validate.targets(y, n).reshape(n, -1)
-    y_mean = y.mean(axis=0)
+    centred, y_mean = validate.centred(y)
     likelihood = LogMarginalLikelihood(
-        X, y - y_mean, kernel=kernel, observation_variance=observation_variance, n_threads=n_threads
+        X, centred, kernel=kernel, observation_variance=observation_variance, n_threads=n_threads
     )
     kernel = likelihood.kernel
     if objective not in list(_OBJECTIVES):
@@ -188,9 +187,14 @@ def fit(
     if standardize:
         with np.errstate(all="ignore"):
             units[:d] = _spread(X, group_of)
-            units[d : d + 2] = 1.0 if validate.constant(y).all() else float(np.mean(np.var(y, axis=0)))
-        if not ((units > _LEAST_UNIT) & (units < 1.0 / _LEAST_UNIT)).all():
-            raise ValueError("y (or X) is too large or too small for its variance to be a float64; rescale it")
+            constant = validate.constant(y)
+            variances = np.where(constant, 0.0, np.var(y, axis=0))
+            units[d : d + 2] = 1.0 if constant.all() else np.mean(variances)
+        for column in range(d):
+            name = f" ({feature_names[column]!r})" if feature_names else ""
+            validate.unit(f"column {column} of X{name}", float(units[column]), X[:, column])
+        largest = int(np.argmax(variances))
+        validate.unit("y" if y.shape[1] == 1 else f"column {largest} of y", float(units[d]), y[:, largest])
     defaults = units * np.concatenate([np.full(d, np.sqrt(d)), [_SIGNAL_VARIANCE, _NOISE_VARIANCE], np.ones(len(kernel))])
 
     # One row a parameter, in theta's order.
@@ -268,7 +272,7 @@ def fit(
     message = search.message
     if at_bounds:
         names = validate.parameter_names(d, len(kernel), feature_names)
-        message = f"{message}; at a bound: {', '.join(names[i] for i in at_bounds)}"
+        message = f"{message}; at a bound: {validate.listed([names[i] for i in at_bounds])}"
     evaluation = likelihood.evaluate(*parameters, gradient=False)
     return GaussianProcess(
         kernel=parameters[3],
@@ -416,8 +420,8 @@ class _Search:
             total += value
             gradient[where] = values[where] * slope  # d / d ln x = x d / dx
             if not (np.isfinite(value) and np.isfinite(gradient[where]).all()):
-                at = values[where].tolist()
-                return total, gradient, f"{name}_prior has no finite log density and derivative at {name} = {at}"
+                at = validate.listed(values[where].tolist())
+                return total, gradient, f"{name}_prior has no finite log density and derivative at {name} = [{at}]"
         return total, gradient, ""
 
     def run(self, n_restarts: int, random: np.random.Generator) -> None:

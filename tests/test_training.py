@@ -620,10 +620,31 @@ def test_what_is_fixed_or_at_a_bound_is_so_exactly():
     assert model.length_scale.max() == 3.0
 
 
-def test_inputs_whose_variance_is_no_number():
+@pytest.mark.parametrize(
+    ("x_scale", "y_scale", "words"),
+    [
+        ([1.0, 1e-180, 1.0], [1.0], r"column 1 of X is too small .*: it goes from \d.*e-177 to .*; rescale it"),
+        ([1.0, 1.0, 1e180], [1.0], "column 2 of X is too large"),
+        ([1.0, 1.0, 1.0], [1e-180], "y is too small"),
+        ([1.0, 1.0, 1.0], [1e180], "y is too large"),
+        ([1.0, 1.0, 1.0], [1e306], r"y is too large .* to 1\.\d*e\+308"),  # its sum overflows
+        ([1.0, 1.0, 1.0], [1.0, 1e180], "column 1 of y is too large"),
+        ([1.0, 1.0, 1.0], [1.0, 1e306], "column 1 of y is too large"),
+    ],
+)
+def test_what_is_too_large_or_too_small_is_named(x_scale, y_scale, words):
     X, y = problem()
-    with pytest.raises(ValueError, match="rescale"):
-        fastard.fit(X * 1e-170, y)
+    with pytest.raises(ValueError, match=words):
+        fastard.fit(X * x_scale, np.squeeze(y[:, None] * y_scale))
+    pandas = pytest.importorskip("pandas")
+    if words.startswith("column 2 of X"):
+        with pytest.raises(ValueError, match=r"column 2 of X \('c'\) is too large"):
+            fastard.fit(pandas.DataFrame(X * x_scale, columns=["a", "b", "c"]), y)
+
+
+def test_a_small_output_beside_others_is_none_of_its_business():
+    X, y = problem()
+    assert np.isfinite(fastard.fit(X, np.column_stack([y, 1e-200 * y]), max_iterations=2).log_marginal_likelihood)
 
 
 @pytest.mark.parametrize("name", ["length_scale", "signal_variance", "noise_variance"])
@@ -664,3 +685,18 @@ def test_the_message_names_parameters_at_a_bound():
     model = fastard.fit(X, y, length_scale_bounds=(1e-2, 3.0))
     assert model.length_scale[1] == pytest.approx(3.0)
     assert model.message.endswith("at a bound: length_scale[1]")
+
+
+def test_the_message_names_no_more_than_a_dozen_parameters():
+    """1499 inputs that do nothing made it 28 959 characters long; so did the warnings of standard errors."""
+    rng = np.random.default_rng(0)
+    y = rng.standard_normal(20)
+    X = np.column_stack([y, rng.uniform(size=(20, 30))])
+    model = fastard.fit(X, y, length_scale_bounds=(1e-2, 5.6))
+    at_bound = np.count_nonzero(model.length_scale == 5.6)
+    assert at_bound > 20
+    assert model.message.count("length_scale[") == 12
+    assert model.message.endswith(f" and {np.count_nonzero(model._slots == -2) - 12} more")
+    with pytest.warns(UserWarning, match=r"and \d+ more at a bound") as caught:
+        model.standard_errors()
+    assert max(len(str(warning.message)) for warning in caught) < 600
