@@ -508,6 +508,7 @@ class _Search:
         if failed:
             remedy = f": {self.remedy}" if self._why == _SINGULAR else ""
             return False, f"{self._why} just beyond the best parameters{remedy}", end
+        end = min(end, self._lowest or end, key=lambda point: point.loss)  # nothing is better about one that is less steep
         message = (
             f"rounding errors end the search: near the best parameters they move the objective by up to {self._blur:.1g} nats "
             f"and the gradient left there is {self._steepness(end):.1g} per unit of a logarithm"
