@@ -7,7 +7,7 @@ import operator
 import reprlib
 import sys
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,12 @@ _FOR_THE_MATRIX = 0.9  # of the memory
 # Squares of differences must not overflow; nothing real comes near.
 _LARGEST_SPREAD = 1e150
 _SCALES_APART = 10.0  # of outputs that share their variances; functions of one process seldom differ by so much
+
+_LEAST_UNIT = 1e-250  # of a variance or standard deviation; and 1 over it is the largest
+
+# Of its largest magnitude: a column with a smaller range is constant but for its rounding errors, as (t + 0.7) - t is for t up
+# to 127. Seconds since 1970 that range over more than 40 microseconds are not, nor integers near 1e15 over more than 22.
+_ROUNDING = 100.0 * float(np.finfo(np.float64).eps)
 
 
 def real_array(name: str, value: ArrayLike) -> Array:
@@ -377,6 +383,36 @@ def least_length_scales(*points: Array) -> Array:
         return (highest - lowest) / _LARGEST_SPREAD  # type: ignore[no-any-return]
 
 
+def constant(columns: Array) -> NDArray[np.bool_]:
+    """Which columns (n, k) have equal entries, but for what rounding errors explain: (k,)."""
+    lowest, highest = columns.min(axis=0), columns.max(axis=0)
+    with np.errstate(all="ignore"):
+        return highest - lowest <= _ROUNDING * np.maximum(np.abs(lowest), np.abs(highest))  # type: ignore[no-any-return]
+
+
+def centred(y: Array) -> tuple[Array, Array]:
+    """Targets (n, m) less their means, and these, (m,)."""
+    with np.errstate(all="ignore"):
+        mean = y.mean(axis=0)
+        result = y - mean
+    finite = np.isfinite(result).all(axis=0)
+    if not finite.all():
+        bad = int(np.argmin(finite))
+        raise ValueError(_out_of_range("y" if y.shape[1] == 1 else f"column {bad} of y", "large", y[:, bad]))
+    return result, mean
+
+
+def unit(what: str, value: float, column: Array) -> None:
+    """Refuse a column whose variance or standard deviation leaves no room in a float64 for bounds and squares."""
+    if not _LEAST_UNIT < value < 1.0 / _LEAST_UNIT:
+        raise ValueError(_out_of_range(what, "small" if value < 1.0 else "large", column))
+
+
+def _out_of_range(what: str, size: str, column: Array) -> str:
+    lowest, highest = float(column.min()), float(column.max())
+    return f"{what} is too {size} for its variance to be a float64: it goes from {lowest!r} to {highest!r}; rescale it"
+
+
 def spread(least: Array, length_scale: Array) -> None:
     """Refuse length scales that are not longer than ``least_length_scales`` of the points."""
     long = length_scale > least
@@ -575,6 +611,13 @@ def one_each(
                 f"are {values[first[bad]].tolist()} and {values[bad].tolist()}"
             )
     return first
+
+
+def listed(items: Sequence[object]) -> str:
+    """The first dozen of them, and how many more there are."""
+    most = 12
+    more = f" and {len(items) - most} more" if len(items) > most else ""
+    return ", ".join(map(str, items[:most])) + more
 
 
 def parameter_names(d: int, shapes: int, columns: list[str] | None = None) -> list[str]:

@@ -6,7 +6,6 @@ What GPyTorch does not hand over stays its own: means, input transforms, constra
 from __future__ import annotations
 
 import math
-import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,6 +31,7 @@ except ImportError as error:
     raise ImportError(f"fastard.gpytorch needs PyTorch and GPyTorch ({error}): pip install 'fastard[torch]'") from error
 
 from fastard._engine import Evaluation, Term, Workspace, central, evaluate, spare_workspace
+from fastard._patching import Patch
 from fastard._threads import default_threads
 from fastard._validation import Array, least_length_scales, read_only
 from fastard.covariance import point_gradient
@@ -109,10 +109,6 @@ class ExactMarginalLogLikelihood(_GPyTorchs):
         return self
 
 
-_lock = threading.Lock()
-_depth, _found = 0, _gpytorchs_forward
-
-
 @contextmanager
 def patched() -> Iterator[None]:
     """Let ``gpytorch.mlls.ExactMarginalLogLikelihood`` itself evaluate by fastard, for code that makes its own.
@@ -125,18 +121,8 @@ def patched() -> Iterator[None]:
     >>> with fastard.gpytorch.patched():
     ...     fit_gpytorch_mll(SumMarginalLogLikelihood(model.likelihood, model))
     """
-    global _depth, _found
-    with _lock:
-        if _depth == 0:
-            _found, _GPyTorchs.forward = _GPyTorchs.forward, _forward
-        _depth += 1
-    try:
+    with _PATCH.applied():
         yield
-    finally:
-        with _lock:
-            _depth -= 1
-            if _depth == 0:
-                _GPyTorchs.forward = _found
 
 
 def explain(model: Any) -> str:
@@ -253,6 +239,9 @@ def _forward(mll: Any, function_dist: Any, target: Tensor, *params: Any, **kwarg
             value = _DataTerm.apply(problem, numbers, state, torch.is_grad_enabled(), *problem.tensors)
             return mll._add_other_terms(value, params).div_(problem.x.shape[-2])
     return _gpytorchs_forward(mll, function_dist, target, *params, **kwargs)
+
+
+_PATCH = Patch(_GPyTorchs, {"forward": _forward})
 
 
 def _is(module: Any, known: type) -> bool:

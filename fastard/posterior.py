@@ -87,10 +87,10 @@ class GaussianProcess:
         It says how fast the function varies along an input, compared with the other inputs, over the spread of the data.
         It is not a share of variance explained: a nearly linear influence, however strong, has a long length scale and a
         small relevance; inputs that move together share or swap theirs; and only inputs of the same model compare. A
-        constant input has 0.
+        constant input has 0, also one whose entries differ by rounding errors alone.
         """
         rates: Array = np.std(self._X, axis=0) / self.length_scale
-        rates[np.ptp(self._X, axis=0) == 0.0] = 0.0
+        rates[validate.constant(self._X)] = 0.0
         total = rates.sum()
         return rates / total if total > 0.0 else rates
 
@@ -434,10 +434,10 @@ class GaussianProcess:
                 stacklevel=2,
             )
         names = validate.parameter_names(self.length_scale.size, len(self.kernel), self.feature_names)
-        at_bound = np.flatnonzero(self._slots == AT_BOUND)
-        if at_bound.size:
+        at_bound = [names[i] for i in np.flatnonzero(self._slots == AT_BOUND)]
+        if at_bound:
             warnings.warn(
-                f"{', '.join(names[i] for i in at_bound)} at a bound: left out, and the other standard errors are as if it "
+                f"{validate.listed(at_bound)} at a bound: left out, and the other standard errors are as if it "
                 "were known; widen its bounds or fix it",
                 stacklevel=2,
             )

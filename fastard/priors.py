@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastard._validation import Array
+from fastard._validation import Array, listed
 
 # From k natural values to the log density and its derivatives by them, (k,).
 LogPrior = Callable[[Array], tuple[float, Array]]
@@ -85,7 +85,7 @@ def _frozen(name: str, prior: Any, same: NDArray[np.int64]) -> LogPrior:
     for values in (loc, scale, *shape):
         if not np.array_equal(values, values[same], equal_nan=True):
             raise ValueError(
-                f"{name} has several values for one parameter, {values.tolist()}: tied length scales need the same"
+                f"{name} has several values for one parameter, [{listed(values.tolist())}]: tied length scales need the same"
             )
     with np.errstate(all="ignore"):
         constant = float(np.sum(counts * (prior.logpdf(loc + scale) - form(np.ones(count), *shape)[0])))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
-import threading
 import warnings
 import weakref
 from collections.abc import Iterator
@@ -29,6 +28,7 @@ from sklearn.utils.optimize import _check_optimize_result
 from fastard import _prediction
 from fastard._blas import one_blas_thread
 from fastard._engine import Evaluation, Term, Workspace, borrowed, central, evaluate
+from fastard._patching import Patch
 from fastard._sklearn_kernels import Covariance, NotOursError
 from fastard._threads import default_threads, together
 from fastard._validation import Array, least_length_scales, read_only
@@ -525,6 +525,7 @@ def explain(kernel: Any) -> str:
 
 
 _OURS = ("fit", "predict", "sample_y", "log_marginal_likelihood", "predict_gradient")
+_PATCH = Patch(_SklearnRegressor, {name: vars(GaussianProcessRegressor)[name] for name in _OURS})
 
 
 def patch() -> None:
@@ -533,8 +534,7 @@ def patch() -> None:
     The class stays the same object, so that subclasses of it and models made before are computed by fastard too.
     :func:`unpatch` takes it back.
     """
-    for name in _OURS:
-        setattr(_SklearnRegressor, name, vars(GaussianProcessRegressor)[name])
+    _PATCH.apply_for_good()
 
 
 def unpatch() -> None:
@@ -546,28 +546,8 @@ def unpatch() -> None:
             delattr(_SklearnRegressor, name)
 
 
-_patches = threading.Lock()
-_inside = 0
-_found: dict[str, Any] = {}
-
-
 @contextlib.contextmanager
 def patched() -> Iterator[None]:
     """:func:`patch` for the length of a ``with`` block, in all threads; after the last exit, what it found is there again."""
-    global _inside
-    with _patches:
-        if _inside == 0:
-            _found.update({name: vars(_SklearnRegressor).get(name) for name in _OURS})
-        _inside += 1
-        patch()
-    try:
+    with _PATCH.applied():
         yield
-    finally:
-        with _patches:
-            _inside -= 1
-            if _inside == 0:
-                unpatch()
-                for name, method in _found.items():
-                    if method is not None:
-                        setattr(_SklearnRegressor, name, method)
-                _found.clear()

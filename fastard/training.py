@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -33,12 +34,15 @@ _SIGNAL_VARIANCE, _NOISE_VARIANCE = 1.0, 0.1
 # A memory of 20 steps saves a tenth to a quarter of the evaluations that SciPy's 10 take on yacht, concrete and energy. Energy
 # has a plateau on which SciPy's ftol of 2e-9, or a gtol of 1e-3, ends the search 0.06 nats below where scikit-learn's comes.
 _L_BFGS_B = {"maxcor": 20, "ftol": 1e-12, "gtol": 1e-5}
-_STATIONARY = 1e-3  # a gradient per unit of ln, from which 1e-6 nats are left to gain; rounding may leave no better
-_LEAST_UNIT = 1e-250  # of a variance; and 1 over it: leaves room for the bounds and for squares
+_STATIONARY = 1e-3  # a gradient per unit of ln, from which 1e-6 nats are left to gain: no search has converged above it
+# Rounding is measured by the losses of so many points this near, in the logarithms; it may do three times as much elsewhere.
+_PROBES, _NEAR, _BLUR = 4, 1e-11, 3.0
 _ABSURD_RISE = 10.0  # of the loss at a trial point, against the fall that the slope promised
+_CLIFF = 1e10  # of a loss and 1 nat: the fall from a nearly singular start
+_SMALL_ENOUGH = "the gradient is as small as rounding lets it be"
 _SINGULAR = "the covariance is not positive definite"
 _LARGE, _SAMPLE = 5000, 1500  # points: from where on an evaluation may take seconds, and on how many one is timed
-_RESUMPTIONS = 10  # after failed trial points: each begins at the best point with an empty history
+_RESUMPTIONS = 10  # of a search that ended where the gradient is not small: each from there, with an empty history
 
 
 @dataclass(frozen=True)
@@ -111,7 +115,8 @@ def fit(
     kernel : str or kernel object, default "rbf"
         As for :func:`fastard.log_marginal_likelihood`; a shape parameter is trained from the object's.
     length_scale : float or array-like, shape (d,), optional
-        Where the search starts, in units of the columns of X. By default sqrt(d) standard deviations of each column.
+        Where the search starts, in units of the columns of X. By default sqrt(d) standard deviations of each column; where
+        the covariance is singular there, half of it, or half of that, and so on.
     signal_variance, noise_variance : float, optional
         Where the search starts, in units of y squared. By default the variance of y and a tenth of it.
     observation_variance : array-like, shape (n,), optional
@@ -135,8 +140,9 @@ def fit(
         :func:`fastard.loo_log_predictive_density`, which asks less of the model's being right.
     standardize : bool, default True
         Whether the search works, and the defaults above are meant, in units of the standard deviations of the columns of X
-        (1 for a constant column) and of y (one for all outputs); otherwise in the units of X and y themselves. All that is
-        given and returned is in the units of X and y either way.
+        (1 for a constant column, which is one that ranges over no more than 2e-14 of its largest magnitude, as rounding errors
+        do) and of y (one for all outputs); otherwise in the units of X and y themselves. All that is given and returned is in
+        the units of X and y either way.
     n_restarts : int, default 0
         Further searches, each from the start times 10^U(-1, 1) per parameter, within the bounds. The best is kept.
     max_iterations : int, default 1000
@@ -153,7 +159,9 @@ def fit(
     Returns
     -------
     model : GaussianProcess
-        The best found. After Ctrl-C or a callback's True, the best so far, with ``converged`` false.
+        The best found. Its search has ``converged`` only where the objective's derivatives with respect to the logarithms of
+        the free parameters are below 1e-3, but for those at a bound that would take them beyond it; ``message`` says why it
+        ended. After Ctrl-C or a callback's True, the best so far, with ``converged`` false.
 
     Warns
     -----
@@ -172,9 +180,9 @@ def fit(
     n, d = X.shape
     y = validate.targets(y, n).reshape(n, -1)
     validate.warn_of_scales(y)
-    y_mean = y.mean(axis=0)
+    centred, y_mean = validate.centred(y)
     likelihood = LogMarginalLikelihood(
-        X, y - y_mean, kernel=kernel, observation_variance=observation_variance, n_threads=n_threads
+        X, centred, kernel=kernel, observation_variance=observation_variance, n_threads=n_threads
     )
     kernel = likelihood.kernel
     if objective not in list(_OBJECTIVES):
@@ -190,9 +198,14 @@ def fit(
     if standardize:
         with np.errstate(all="ignore"):
             units[:d] = _spread(X, group_of)
-            units[d : d + 2] = float(np.mean(np.var(y, axis=0))) if np.ptp(y, axis=0).any() else 1.0
-        if not ((units > _LEAST_UNIT) & (units < 1.0 / _LEAST_UNIT)).all():
-            raise ValueError("y (or X) is too large or too small for its variance to be a float64; rescale it")
+            constant = validate.constant(y)
+            variances = np.where(constant, 0.0, np.var(y, axis=0))
+            units[d : d + 2] = 1.0 if constant.all() else np.mean(variances)
+        for column in range(d):
+            name = f" ({feature_names[column]!r})" if feature_names else ""
+            validate.unit(f"column {column} of X{name}", float(units[column]), X[:, column])
+        largest = int(np.argmax(variances))
+        validate.unit("y" if y.shape[1] == 1 else f"column {largest} of y", float(units[d]), y[:, largest])
     defaults = units * np.concatenate([np.full(d, np.sqrt(d)), [_SIGNAL_VARIANCE, _NOISE_VARIANCE], np.ones(len(kernel))])
 
     # One row a parameter, in theta's order.
@@ -255,6 +268,7 @@ def fit(
         0.5 * y.size * float(np.log(units[d])),
         max_iterations,
         callback,
+        length_scale is None,
     )
     with contextlib.ExitStack() as stack:
         display = callback if isinstance(callback, TrainingProgress) else None
@@ -265,8 +279,8 @@ def fit(
             likelihood.watch = display.evaluating
             if n >= _LARGE:
                 display.announce(n, d, _expected_seconds(likelihood, search.natural(search.start[search.places])))
-        stack.enter_context(one_blas_thread())
-        search.run(n_restarts, random)
+        with one_blas_thread():
+            search.run(n_restarts, random)
         assert search.best is not None  # run() raises otherwise
         parameters = search.natural(search.best.free_theta)
         if display is not None and n >= _LARGE:
@@ -278,7 +292,7 @@ def fit(
     message = search.message
     if at_bounds:
         names = validate.parameter_names(d, len(kernel), feature_names)
-        message = f"{message}; at a bound: {', '.join(names[i] for i in at_bounds)}"
+        message = f"{message}; at a bound: {validate.listed([names[i] for i in at_bounds])}"
     return GaussianProcess(
         kernel=parameters[3],
         length_scale=parameters[0],
@@ -325,11 +339,8 @@ def _expected_seconds(likelihood: LogMarginalLikelihood, parameters: Parameters)
 
 
 def _spread(X: Array, group_of: NDArray[np.int64]) -> Array:
-    """Standard deviations of the columns; for a group of several their root mean square, and 1 for constant ones.
-
-    A constant column is told by its range: rounding may leave a standard deviation of 1e-17.
-    """
-    constant = np.ptp(X, axis=0) == 0.0
+    """Standard deviations of the columns; for a group of several their root mean square, and 1 for constant ones."""
+    constant = validate.constant(X)
     deviations: Array = np.where(constant, 0.0, np.std(X, axis=0))
     for group in range(int(group_of.max(initial=-1)) + 1):
         members = group_of == group
@@ -369,8 +380,11 @@ class _StopSearchError(Exception):
     """A callback returned True."""
 
 
-class _NoDensityError(ValueError):
-    """The priors rule a point out."""
+class _NoStartError(Exception):
+    """A search cannot begin where it was to: ``reason`` says why. No code of a user's raises it."""
+
+    def __init__(self, reason: NotPositiveDefiniteError | ValueError) -> None:
+        self.reason = reason
 
 
 @dataclass(frozen=True)
@@ -378,6 +392,7 @@ class _Point:
     free_theta: Array
     loss: float  # minus the objective, in standardised units
     gradient: Array  # of the loss
+    told: float  # the loss that L-BFGS-B knows: by the slope instead, where rounding hides it
 
 
 class _Search:
@@ -394,6 +409,7 @@ class _Search:
         offset: float,
         max_iterations: int,
         callback: Callback | None,
+        own_length_scales: bool,
     ) -> None:
         self.likelihood, self.objective, self.priors = likelihood, objective, priors
         # Natural parameters, and between what: rounding in exp(ln x) moves none out of its bounds, nor a fixed one at all.
@@ -409,6 +425,9 @@ class _Search:
         self.tied = all_free and np.unique(of_scales).size == 1
         self.places = np.flatnonzero(self.free)[np.unique(slots[self.free], return_index=True)[1]]
         self.limits = np.log(limits[self.places])
+        self.may_shorten = (self.places < likelihood.X.shape[1]) & own_length_scales
+        fixed_noise = slots[likelihood.X.shape[1] + 1] == FIXED
+        self.remedy = "raise the noise variance" if fixed_noise else "raise the noise's lower bound"
         self.offset, self.max_iterations = offset, max_iterations
         self.callbacks: list[Callback] = [callback] if callback else []
         self.best: _Point | None = None
@@ -421,6 +440,9 @@ class _Search:
         self._last: _Point | None = None
         self._failed_before = self._failed_since = False
         self._why = ""
+        # The lowest of its points, and nats up to which rounding may hide which of two is lower.
+        self._lowest: _Point | None = None
+        self._blur = 0.0
 
     def natural(self, free_theta: Array) -> Parameters:
         """length_scale, signal_variance, noise_variance and the kernel."""
@@ -429,22 +451,20 @@ class _Search:
         values, d = np.minimum(np.maximum(np.exp(theta), self.low), self.high), self.likelihood.X.shape[1]
         return values[:d], float(values[d]), float(values[d + 1]), self.likelihood.kernel.with_shape(values[d + 2 :].tolist())
 
-    def log_prior(self, parameters: Parameters) -> tuple[float, Array]:
-        """The priors' log density and its gradient by theta; _NoDensityError where they are no finite numbers."""
+    def log_prior(self, parameters: Parameters) -> tuple[float, Array, str]:
+        """The priors' log density and its gradient by theta, and what is wrong where they are no finite numbers."""
         total, gradient = 0.0, np.zeros(self.start.size)
         if not self.priors:
-            return total, gradient
+            return total, gradient, ""
         values = np.concatenate([parameters[0], parameters[1:3], tuple(parameters[3])])
         for name, where, prior in self.priors:
             value, slope = prior(values[where])
             total += value
             gradient[where] = values[where] * slope  # d / d ln x = x d / dx
             if not (np.isfinite(value) and np.isfinite(gradient[where]).all()):
-                raise _NoDensityError(
-                    f"{name}_prior has no finite log density and derivative at {name} = {values[where].tolist()}; start where "
-                    "it has"
-                )
-        return total, gradient
+                at = validate.listed(values[where].tolist())
+                return total, gradient, f"{name}_prior has no finite log density and derivative at {name} = [{at}]"
+        return total, gradient, ""
 
     def run(self, n_restarts: int, random: np.random.Generator) -> None:
         """All searches; raises the first start's error if every start fails."""
@@ -453,17 +473,19 @@ class _Search:
         for _ in range(n_restarts):
             shift = random.uniform(-np.log(10.0), np.log(10.0), low.size)
             starts.append(np.clip(starts[0] + shift, low, high))
-        failure: NotPositiveDefiniteError | _NoDensityError | None = None
+        failure: NotPositiveDefiniteError | ValueError | None = None
         try:
             for start in starts:
                 before = self.best
                 try:
-                    converged, message = self._local(start)
-                except (NotPositiveDefiniteError, _NoDensityError) as error:
-                    failure = failure or error
+                    converged, message, end = self._local_or_shorter(start)
+                except _NoStartError as error:
+                    failure = failure or error.reason
                     continue
-                if self.best is not before:
-                    self.converged, self.message = converged, message
+                if before is None or end.loss < before.loss:
+                    self.best, self.converged, self.message = end, converged, message
+                else:
+                    self.best = before
         except _StopSearchError:
             self.converged, self.message = False, "stopped by the callback"
         except KeyboardInterrupt:
@@ -473,18 +495,33 @@ class _Search:
         if self.best is None and failure is not None:
             raise failure
 
-    def _local(self, start: Array) -> tuple[bool, str]:
-        """One search, taken up again from where it stood for as long as failed trial points stopped it and it gains."""
+    def _local_or_shorter(self, start: Array) -> tuple[bool, str, _Point]:
+        """`_local`; where K is singular at the start, from half the length scales that nobody gave, and so on."""
+        first: _NoStartError | None = None
+        while True:
+            try:
+                return self._local(start)
+            except _NoStartError as error:
+                first = first or error
+                shorter = np.where(self.may_shorten, np.maximum(start - math.log(2.0), self.limits[:, 0]), start)
+                if not isinstance(error.reason, NotPositiveDefiniteError) or np.array_equal(shorter, start):
+                    raise first from None
+                start = shorter
+
+    def _local(self, start: Array) -> tuple[bool, str, _Point]:
+        """One search, taken up again from where it ended for as long as the gradient is not small there and it gains.
+
+        Returns whether it converged, why it ended, and where.
+        """
         from scipy.optimize import minimize
 
-        self._iterates.clear()
+        self._iterates, self._lowest, self._blur = [], None, 0.0
         if start.size == 0:
             self._loss(start)
-            return True, "every parameter is fixed"
-        left = self.max_iterations
-        for _ in range(_RESUMPTIONS):
+            return True, "every parameter is fixed", self._end()
+        left, begun, measured = self.max_iterations, None, False
+        for _ in range(1 + _RESUMPTIONS):
             self._failed_before = self._failed_since = False
-            begun = self._iterates[-1:]
             result = minimize(
                 self._loss,
                 start,
@@ -494,24 +531,60 @@ class _Search:
                 callback=self._accepted,
                 options={**_L_BFGS_B, "maxiter": left, "maxfun": 100 * left},
             )
-            iterate = self._iterates[-1]
-            if not (self._failed_before or self._failed_since):
-                message = f"L-BFGS-B: {str(result.message).strip().rstrip(':').lower()}"
-                if not result.success and result.status != 1 and self._steepness(iterate) <= _STATIONARY:
-                    return True, f"{message}: the gradient is as small as rounding lets it be"
-                return bool(result.success), message
             left -= result.nit
-            if left < 1 or result.status == 1 or (begun and not iterate.loss < begun[0].loss):
+            end = self._end()
+            message = f"L-BFGS-B: {str(result.message).strip().rstrip(':').lower()}"
+            failed = self._failed_before or self._failed_since
+            if self._steepness(end) <= (_L_BFGS_B["gtol"] if failed else _STATIONARY) and result.status != 1:
+                return True, message if result.success else f"{message}: {_SMALL_ENOUGH}", end
+            if left < 1 or result.status == 1:
+                return False, message, end
+            if begun is not None and (failed or measured) and not self._is_better(end, begun):
                 break
-            start = iterate.free_theta
-        remedy = ": raise the noise's lower bound" if self._why == _SINGULAR else ""
-        return False, f"{self._why} just beyond the best parameters{remedy}"
+            begun, start = end, end.free_theta
+            self._iterates = [end]
+            measured = not failed
+            self._blur = self._rounding(end) if measured else 0.0
+        if self._steepness(end) <= _STATIONARY:
+            return True, f"{message}: {_SMALL_ENOUGH}", end
+        if failed:
+            remedy = f": {self.remedy}" if self._why == _SINGULAR else ""
+            return False, f"{self._why} just beyond the best parameters{remedy}", end
+        end = min(end, self._lowest or end, key=lambda point: point.loss)  # nothing is better about one that is less steep
+        message = (
+            f"rounding errors end the search: near the best parameters they move the objective by up to {self._blur:.1g} nats "
+            f"and the gradient left there is {self._steepness(end):.1g} per unit of a logarithm"
+        )
+        return False, message, end
+
+    def _end(self) -> _Point:
+        """The lowest point; the last iterate, if it is less steep and no more than rounding tells it from the lowest."""
+        iterate, lowest = self._iterates[-1], self._lowest
+        assert lowest is not None
+        level = iterate.loss <= lowest.loss + self._blur
+        return iterate if level and self._steepness(iterate) <= self._steepness(lowest) else lowest
+
+    def _is_better(self, end: _Point, begun: _Point) -> bool:
+        """By more than rounding; or half as steep, where rounding hides which is lower."""
+        if abs(end.loss - begun.loss) <= self._blur:
+            return self._steepness(end) <= 0.5 * self._steepness(begun)
+        return end.loss < begun.loss
+
+    def _rounding(self, point: _Point) -> float:
+        """Nats by which rounding may tell two points' losses apart here."""
+        losses = [point.loss]
+        for probe in range(_PROBES):
+            signs = np.where(np.arange(point.free_theta.size) % 2 == probe % 2, 1.0, -1.0)
+            self._loss(np.clip(point.free_theta + _NEAR * (1.0 + probe) * signs, *self.limits.T))
+            assert self._last is not None
+            losses.append(self._last.loss)
+        return _BLUR * (max(losses) - min(losses))
 
     def _steepness(self, point: _Point) -> float:
         """The largest entry of the gradient that does not point out of the bounds."""
         low, high = self.limits.T
-        inside = np.clip(point.free_theta - point.gradient, low, high) - point.free_theta
-        return float(np.abs(inside).max())
+        held = (point.free_theta <= low) & (point.gradient > 0.0) | (point.free_theta >= high) & (point.gradient < 0.0)
+        return float(np.abs(point.gradient[~held]).max(initial=0.0))
 
     def at_bounds(self, point: _Point) -> list[int]:
         """The places in theta of the free parameters that stand at a bound."""
@@ -522,11 +595,16 @@ class _Search:
     def _accepted(self, _: Array) -> None:
         """L-BFGS-B took its last trial point as the next iterate."""
         assert self._last is not None
+        before = self._iterates[-1]
         self._iterates = [self._last]
         self._failed_before, self._failed_since = self._failed_since, False
+        if before.loss - self._last.loss > _CLIFF * (1.0 + abs(self._last.loss)):
+            raise StopIteration  # to go on without the curvature up there, by which all steps would be too short
 
-    def _refused(self, free_theta: Array, why: str) -> tuple[float, Array]:
-        """A trial point that has no value."""
+    def _refused(self, free_theta: Array, why: str, error: NotPositiveDefiniteError | ValueError) -> tuple[float, Array]:
+        """A trial point that has no value; at a start ``error`` is what is wrong."""
+        if not self._iterates:
+            raise _NoStartError(error)
         self._failed_since, self._why = True, why
         return _wall(self._iterates[-1], free_theta)
 
@@ -534,32 +612,30 @@ class _Search:
         free_theta = np.array(free_theta)
         parameters = self.natural(free_theta)
         self.n_evaluations += 1
-        try:
-            of_prior, slope_of_prior = self.log_prior(parameters)
-        except _NoDensityError:
-            if not self._iterates:
-                raise
-            return self._refused(free_theta, "a prior's density ends")
-        try:
+        of_prior, slope_of_prior, objection = self.log_prior(parameters)
+        if objection:
+            return self._refused(free_theta, "a prior's density ends", ValueError(f"{objection}; start where it has"))
+        try:  # nothing of a user's runs in here, nor is caught
             value, log_marginal_likelihood, gradient = self.objective(self.likelihood, parameters, self.free_scales, self.tied)
-            finite = bool(np.isfinite(gradient).all())
-        except (NotPositiveDefiniteError, ValueError):
-            if not self._iterates:
-                raise
-            return self._refused(free_theta, _SINGULAR)
-        if not finite:
-            if not self._iterates:
-                raise ValueError("the gradient overflows float64 where the search starts; rescale y or move the start")
-            return self._refused(free_theta, _SINGULAR)
+        except (NotPositiveDefiniteError, ValueError) as error:
+            return self._refused(free_theta, _SINGULAR, error)
+        if not np.isfinite(gradient).all():
+            overflow = ValueError("the gradient overflows float64 where the search starts; rescale y or move the start")
+            return self._refused(free_theta, _SINGULAR, overflow)
         value += of_prior
         slope, slots = np.zeros(free_theta.size), self.slots[self.free]
         np.add.at(slope, slots, (gradient + slope_of_prior)[self.free])  # of tied parameters the sum
         gradient = np.zeros(self.free.size)
         gradient[self.free] = slope[slots]
-        point = _Point(free_theta, -(value + self.offset), -slope)
+        loss = -(value + self.offset)
+        point = _Point(free_theta, loss, -slope, loss)
+        if self._blur > 0.0:
+            point = self._told_by_slope(point)
         self._last = point
         if not self._iterates:
             self._iterates = [point]
+        if self._lowest is None or point.loss < self._lowest.loss:
+            self._lowest = point
         if self.best is None or point.loss < self.best.loss:
             self.best = point
         if self.callbacks:
@@ -572,9 +648,19 @@ class _Search:
         iterate = self._iterates[-1]
         # With every parameter bounded, L-BFGS-B's first trial lies at the bounds, where a nearly singular covariance can
         # cost 1e17: interpolating from there steps by 1e-12, which then passes for convergence.
-        if point.loss - iterate.loss > _ABSURD_RISE * _promised(iterate, free_theta - iterate.free_theta):
+        if point.told - iterate.told > _ABSURD_RISE * _promised(iterate, free_theta - iterate.free_theta):
             return _wall(iterate, free_theta)
-        return point.loss, point.gradient
+        return point.told, point.gradient
+
+    def _told_by_slope(self, point: _Point) -> _Point:
+        """With the rise since the iterate as the slopes have it, by the trapezoidal rule, where rounding may hide it.
+
+        The gradient is the better judge of short steps there: Hager & Zhang, SIAM Journal on Optimization 16 (2005), 170-192.
+        """
+        iterate = self._iterates[-1]
+        step = point.free_theta - iterate.free_theta
+        told = iterate.told + 0.5 * float((iterate.gradient + point.gradient) @ step)
+        return replace(point, told=told) if abs(point.loss - told) <= self._blur else point
 
 
 def _wall(iterate: _Point, trial: Array) -> tuple[float, Array]:
@@ -586,9 +672,9 @@ def _wall(iterate: _Point, trial: Array) -> tuple[float, Array]:
     """
     step = trial - iterate.free_theta
     rise = _promised(iterate, step)
-    return iterate.loss + rise, rise * step / max(float(step @ step), 1e-300)
+    return iterate.told + rise, rise * step / max(float(step @ step), 1e-300)
 
 
 def _promised(iterate: _Point, step: Array) -> float:
     """By how much the slope at the iterate says that the step lowers the loss; never quite 0."""
-    return max(abs(float(iterate.gradient @ step)), 1e-6 * (1.0 + abs(iterate.loss)))
+    return max(abs(float(iterate.gradient @ step)), 1e-6 * (1.0 + abs(iterate.told)))

@@ -19,7 +19,7 @@ from fastard._factor import solve
 from fastard._loops import round_up
 from fastard._microkernel import COLS, ROWS
 from fastard._threads import new_state, together
-from fastard._validation import Array
+from fastard._validation import Array, listed
 from fastard.covariance import cross_covariance
 from fastard.kernels import curvature
 from fastard.likelihood import LogMarginalLikelihood
@@ -111,7 +111,7 @@ def standard_errors(
     if not determined.all():
         unknown = np.flatnonzero(groups[~determined].sum(axis=0))
         warnings.warn(
-            f"the data do not determine {', '.join(names[i] for i in unknown)}: left out"
+            f"the data do not determine {listed([names[i] for i in unknown])}: left out"
             + (", and the other standard errors are as if it were known" if determined.any() else ""),
             stacklevel=3,
         )

@@ -1,12 +1,14 @@
 """BLAS is limited to one thread while SciPy's optimiser runs, and then as it was."""
 
 import os
+import sys
 import threading
 
 import pytest
 from conftest import data, run_python
 
 import fastard
+from fastard import _blas
 from fastard._blas import one_blas_thread
 
 threadpoolctl = pytest.importorskip("threadpoolctl")
@@ -86,3 +88,154 @@ def test_a_forked_child_has_its_threads():
                 inside = blas_threads()
             os._exit(0 if after == before and set(inside) == {1} else 1)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def limited():
+    return set(blas_threads()) == {1}
+
+
+@pytest.fixture(autouse=True)
+def several_threads():
+    """So that a limit that stays behind shows, on a machine with one core too."""
+    with threadpoolctl.threadpool_limits(limits=3, user_api="blas"):
+        yield
+
+
+def test_a_signal_handler_that_trains_waits_for_nobody():
+    """It interrupts its own thread anywhere in the limit's code, at each opcode in turn."""
+
+    def nested():
+        with one_blas_thread():
+            pass
+
+    before = blas_threads()
+    for opcode in range(1000):
+        if not at_opcode(opcode, use_once, nested):
+            break
+        assert blas_threads() == before
+    assert opcode > 100
+
+
+def use_once():
+    with one_blas_thread():
+        pass
+
+
+def at_opcode(count, call, what):
+    """Whether there is an opcode of that number in fastard._blas during ``call``; before it, does ``what``."""
+    left = [count]
+
+    def step(frame, event, _):
+        if event == "opcode":
+            left[0] -= 1
+            if left[0] == -1:
+                sys.settrace(None)
+                what()
+        return step
+
+    def enter(frame, event, _):
+        if frame.f_code.co_filename not in (_blas.__file__, __file__):
+            return None
+        frame.f_trace_opcodes = True
+        return step
+
+    before = sys.gettrace()
+    sys.settrace(enter)
+    try:
+        call()
+    finally:
+        sys.settrace(before)
+    return left[0] < 0
+
+
+def interrupt():
+    raise KeyboardInterrupt
+
+
+def test_an_interrupt_at_any_moment_leaves_no_limit():
+    before = blas_threads()
+    for opcode in range(1000):
+        try:
+            if not at_opcode(opcode, use_once, interrupt):
+                break
+        except KeyboardInterrupt:
+            pass
+        assert blas_threads() == before, opcode
+    assert opcode > 100
+
+
+def test_who_comes_after_an_interrupt_that_is_not_forgotten():
+    """An interactive session keeps the last exception, and by it what the interrupt came upon."""
+    before, kept = blas_threads(), []
+    left_behind = 0
+    for opcode in range(1000):
+        try:
+            if not at_opcode(opcode, use_once, interrupt):
+                break
+        except KeyboardInterrupt as error:
+            kept.append(error)
+        left_behind += blas_threads() != before
+        with one_blas_thread():
+            assert limited()
+            with one_blas_thread():
+                assert limited()
+            assert limited()
+        assert blas_threads() == before, opcode
+        kept.clear()
+        assert blas_threads() == before, opcode
+    assert opcode > 100
+    assert left_behind > 0
+
+
+def test_a_limit_whose_thread_is_gone_is_taken_over():
+    before, kept = blas_threads(), []
+
+    def other():
+        kept.append(one_blas_thread())
+        kept[0].__enter__()
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    thread.join()
+    assert limited()
+    use_once()
+    assert blas_threads() == before
+    kept.clear()
+    assert blas_threads() == before
+
+
+def test_many_threads_at_once():
+    before, errors = blas_threads(), []
+
+    def work():
+        try:
+            for _ in range(200):
+                with one_blas_thread():
+                    blas_threads()
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors
+    assert blas_threads() == before
+
+
+def test_another_thread_may_use_threadpoolctl_afterwards():
+    """From its version 3.7 on only one thread may set OpenBLAS's number: not we for ever."""
+    script = """
+import threading, threadpoolctl
+from fastard._blas import one_blas_thread
+with one_blas_thread():
+    pass
+def other():
+    with threadpoolctl.threadpool_limits(limits=2, user_api="blas"):
+        print({library["num_threads"] for library in threadpoolctl.threadpool_info() if library["user_api"] == "blas"})
+thread = threading.Thread(target=other)
+thread.start()
+thread.join()
+"""
+    assert run_python(script).strip() == "{2}"

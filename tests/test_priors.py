@@ -220,6 +220,24 @@ def test_errors_of_a_callable_come_through():
         fastard.fit(X, Y, length_scale_prior=fail)
 
 
+@pytest.mark.parametrize("raised", [fastard.NotPositiveDefiniteError(0), ValueError("mine"), KeyError("mine")])
+@pytest.mark.parametrize("call", [1, 2, 5])
+def test_whatever_a_prior_raises_comes_through(raised, call):
+    """Its own error is no trial point that can be backed off from, nor a start to be passed over."""
+    calls = []
+
+    def fail(x):
+        calls.append(x)
+        if len(calls) == call:
+            raise raised
+        return half(x)
+
+    with pytest.raises(type(raised)) as caught:
+        fastard.fit(X, Y, length_scale_prior=fail, n_restarts=2, random_state=0)
+    assert caught.value is raised
+    assert len(calls) == call
+
+
 @pytest.mark.parametrize("answer", ["raises", "too_short"])
 def test_errors_of_a_callable_come_through_from_a_trial_point_too(answer):
     calls = []

@@ -267,6 +267,23 @@ def test_errors_of_the_callback_come_through():
         fastard.fit(X, y, callback=fail)
 
 
+@pytest.mark.parametrize("raised", [fastard.NotPositiveDefiniteError(0), ValueError("mine"), StopIteration("mine")])
+@pytest.mark.parametrize("when", [1, 2, 7, "restart"])
+def test_whatever_a_callback_raises_comes_through(raised, when):
+    """At a start, at a trial point and in a restart, with no model made of what there was."""
+    X, y = problem()
+    single = fastard.fit(X, y).n_evaluations
+    last = single + 1 if when == "restart" else when
+
+    def fail(state):
+        if state.evaluation == last:
+            raise raised
+
+    with pytest.raises(type(raised)) as caught:
+        fastard.fit(X, y, callback=fail, n_restarts=1, random_state=0)
+    assert caught.value is raised
+
+
 def test_max_iterations():
     X, y = problem()
     model = fastard.fit(X, y, max_iterations=2)
@@ -370,6 +387,102 @@ def test_every_start_fails():
                     length_scale_bounds=(1e2, 1e6), n_restarts=1)  # fmt: skip
 
 
+# Where a search ends ----------------------------------------------------------------------------------------------------
+
+
+def free_gradient(model, X, y, **options):
+    """The largest derivative with respect to a free parameter that is not at a bound, of the logarithm of tied ones."""
+    _, gradient = reproduced(model, X, y, **options)
+    slots = model._slots
+    return max(abs(gradient[slots == slot].sum()) for slot in np.unique(slots[slots >= 0]))
+
+
+def noise_of_seed(seed):
+    """Targets that have nothing to do with the inputs: long valleys, and several of them."""
+    r = np.random.default_rng(seed)
+    n, d = int(r.choice([2, 3, 5, 8, 15, 30, 60, 100])), int(r.choice([1, 1, 2, 3, 6]))
+    r.integers(5), r.integers(20)
+    X = r.normal(size=(n, d))
+    r.normal(size=n)
+    return X, r.normal(size=n)
+
+
+def test_not_converged_where_the_gradient_is_not_small():
+    """SciPy called a step too small to matter convergence, 0.28 nats below where the next search ends."""
+    X, y = noise_of_seed(2738)
+    model = fastard.fit(X, y, kernel="matern12")
+    assert model.converged
+    assert model.log_marginal_likelihood == pytest.approx(-77.5423, abs=1e-3)
+    assert free_gradient(model, X, y) < 1e-3
+
+
+def test_a_trial_point_that_the_line_search_passes_by_is_where_to_go_on():
+    """One of 11.27 was left for an accepted one of 11.36, a stationary point; the model was that of the former."""
+    r = np.random.default_rng(1182)
+    r.choice(8), r.choice(5), r.integers(5), r.integers(20)
+    X, y = r.normal(size=(8, 3)), r.normal(size=(2, 8))[1]
+    model = fastard.fit(X, y, kernel="matern52", signal_variance=1.0, signal_variance_bounds="fixed")
+    assert model.converged
+    assert free_gradient(model, X, y) < 1e-3
+
+
+@pytest.mark.parametrize("n", [20, 50])
+def test_smooth_data_without_noise_converge(n):
+    """Rounding moves the value by 1e-6 and 1e-3 nats here: its gradient says more."""
+    X = np.linspace(0.0, 10.0, n)[:, None]
+    y = X[:, 0] * np.sin(X[:, 0])
+    model = fastard.fit(X, y)
+    assert model.converged
+    assert free_gradient(model, X, y) < 1e-3
+    assert model.log_marginal_likelihood > {20: 37.407, 50: 241.0}[n]
+
+
+def test_where_rounding_ends_a_search_it_says_so(monkeypatch):
+    """A value with errors of a nat or so, and a gradient with errors of 0.1."""
+    from fastard.likelihood import LogMarginalLikelihood
+
+    evaluate, r = LogMarginalLikelihood.evaluate, np.random.default_rng(0)
+
+    def blurred(self, *arguments, gradient, **keywords):
+        found = evaluate(self, *arguments, gradient=gradient, **keywords)
+        if gradient:
+            found.gradients[0].log_length_scale[:] += 0.1 * r.standard_normal(3)
+        return found._replace(log_marginal_likelihood=found.log_marginal_likelihood + 0.1 * r.standard_normal())
+
+    X, y = problem()
+    best = fastard.fit(X, y)
+    monkeypatch.setattr(LogMarginalLikelihood, "evaluate", blurred)
+    model = fastard.fit(X, y)
+    assert not model.converged
+    assert "rounding errors end the search" in model.message
+    assert model.log_marginal_likelihood > best.log_marginal_likelihood - 3.0
+    assert model.n_evaluations < 500
+
+
+def test_a_default_start_that_is_singular_is_shortened():
+    X = np.linspace(0.0, 10.0, 20)[:, None]
+    y = X[:, 0] * np.sin(X[:, 0])
+    without_noise = {"noise_variance": 0.0, "noise_variance_bounds": "fixed"}
+    model = fastard.fit(X, y, **without_noise)
+    assert model.log_marginal_likelihood > 55.0
+    assert fastard.fit(X, y, n_restarts=2, random_state=0, **without_noise).log_marginal_likelihood > 55.0
+    with pytest.raises(fastard.NotPositiveDefiniteError):
+        fastard.fit(X, y, length_scale=3.0, **without_noise)  # that is where it starts
+    with pytest.raises(fastard.NotPositiveDefiniteError):
+        fastard.fit(X, y, length_scale_bounds=(2.95, 10.0), **without_noise)
+    with pytest.raises(fastard.NotPositiveDefiniteError):
+        fastard.fit(X, y, length_scale_bounds="fixed", **without_noise)
+    if not model.converged:
+        assert model.message.endswith("raise the noise variance")
+
+
+def test_a_start_that_is_nearly_singular_costs_no_thousands_of_evaluations():
+    """From -1e16, where the curvature would make all later steps too short."""
+    X, y = noise_of_seed(663)
+    model = fastard.fit(X, y, noise_variance=0.0, noise_variance_bounds="fixed")
+    assert model.n_evaluations < 300
+
+
 # Special data -----------------------------------------------------------------------------------------------------------
 
 
@@ -391,6 +504,37 @@ def test_constant_targets():
     X, _ = problem()
     model = fastard.fit(X, np.full(60, 5.0))
     np.testing.assert_allclose(model.predict(X[:3]), 5.0)
+    t = 0.1 * np.arange(60)
+    rounded = fastard.fit(X, (t + 0.7) - t)
+    np.testing.assert_allclose(rounded.predict(X[:3]), 0.7)
+    assert rounded.noise_variance == pytest.approx(model.noise_variance, rel=1e-3)
+
+
+@pytest.mark.parametrize("groups", [None, [0, 1, 2], [0, 1, 1]])
+def test_a_column_that_is_constant_up_to_rounding(groups):
+    """Not scaled by its rounding noise, which would make a query that is off by 1e-10 a point far away."""
+    rng = np.random.default_rng(0)
+    t = 0.1 * np.arange(200)
+    third = (t + 0.7) - t
+    assert np.ptp(third) > 0.0
+    X = np.column_stack([rng.uniform(size=(200, 2)), third])
+    y = np.sin(6.0 * X[:, 0]) + X[:, 1] + 0.01 * rng.standard_normal(200)
+    model = fastard.fit(X, y, length_scale_groups=groups)
+    exact = fastard.fit(np.column_stack([X[:, :2], np.full(200, 0.7)]), y, length_scale_groups=groups)
+    assert model.relevance[2] == 0.0
+    np.testing.assert_allclose(model.length_scale, exact.length_scale, rtol=1e-3)
+    queries = np.column_stack([X[:, :2], np.full(200, 0.7 + 1e-10)])
+    np.testing.assert_allclose(model.predict(queries), exact.predict(queries), atol=1e-3)
+
+
+def test_small_differences_of_large_numbers_are_no_rounding():
+    """Microseconds in seconds since 1970 resolve to 0.24 of one."""
+    seconds = 1.7e9 + 1e-5 * np.arange(50)
+    y = np.sin(0.2 * np.arange(50))
+    model = fastard.fit(seconds[:, None], y)
+    assert model.relevance[0] == 1.0
+    assert model.length_scale[0] < 1e-3
+    assert np.corrcoef(model.predict(seconds[:, None]), y)[0, 1] > 0.99
 
 
 def test_one_row_and_no_columns():
@@ -517,10 +661,31 @@ def test_what_is_fixed_or_at_a_bound_is_so_exactly():
     assert model.length_scale.max() == 3.0
 
 
-def test_inputs_whose_variance_is_no_number():
+@pytest.mark.parametrize(
+    ("x_scale", "y_scale", "words"),
+    [
+        ([1.0, 1e-180, 1.0], [1.0], r"column 1 of X is too small .*: it goes from \d.*e-177 to .*; rescale it"),
+        ([1.0, 1.0, 1e180], [1.0], "column 2 of X is too large"),
+        ([1.0, 1.0, 1.0], [1e-180], "y is too small"),
+        ([1.0, 1.0, 1.0], [1e180], "y is too large"),
+        ([1.0, 1.0, 1.0], [1e306], r"y is too large .* to 1\.\d*e\+308"),  # its sum overflows
+        ([1.0, 1.0, 1.0], [1.0, 1e180], "column 1 of y is too large"),
+        ([1.0, 1.0, 1.0], [1.0, 1e306], "column 1 of y is too large"),
+    ],
+)
+def test_what_is_too_large_or_too_small_is_named(x_scale, y_scale, words):
     X, y = problem()
-    with pytest.raises(ValueError, match="rescale"):
-        fastard.fit(X * 1e-170, y)
+    with pytest.raises(ValueError, match=words):
+        fastard.fit(X * x_scale, np.squeeze(y[:, None] * y_scale))
+    pandas = pytest.importorskip("pandas")
+    if words.startswith("column 2 of X"):
+        with pytest.raises(ValueError, match=r"column 2 of X \('c'\) is too large"):
+            fastard.fit(pandas.DataFrame(X * x_scale, columns=["a", "b", "c"]), y)
+
+
+def test_a_small_output_beside_others_is_none_of_its_business():
+    X, y = problem()
+    assert np.isfinite(fastard.fit(X, np.column_stack([y, 1e-200 * y]), max_iterations=2).log_marginal_likelihood)
 
 
 @pytest.mark.parametrize("name", ["length_scale", "signal_variance", "noise_variance"])
@@ -561,3 +726,18 @@ def test_the_message_names_parameters_at_a_bound():
     model = fastard.fit(X, y, length_scale_bounds=(1e-2, 3.0))
     assert model.length_scale[1] == pytest.approx(3.0)
     assert model.message.endswith("at a bound: length_scale[1]")
+
+
+def test_the_message_names_no_more_than_a_dozen_parameters():
+    """1499 inputs that do nothing made it 28 959 characters long; so did the warnings of standard errors."""
+    rng = np.random.default_rng(0)
+    y = rng.standard_normal(20)
+    X = np.column_stack([y, rng.uniform(size=(20, 30))])
+    model = fastard.fit(X, y, length_scale_bounds=(1e-2, 5.6))
+    at_bound = np.count_nonzero(model.length_scale == 5.6)
+    assert at_bound > 20
+    assert model.message.count("length_scale[") == 12
+    assert model.message.endswith(f" and {np.count_nonzero(model._slots == -2) - 12} more")
+    with pytest.warns(UserWarning, match=r"and \d+ more at a bound") as caught:
+        model.standard_errors()
+    assert max(len(str(warning.message)) for warning in caught) < 600
