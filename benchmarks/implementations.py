@@ -59,7 +59,7 @@ def scikit_learn(problem: Problem) -> Evaluate:
     scales, signal, noise, _ = problem.natural
     if problem.kernel == "rational_quadratic":
         raise NotImplementedError("scikit-learn's rational quadratic has one length scale")
-    smoothness = {"matern12": 0.5, "matern32": 1.5, "matern52": 2.5}
+    smoothness = {"matern12": 0.5, "matern32": 1.5, "matern52": 2.5, "matern72": 3.5}
     shape = RBF(scales) if problem.kernel == "rbf" else Matern(scales, nu=smoothness[problem.kernel])
     kernel = ConstantKernel(signal) * shape + WhiteKernel(noise)
     model = GaussianProcessRegressor(kernel, alpha=0.0, optimizer=None).fit(problem.X, problem.y)
@@ -95,13 +95,15 @@ def profile(problem: Problem, s: np.ndarray) -> tuple[np.ndarray, np.ndarray, np
         u = s / (2 * s.dtype.type(shape))
         k = (1 + u) ** -s.dtype.type(shape)
         return k, k / (1 + u), shape * k * (u / (1 + u) - np.log1p(u))
-    r = np.sqrt({"matern12": 1, "matern32": 3, "matern52": 5}[kernel] * s)
+    r = np.sqrt({"matern12": 1, "matern32": 3, "matern52": 5, "matern72": 7}[kernel] * s)
     e = np.exp(-r)
     if kernel == "matern12":
         return e, np.divide(e, r, out=np.zeros_like(r), where=r > 0), None
     if kernel == "matern32":
         return (1 + r) * e, 3 * e, None
-    return (1 + r + r * r / 3) * e, (1 + r) * e * 5 / 3, None
+    if kernel == "matern52":
+        return (1 + r + r * r / 3) * e, (1 + r) * e * 5 / 3, None
+    return (1 + r + r * r * 2 / 5 + r * r * r / 15) * e, (3 + 3 * r + r * r) * e * 7 / 15, None
 
 
 def _assemble(problem: Problem, s: np.ndarray, contract: Callable[[np.ndarray], Any]) -> tuple[float, np.ndarray]:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-KERNELS = ("rbf", "matern12", "matern32", "matern52", "rational_quadratic")
+KERNELS = ("rbf", "matern12", "matern32", "matern52", "matern72", "rational_quadratic")
 
 
 class Hyperparameters(NamedTuple):

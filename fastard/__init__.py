@@ -4,7 +4,7 @@ from fastard._config import show_config, warmup
 from fastard._storage import load
 from fastard.covariance import covariance, covariance_vjp
 from fastard.exceptions import NotPositiveDefiniteError
-from fastard.kernels import RBF, Matern12, Matern32, Matern52, RationalQuadratic
+from fastard.kernels import RBF, Matern12, Matern32, Matern52, Matern72, RationalQuadratic
 from fastard.leave_one_out import LeaveOneOut, loo_log_predictive_density
 from fastard.likelihood import LogMarginalLikelihood, log_marginal_likelihood
 from fastard.posterior import GaussianProcess
@@ -21,6 +21,7 @@ __all__ = [
     "Matern12",
     "Matern32",
     "Matern52",
+    "Matern72",
     "NotPositiveDefiniteError",
     "RationalQuadratic",
     "StandardErrors",

@@ -8,7 +8,7 @@ from fastard._microkernel import COLS, ROWS, add_product, address_of, repeat_cal
 from fastard._spd import STEP
 from fastard._threads import CREW, hand_out, next_task
 
-LENGTH_SCALE, SIGNAL, NOISE, SHAPE = 0, 1, 2, 3  # what a group of parameters is
+LENGTH_SCALE, SIGNAL, NOISE, SHAPE = 0, 1, 2, 3  # what a group of parameters is; the second shape is SHAPE + 1
 
 _DEPTH = 96  # points k of a block of derivatives, a multiple of ROWS and COLS
 _TASK = 24  # columns j of a task, a multiple of COLS
@@ -24,9 +24,9 @@ def derivative_strip(kind, noise, U, first, rows, j, s, w, v, out):
     elif kind == SIGNAL:
         for i in range(out.size):
             out[i] = s[i]
-    elif kind == SHAPE:
+    elif kind >= SHAPE:
         for i in range(out.size):
-            out[i] = v[i]
+            out[i] = v[kind - SHAPE, i]
     else:
         for i in range(out.size):
             out[i] = 0.0
@@ -57,7 +57,7 @@ def times_derivatives(state, kernel, variance, noise, U, kinds, starts, Z, S):
         return
     stop, count, height = Z.shape[1], S.shape[1], S.shape[2]
     z, panel_bytes, target = address_of(Z), stop * STEP, address_of(S)
-    scratch, packed = np.empty((4, strip_space(_DEPTH))), np.empty(COLS * _DEPTH)
+    scratch, packed = np.empty((3 + len(kernel), strip_space(_DEPTH))), np.empty(COLS * _DEPTH)
     task = next_task(state)
     while task * _TASK < S.shape[0]:
         for j in range(task * _TASK, min(S.shape[0], (task + 1) * _TASK), COLS):
@@ -65,7 +65,7 @@ def times_derivatives(state, kernel, variance, noise, U, kinds, starts, Z, S):
                 depth = min(_DEPTH, stop - first)
                 rows = round_up(depth, ROWS)
                 size = COLS * rows
-                s, w, v, part = scratch[0, :size], scratch[1, :size], scratch[2, :size], scratch[3, :size]
+                s, w, part, v = scratch[0, :size], scratch[1, :size], scratch[2, :size], scratch[3:]
                 squared_distances(U, first, rows, U, j, s)
                 covariance_slope_and_shape(kernel, variance, False, s, w, v)
                 for b in range(count):

@@ -231,9 +231,9 @@ def scaled(term: Term, X: Array, center: Array) -> Scaled:
 
 
 def product(term: Term, points: Scaled, Q: Array, alpha: Array, targets: int, n: int, tile: int, threads: int) -> Array:
-    """Derivatives by [ln length_scale of the free columns, ln variance, ln shape]; see ``_loops.product``."""
+    """Derivatives by [ln length_scale of the free columns, ln variance, ln shape ...]; see ``_loops.product``."""
     tiles = -(-n // tile)
-    partial = np.empty((tiles * (tiles + 1) // 2, points.free + 2))
+    partial = np.empty((tiles * (tiles + 1) // 2, points.free + 1 + len(term.kernel)))
     run(
         0.5 * PAIR_FLOPS * n * n * (points.free + 8), threads, _loops.product, new_state(),
         term.kernel, term.signal_variance, points.U, points.free, points.tied, read_only(Q), alpha, targets, n, tile, partial,
@@ -369,8 +369,7 @@ def equal_rows(scaled_points: Sequence[Array], diagonal: Array | float, variance
 def term_gradient(term: Term, points: Scaled, total: Array, d: int) -> TermGradient:
     """What ``_loops.product_tile`` has found, summed over the tiles, in the places of X's d columns."""
     free = points.free
-    shapes = total[free + 1 : free + 1 + len(term.kernel)]
-    return TermGradient(_spread_out(total[:free], points.columns, d), float(total[free]), shapes)
+    return TermGradient(_spread_out(total[:free], points.columns, d), float(total[free]), total[free + 1 :])
 
 
 def _spread_out(by_dimension: Array, columns: NDArray[np.int64], d: int) -> Array:

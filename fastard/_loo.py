@@ -119,7 +119,7 @@ def contract(state, kernel, variance, U, free, tied, A, n, tile, alpha, v, facto
     mirrored, packed, failed = here + 8 * MIRRORED, here + 8 * PACKED, here + 8 * FAILED
     tiles, strips = (n + tile - 1) // tile, (n + DEPTH - 1) // DEPTH
     pairs = tiles * (tiles + 1) // 2
-    rows, scratch = np.empty((min(n, DEPTH), A.shape[1])), np.empty((4, strip_space(tile)))
+    rows, scratch = np.empty((min(n, DEPTH), A.shape[1])), np.empty((3 + len(kernel), strip_space(tile)))
     Q = np.empty((round_up(tile, COLS), round_up(tile, ROWS)))
     task = next_task(state)
     while task < 2 * pairs + strips:

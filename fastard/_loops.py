@@ -16,8 +16,9 @@ next, it would not give the same bits.
 import math
 
 import numpy as np
+from numba.extending import overload
 
-from fastard._jit import jit
+from fastard._jit import INLINE, jit
 from fastard._microkernel import (
     COLS,
     LANES,
@@ -80,15 +81,35 @@ def covariance_and_slope(kernel, variance, tied, s, w):
         s[i] = variance * here
 
 
+def store_entries(entries, factor, out, i):
+    """out[p, i] = factor times the tuple's entry p. Compiled code only; Numba cannot index a tuple without entries."""
+    raise NotImplementedError
+
+
+@overload(store_entries, jit_options=INLINE)
+def _store_entries(entries, factor, out, i):
+    def nothing(entries, factor, out, i):
+        pass
+
+    def store_one(entries, factor, out, i):  # a loop over it would not be vectorised
+        out[0, i] = factor * entries[0]
+
+    def store(entries, factor, out, i):
+        for p in range(len(entries)):
+            out[p, i] = factor * entries[p]
+
+    return {0: nothing, 1: store_one}.get(entries.count, store)
+
+
 @jit
 def covariance_slope_and_shape(kernel, variance, tied, s, w, v):
-    """The same; v gets variance dk / d ln(shape)."""
+    """The same; v (p, size) gets variance dk / d ln(shape) for each of the p shape parameters."""
     never_inline()
     for i in range(s.size):
-        here, slope, of_shape = profile(kernel, s[i])
+        here, slope, by_shape = profile(kernel, s[i])
         w[i] = variance * slope * (s[i] if tied else 1.0)
         s[i] = variance * here
-        v[i] = variance * of_shape
+        store_entries(by_shape, variance, v, i)
 
 
 @jit
@@ -289,31 +310,35 @@ def weights_strip(Q, alpha, targets, i0, j0, first, rows, i1, j, j1, q):
 
 @jit
 def product_tile(kernel, variance, U, free, tied, Q, alpha, targets, n, tile, i, j, scratch, out):
-    """out = tile (i, j)'s share of the derivatives by [ln length_scale ..., ln variance, ln shape], profile computed anew.
+    """out = tile (i, j)'s share of the derivatives by [ln length_scale ..., ln variance, ln shape ...], profile computed anew.
 
     For the weights of ``weights_strip``. A point with itself: k(0) = 1, which neither a length scale nor a shape changes.
     """
     never_inline()
     i0, i1, j0, j1 = corners(n, tile, i, j)
     total = np.zeros((free, LANES))
-    of_variance, of_shape = np.zeros(strip_space(i1 - i0)), np.zeros(strip_space(i1 - i0))
+    of_variance, of_shape = np.zeros(strip_space(i1 - i0)), np.zeros((len(kernel), strip_space(i1 - i0)))
     for j in range(j0, j1, COLS):
         first, rows = strip_of(i0, i1, j)
         size = COLS * rows
-        q, s, w, v = scratch[0, :size], scratch[1, :size], scratch[2, :size], scratch[3, :size]
+        q, s, w, v = scratch[0, :size], scratch[1, :size], scratch[2, :size], scratch[3:]
         weights_strip(Q, alpha, targets, i0, j0, first, rows, i1, j, j1, q)
         squared_distances(U, first, rows, U, j, s)
         covariance_slope_and_shape(kernel, variance, tied, s, w, v)
+        for p in range(len(kernel)):
+            sums, values = of_shape[p], v[p]
+            for i in range(size):
+                sums[i] += q[i] * values[i]
         for i in range(size):  # a sum a place: the compiler may not reorder a single one to use vectors
             of_variance[i] += q[i] * s[i]
-            of_shape[i] += q[i] * v[i]
             q[i] *= w[i]
         contract_strip(U, free, tied, first, rows, j, q, total)
     add_lanes(total, free, out)
-    out[free], out[free + 1] = 0.0, 0.0
+    out[free : free + 1 + len(kernel)] = 0.0
     for i in range(of_variance.size):
         out[free] += of_variance[i]
-        out[free + 1] += of_shape[i]
+        for p in range(len(kernel)):
+            out[free + 1 + p] += of_shape[p, i]
 
 
 @jit
@@ -338,7 +363,7 @@ def product(state, kernel, variance, U, free, tied, Q, alpha, targets, n, tile, 
         hand_out(state, repeat_call())
         return
     tiles = (n + tile - 1) // tile
-    scratch = np.empty((4, strip_space(tile)))
+    scratch = np.empty((3 + len(kernel), strip_space(tile)))
     task = next_task(state)
     while task < tiles * (tiles + 1) // 2:
         i, j = triangle_corner(task)

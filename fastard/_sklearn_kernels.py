@@ -17,9 +17,9 @@ from sklearn.gaussian_process import kernels as sk
 from fastard._engine import Evaluation, Term
 from fastard._transformed_kernels import unwrap
 from fastard._validation import Array, read_only
-from fastard.kernels import RBF, Kernel, Matern12, Matern32, Matern52, RationalQuadratic
+from fastard.kernels import MATERN, RBF, Kernel, RationalQuadratic
 
-_MATERN: dict[float, Kernel] = {0.5: Matern12(), 1.5: Matern32(), 2.5: Matern52(), np.inf: RBF()}
+_MATERN: dict[float, Kernel] = MATERN | {np.inf: RBF()}
 _MOST_SUMMANDS = 16
 _LARGEST = 1e300  # of a parameter, and 1 over it but for a variance of 0: beyond it is scikit-learn's
 _LARGEST_LOGARITHM = math.log(_LARGEST)
@@ -125,7 +125,10 @@ def _expand(kernel: Any, start: int, inside: type | None = None) -> tuple[list[S
         return [Summand((), RationalQuadratic(), parameters["length_scale"], parameters["alpha"])], start
     profile: Kernel | None = RBF() if cls is sk.RBF else _MATERN.get(float(kernel.nu))
     if profile is None:
-        raise NotOursError(f"Matern with nu={kernel.nu} is not one that fastard computes: nu is 0.5, 1.5, 2.5 or inf there")
+        *others, last = map(str, _MATERN)
+        raise NotOursError(
+            f"Matern with nu={kernel.nu} is not one that fastard computes: nu is {', '.join(others)} or {last} there"
+        )
     return [Summand((), profile, parameters["length_scale"])], start
 
 

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastard._limits import memory
 from fastard._threads import available_cores, default_threads
-from fastard.kernels import BY_NAME, Kernel, RationalQuadratic
+from fastard.kernels import BY_NAME, Kernel
 
 Array = NDArray[np.float64]
 
@@ -480,9 +480,9 @@ def as_kernel(kernel: Any) -> Kernel:
     if type(kernel) not in BY_NAME.values():
         got = f"the class {kernel.__name__}; call it" if isinstance(kernel, type) else repr(kernel)
         raise TypeError(f"kernel must be one of {names} or an object such as fastard.RBF(), got {got}")
-    if isinstance(kernel, RationalQuadratic):
-        return RationalQuadratic(number("RationalQuadratic's shape", kernel.shape))
-    return kernel  # type: ignore[no-any-return]
+    return kernel.with_shape(  # type: ignore[no-any-return]
+        number(f"{type(kernel).__name__}'s {name}", value) for name, value in zip(kernel.shape_names, kernel, strict=True)
+    )
 
 
 def thread_count(n_threads: int | None) -> int:
@@ -620,11 +620,11 @@ def listed(items: Sequence[object]) -> str:
     return ", ".join(map(str, items[:most])) + more
 
 
-def parameter_names(d: int, shapes: int, columns: list[str] | None = None) -> list[str]:
+def parameter_names(d: int, kernel: Kernel, columns: list[str] | None = None) -> list[str]:
     """theta's, in its order; a length scale by its column's name where there is one, otherwise by its number."""
     return [
         *(f"length_scale[{name}]" for name in columns or range(d)),
         "signal_variance",
         "noise_variance",
-        *["shape"] * shapes,
+        *kernel.shape_names,
     ]

@@ -36,11 +36,9 @@ from fastard._threads import default_threads
 from fastard._validation import Array, least_length_scales, read_only
 from fastard.covariance import point_gradient
 from fastard.exceptions import where
-from fastard.kernels import RBF, Kernel, Matern12, Matern32, Matern52, RationalQuadratic
+from fastard.kernels import MATERN, RBF, Kernel, RationalQuadratic
 
 __all__ = ["ExactMarginalLogLikelihood", "explain", "patched"]
-
-_MATERN: dict[float, Kernel] = {0.5: Matern12(), 1.5: Matern32(), 2.5: Matern52()}
 
 # What fastard knows the outcome of. A class whose methods are others, by a subclass or by hand, is not recognised.
 _KERNEL_METHODS = ("__call__", "forward", "covar_dist", "num_outputs_per_input")
@@ -277,8 +275,8 @@ def _recognise(likelihood: Any, output: Any, target: Tensor, params: Any, kwargs
         output_scale, kernel = kernel.outputscale, kernel.base_kernel
     if _is(kernel, RBFKernel):
         ours: Kernel = RBF()
-    elif _is(kernel, MaternKernel) and kernel.nu in _MATERN:
-        ours = _MATERN[kernel.nu]
+    elif _is(kernel, MaternKernel) and kernel.nu in MATERN:
+        ours = MATERN[kernel.nu]
     elif _is(kernel, RQKernel):
         ours, shape = RationalQuadratic(), kernel.alpha
     else:

@@ -1,13 +1,17 @@
-"""What a kernel is: a name, its shape parameters, and one profile k(s) of the scaled squared distance s.
+"""What a kernel is: a class with its name and shape parameters, its profile k(s), and the ratios for second derivatives.
 
-A new kernel is one class and one profile here, and one row in the tests' table. With r = sqrt(s) and w(s) = -2 k'(s),
-the derivative of the covariance with respect to ln(length scale i) is sigma_f^2 w(s) (x_i - x'_i)^2 / length_scale_i^2
-(Rasmussen & Williams 2006, section 4.2.1 for the profiles, equation 5.9 for the trace they enter).
+s is the scaled squared distance, r = sqrt(s). With w(s) = -2 k'(s), the derivative of the covariance with respect to
+ln(length scale i) is sigma_f^2 w(s) (x_i - x'_i)^2 / length_scale_i^2 (Rasmussen & Williams 2006, section 4.2.1 for the
+profiles, equation 5.9 for the trace they enter).
+
+A new kernel is three definitions here, one below the other, and one row in the tests' table: the class, decorated with its
+name; the compiled profile (k, w, and dk / d ln(shape) for each shape parameter, a tuple); and the ratios that the exact
+Hessian takes. Whatever lists kernels is made from `BY_NAME`.
 """
 
 import math
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, TypeVar
 
 import numpy as np
 from numba import types
@@ -17,6 +21,8 @@ from numpy.typing import NDArray
 from fastard._elementary import exp, log1p
 from fastard._jit import INLINE
 
+_Values = NDArray[np.float64]
+
 
 class Kernel(tuple[float, ...]):
     """Base of the kernels: a tuple of shape parameters, of which most have none; immutable, equal only to its like.
@@ -25,6 +31,11 @@ class Kernel(tuple[float, ...]):
     """
 
     __slots__ = ()
+
+    @property
+    def shape_names(self) -> tuple[str, ...]:
+        """The shape parameters' names."""
+        return self._fields  # type: ignore[attr-defined, no-any-return]
 
     def with_shape(self, shape: Iterable[float]) -> Self:
         """The same kernel with other shape parameters."""
@@ -43,6 +54,63 @@ class Kernel(tuple[float, ...]):
         return True
 
 
+class Curvature(NamedTuple):
+    """A profile's ratios at many s, for second derivatives: arrays like s, with p shape parameters.
+
+    All are 0 at s = 0 where they would be infinite: they multiply distances that are 0 there, to a higher power.
+    """
+
+    slope: _Values  # w / k
+    second: _Values  # -2 w' / w
+    k_by_shape: tuple[_Values, ...] = ()  # p: d ln k / d ln(shape)
+    w_by_shape: tuple[_Values, ...] = ()  # p: d ln w / d ln(shape)
+    k_by_shapes: tuple[tuple[_Values, ...], ...] = ()  # p x p: (d^2 k / d ln(shape) d ln(shape')) / k
+
+
+_CURVATURES: dict[type[Kernel], Callable[[Any, _Values], Curvature]] = {}
+BY_NAME: dict[str, type[Kernel]] = {}
+
+_Class = TypeVar("_Class", bound=type[Kernel])
+
+
+def _named(name: str) -> Callable[[_Class], _Class]:
+    """Put a kernel's class into the table."""
+
+    def register(kernel_class: _Class) -> _Class:
+        BY_NAME[name] = kernel_class
+        return kernel_class
+
+    return register
+
+
+def profile(kernel: Any, s: float) -> tuple[float, float, tuple[float, ...]]:
+    """k(s), w(s) = -2 k'(s), and dk / d ln(shape) for each shape parameter. Compiled code only."""
+    raise NotImplementedError(f"profile({kernel!r}, {s!r}) stands for one of the compiled functions below")
+
+
+def _profile_of(kernel_class: type) -> Callable[[Callable[..., Any]], None]:
+    def register(implementation: Callable[..., Any]) -> None:
+        def choose(kernel, s):  # type: ignore[no-untyped-def]  # Numba compares it with the implementation's signature
+            matches = isinstance(kernel, types.BaseNamedTuple) and kernel.instance_class is kernel_class
+            return implementation if matches else None
+
+        overload(profile, jit_options=INLINE)(choose)
+
+    return register
+
+
+def curvature(kernel: Kernel, s: _Values) -> Curvature:
+    """What the Hessian takes beside k: no exponential, and no 0 / 0 at s = 0."""
+    return _CURVATURES[type(kernel)](kernel, s)
+
+
+def _curvature_of(kernel_class: type[Kernel]) -> Callable[[Callable[[Any, _Values], Curvature]], None]:
+    def register(function: Callable[[Any, _Values], Curvature]) -> None:
+        _CURVATURES[kernel_class] = function
+
+    return register
+
+
 class _NoShape(NamedTuple):
     pass
 
@@ -51,30 +119,135 @@ class _OneShape(NamedTuple):
     shape: float = 1.0
 
 
+# The squared exponential
+
+
+@_named("rbf")
 class RBF(Kernel, _NoShape):
     """The squared exponential, k = exp(-s / 2) (Rasmussen & Williams 2006, equation 4.9, page 83)."""
 
     __slots__ = ()
 
 
+@_profile_of(RBF)
+def _rbf(kernel, s):  # type: ignore[no-untyped-def]
+    k = exp(-0.5 * s)
+    return k, k, ()
+
+
+@_curvature_of(RBF)
+def _rbf_curvature(_: RBF, s: _Values) -> Curvature:
+    one = np.ones_like(s)
+    return Curvature(one, one)
+
+
+# Matérn
+
+
+@_named("matern12")
 class Matern12(Kernel, _NoShape):
     """Matérn with nu = 1/2, k = exp(-r) (Rasmussen & Williams 2006, page 85)."""
 
     __slots__ = ()
+    nu = 0.5
 
 
+@_profile_of(Matern12)
+def _matern12(kernel, s):  # type: ignore[no-untyped-def]
+    r = math.sqrt(s)
+    k = exp(-r)
+    return k, (k / r if r > 0.0 else 0.0), ()  # w is infinite at 0, but multiplies a distance of 0 there
+
+
+@_curvature_of(Matern12)
+def _matern12_curvature(_: Matern12, s: _Values) -> Curvature:
+    inverse = _inverse(np.sqrt(s))
+    return Curvature(inverse, inverse + inverse**2)
+
+
+@_named("matern32")
 class Matern32(Kernel, _NoShape):
-    """Matérn with nu = 3/2, k = (1 + sqrt(3) r) exp(-sqrt(3) r) (Rasmussen & Williams 2006, equation 4.17, page 85)."""
+    """Matérn with nu = 3/2, k = (1 + a) exp(-a), a = sqrt(3) r (Rasmussen & Williams 2006, equation 4.17, page 85)."""
 
     __slots__ = ()
+    nu = 1.5
 
 
+_SQRT3 = math.sqrt(3.0)
+
+
+@_profile_of(Matern32)
+def _matern32(kernel, s):  # type: ignore[no-untyped-def]
+    a = _SQRT3 * math.sqrt(s)
+    e = exp(-a)
+    return (1.0 + a) * e, 3.0 * e, ()
+
+
+@_curvature_of(Matern32)
+def _matern32_curvature(_: Matern32, s: _Values) -> Curvature:
+    r = np.sqrt(s)
+    return Curvature(3.0 / (1.0 + _SQRT3 * r), _SQRT3 * _inverse(r))
+
+
+@_named("matern52")
 class Matern52(Kernel, _NoShape):
-    """Matérn with nu = 5/2, k = (1 + sqrt(5) r + 5 s / 3) exp(-sqrt(5) r) (Rasmussen & Williams 2006, equation 4.17)."""
+    """Matérn with nu = 5/2, k = (1 + a + a^2 / 3) exp(-a), a = sqrt(5) r (Rasmussen & Williams 2006, equation 4.17)."""
 
     __slots__ = ()
+    nu = 2.5
 
 
+_SQRT5 = math.sqrt(5.0)
+
+
+@_profile_of(Matern52)
+def _matern52(kernel, s):  # type: ignore[no-untyped-def]
+    a = _SQRT5 * math.sqrt(s)
+    e = exp(-a)
+    return (1.0 + a + a * a / 3.0) * e, (5.0 / 3.0) * (1.0 + a) * e, ()
+
+
+@_curvature_of(Matern52)
+def _matern52_curvature(_: Matern52, s: _Values) -> Curvature:
+    a = _SQRT5 * np.sqrt(s)
+    return Curvature(5.0 / 3.0 * (1.0 + a) / (1.0 + a + a**2 / 3.0), 5.0 / (1.0 + a))
+
+
+@_named("matern72")
+class Matern72(Kernel, _NoShape):
+    """Matérn with nu = 7/2, k = (1 + a + 2 a^2 / 5 + a^3 / 15) exp(-a), a = sqrt(7) r (R&W 2006, equation 4.16, page 85)."""
+
+    __slots__ = ()
+    nu = 3.5
+
+
+_SQRT7 = math.sqrt(7.0)
+_FAR = 1e3  # exp(-a) is 0 from 709 on, and the cube of a may overflow
+
+
+@_profile_of(Matern72)
+def _matern72(kernel, s):  # type: ignore[no-untyped-def]
+    a = _SQRT7 * math.sqrt(s)
+    e = exp(-a)
+    a = a if a < _FAR else _FAR
+    return (1.0 + a * (1.0 + a * (0.4 + a / 15.0))) * e, (7.0 / 15.0) * (3.0 + a * (3.0 + a)) * e, ()
+
+
+@_curvature_of(Matern72)
+def _matern72_curvature(_: Matern72, s: _Values) -> Curvature:
+    a = np.minimum(_SQRT7 * np.sqrt(s), _FAR)
+    w = 3.0 + 3.0 * a + a**2  # less the factor 7 exp(-a) / 15
+    return Curvature(7.0 / 15.0 * w / (1.0 + a + 0.4 * a**2 + a**3 / 15.0), 7.0 * (1.0 + a) / w)
+
+
+def _inverse(r: _Values) -> _Values:
+    return np.divide(1.0, r, out=np.zeros_like(r), where=r > 0.0)
+
+
+# The rational quadratic
+
+
+@_named("rational_quadratic")
 class RationalQuadratic(Kernel, _OneShape):
     """The rational quadratic, k = (1 + s / (2 shape))^(-shape) (Rasmussen & Williams 2006, equation 4.19, page 86).
 
@@ -87,101 +260,24 @@ class RationalQuadratic(Kernel, _OneShape):
     __slots__ = ()
 
 
-BY_NAME: dict[str, type[Kernel]] = {
-    "rbf": RBF,
-    "matern12": Matern12,
-    "matern32": Matern32,
-    "matern52": Matern52,
-    "rational_quadratic": RationalQuadratic,
-}
-
-_SQRT3, _SQRT5 = math.sqrt(3.0), math.sqrt(5.0)
-
-
-def profile(kernel: Any, s: float) -> tuple[float, float, float]:
-    """k(s), w(s) = -2 k'(s), and dk / d ln(shape), 0 where there is no shape. Compiled code only."""
-    raise NotImplementedError(f"profile({kernel!r}, {s!r}) stands for one of the compiled functions below")
-
-
-def _overload_profile(kernel_class: type) -> Callable[[Callable[..., Any]], None]:
-    def register(implementation: Callable[..., Any]) -> None:
-        def choose(kernel, s):  # type: ignore[no-untyped-def]  # Numba compares it with the implementation's signature
-            matches = isinstance(kernel, types.BaseNamedTuple) and kernel.instance_class is kernel_class
-            return implementation if matches else None
-
-        overload(profile, jit_options=INLINE)(choose)
-
-    return register
-
-
-@_overload_profile(RBF)
-def _rbf(kernel, s):  # type: ignore[no-untyped-def]
-    k = exp(-0.5 * s)
-    return k, k, 0.0
-
-
-@_overload_profile(Matern12)
-def _matern12(kernel, s):  # type: ignore[no-untyped-def]
-    r = math.sqrt(s)
-    k = exp(-r)
-    return k, (k / r if r > 0.0 else 0.0), 0.0  # w is infinite at 0, but multiplies a distance of 0 there
-
-
-@_overload_profile(Matern32)
-def _matern32(kernel, s):  # type: ignore[no-untyped-def]
-    r = _SQRT3 * math.sqrt(s)
-    e = exp(-r)
-    return (1.0 + r) * e, 3.0 * e, 0.0
-
-
-@_overload_profile(Matern52)
-def _matern52(kernel, s):  # type: ignore[no-untyped-def]
-    r = _SQRT5 * math.sqrt(s)
-    e = exp(-r)
-    return (1.0 + r + r * r / 3.0) * e, (5.0 / 3.0) * (1.0 + r) * e, 0.0
-
-
-@_overload_profile(RationalQuadratic)
+@_profile_of(RationalQuadratic)
 def _rational_quadratic(kernel, s):  # type: ignore[no-untyped-def]
     u = 0.5 * s / kernel.shape
     logarithm = log1p(u)
     k = exp(-kernel.shape * logarithm)
     w = k / (1.0 + u)
-    return k, w, kernel.shape * (u * w - k * logarithm)
+    return k, w, (kernel.shape * (u * w - k * logarithm),)
 
 
-class Curvature(NamedTuple):
-    """A profile's ratios at many s, for second derivatives: NumPy's, of arrays like s.
-
-    All are 0 at s = 0 where they would be infinite: they multiply distances that are 0 there, to a higher power.
-    """
-
-    slope: Any  # w / k
-    second: Any  # -2 w' / w
-    k_by_shape: Any = None  # d ln k / d ln(shape)
-    w_by_shape: Any = None  # d ln w / d ln(shape)
-    k_by_shape_twice: Any = None  # (d^2 k / d ln(shape)^2) / k
+@_curvature_of(RationalQuadratic)
+def _rational_quadratic_curvature(kernel: RationalQuadratic, s: _Values) -> Curvature:
+    a = kernel.shape
+    u = 0.5 * s / a
+    slope = 1.0 / (1.0 + u)
+    share = u * slope
+    of_k = a * (share - np.log1p(u))
+    return Curvature(slope, (a + 1.0) / a * slope, (of_k,), (of_k + share,), ((of_k + of_k**2 + a * share**2,),))
 
 
-def curvature(kernel: Kernel, s: NDArray[np.float64]) -> Curvature:
-    """What the Hessian takes beside k: no exponential, and no 0 / 0 at s = 0."""
-    if isinstance(kernel, RBF):
-        one = np.ones_like(s)
-        return Curvature(one, one)
-    if isinstance(kernel, RationalQuadratic):
-        a = kernel.shape
-        u = 0.5 * s / a
-        share, logarithm = u / (1.0 + u), np.log1p(u)
-        of_k = a * (share - logarithm)
-        slope = 1.0 / (1.0 + u)
-        return Curvature(slope, (a + 1.0) / a * slope, of_k, of_k + share, of_k + of_k**2 + a * share**2)
-    r = np.sqrt(s)
-    inverse = np.divide(1.0, r, out=np.zeros_like(r), where=r > 0.0)
-    if isinstance(kernel, Matern12):
-        return Curvature(inverse, inverse + inverse**2)
-    if isinstance(kernel, Matern32):
-        return Curvature(3.0 / (1.0 + _SQRT3 * r), _SQRT3 * inverse)
-    if isinstance(kernel, Matern52):
-        r = _SQRT5 * r
-        return Curvature(5.0 / 3.0 * (1.0 + r) / (1.0 + r + r**2 / 3.0), 5.0 / (1.0 + r))
-    raise NotImplementedError(f"{kernel!r} has no second derivatives yet")
+MATERN: dict[float, Kernel] = {kind.nu: kind() for kind in BY_NAME.values() if hasattr(kind, "nu")}
+"""The Matérn kernels by their nu, for the libraries that call them so."""

@@ -185,7 +185,7 @@ def _contract(
     """<W, dK> and tr W for the W with dL = <W, dK>: the lower triangle of Q, its diagonal halved. It uses the inverse up."""
     n, m = alpha.shape
     tile, points = workspace.tile, scaled(term, X, center)
-    partial, diagonal = np.empty((workspace.pairs_of_tiles, points.free + 2)), np.empty(n)
+    partial, diagonal = np.empty((workspace.pairs_of_tiles, points.free + 1 + len(term.kernel))), np.empty(n)
 
     def watch_tiles(state: NDArray[np.int64]) -> None:
         """Mirroring and packing, which come first, cost next to nothing."""

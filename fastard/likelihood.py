@@ -95,7 +95,8 @@ def log_marginal_likelihood(
     observation_variance : array-like, shape (n,), optional
         Known variances c >= 0 added to the diagonal.
     kernel : str or kernel object, default "rbf"
-        "rbf", "matern12", "matern32", "matern52", "rational_quadratic", or an object such as ``fastard.Matern52()``.
+        "rbf", "matern12", "matern32", "matern52", "matern72", "rational_quadratic", or an object such as
+        ``fastard.Matern52()``; see :mod:`fastard.kernels`.
     eval_gradient : bool, default False
         Whether to return the gradient too.
     n_threads : int, optional

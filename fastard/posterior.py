@@ -433,7 +433,7 @@ class GaussianProcess:
                 f"the model was trained by {self.objective}; the standard errors are of the log marginal likelihood alone",
                 stacklevel=2,
             )
-        names = validate.parameter_names(self.length_scale.size, len(self.kernel), self.feature_names)
+        names = validate.parameter_names(self.length_scale.size, self.kernel, self.feature_names)
         at_bound = [names[i] for i in np.flatnonzero(self._slots == AT_BOUND)]
         if at_bound:
             warnings.warn(

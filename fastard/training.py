@@ -291,7 +291,7 @@ def fit(
     slots[at_bounds] = AT_BOUND
     message = search.message
     if at_bounds:
-        names = validate.parameter_names(d, len(kernel), feature_names)
+        names = validate.parameter_names(d, kernel, feature_names)
         message = f"{message}; at a bound: {validate.listed([names[i] for i in at_bounds])}"
     return GaussianProcess(
         kernel=parameters[3],

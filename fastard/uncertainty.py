@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastard._blas import one_blas_thread
-from fastard._curvature import LENGTH_SCALE, SHAPE, SIGNAL, times_derivatives
+from fastard._curvature import LENGTH_SCALE, SIGNAL, times_derivatives
 from fastard._engine import Term, central, run, scale, threads_for
 from fastard._factor import solve
 from fastard._loops import round_up
@@ -209,7 +209,7 @@ class _Derivatives:
         self.kinds = np.full(len(groups), LENGTH_SCALE, dtype=np.int64)
         for b, group in enumerate(groups):
             if members[b].size == 0:
-                self.kinds[b] = min(int(np.flatnonzero(group)[0]) - d + SIGNAL, SHAPE)
+                self.kinds[b] = int(np.flatnonzero(group)[0]) - d + SIGNAL
 
     def times(self, rows: Array) -> Array:
         """out[j, b, i] = sum_k rows[i, k] K_b(k, j) for k, j < K, from rows (h, K); h is rounded up to ROWS, with zeros."""
@@ -288,9 +288,10 @@ def _slope_and_second_traces(trained: Trained) -> tuple[Array, Array]:
         D *= D
         D = D.reshape(d, Q.size)
         traces[:d, :d] += (D * (by_slope * ratios.second).ravel()) @ D.T
-        if d + 2 < P:
-            traces[d + 2, :d] += D @ (by_slope * ratios.w_by_shape).ravel()
-            traces[d + 2, d + 2] += np.sum(Q * ratios.k_by_shape_twice)
+        for a in range(len(term.kernel)):
+            traces[d + 2 + a, :d] += D @ (by_slope * ratios.w_by_shape[a]).ravel()
+            for b in range(len(term.kernel)):
+                traces[d + 2 + a, d + 2 + b] += np.sum(Q * ratios.k_by_shapes[a][b])
     traces[:d, d + 2 :] = traces[d + 2 :, :d].T
     scales = np.arange(d)
     traces[scales, scales] -= 2.0 * gradient[:d]

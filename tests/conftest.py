@@ -19,6 +19,7 @@ KERNELS = [
     pytest.param(("matern12", fastard.Matern12(), ()), id="matern12"),
     pytest.param(("matern32", fastard.Matern32(), ()), id="matern32"),
     pytest.param(("matern52", fastard.Matern52(), ()), id="matern52"),
+    pytest.param(("matern72", fastard.Matern72(), ()), id="matern72"),
     pytest.param(("rational_quadratic", fastard.RationalQuadratic(0.7), (0.7,)), id="rational_quadratic"),
 ]
 

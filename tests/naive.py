@@ -40,6 +40,9 @@ def profile(kernel, s, shape=()):
     if kernel == "matern52":
         a = np.sqrt(5.0) * r
         return (1 + a + 5 * s / 3) * np.exp(-a), 5 / 3 * (1 + a) * np.exp(-a), []
+    if kernel == "matern72":
+        a = np.sqrt(7.0) * r
+        return (1 + a + 14 * s / 5 + 7 * a * s / 15) * np.exp(-a), 7 / 15 * (3 + 3 * a + 7 * s) * np.exp(-a), []
     if kernel == "rational_quadratic":
         (a,) = shape
         u = s / (2 * a)

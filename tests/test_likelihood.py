@@ -205,18 +205,12 @@ def test_known_variances_are_noise():
     assert known == fastard.log_marginal_likelihood(X, y, length_scale=1.0, noise_variance=0.1)
 
 
-@pytest.mark.parametrize("name", ["rbf", "matern12", "matern32", "matern52", "rational_quadratic"])
+@pytest.mark.parametrize("name", fastard.kernels.BY_NAME)
 def test_kernels_by_name_and_object(name):
-    objects = {
-        "rbf": fastard.RBF(),
-        "matern12": fastard.Matern12(),
-        "matern32": fastard.Matern32(),
-        "matern52": fastard.Matern52(),
-        "rational_quadratic": fastard.RationalQuadratic(shape=1.0),
-    }
     X, y = data(20, 2)
+    by_object = fastard.kernels.BY_NAME[name]()
     first = fastard.log_marginal_likelihood(X, y, length_scale=1.0, kernel=name, eval_gradient=True)
-    second = fastard.log_marginal_likelihood(X, y, length_scale=1.0, kernel=objects[name], eval_gradient=True)
+    second = fastard.log_marginal_likelihood(X, y, length_scale=1.0, kernel=by_object, eval_gradient=True)
     assert first[0] == second[0]
     np.testing.assert_array_equal(first[1], second[1])
 

@@ -49,6 +49,7 @@ OURS = {
     "matern12": 1.7 * Matern(ARD, nu=0.5) + WhiteKernel(0.3),
     "matern32": 1.7 * Matern(1.2, nu=1.5) + WhiteKernel(0.3),
     "matern52": Matern(ARD, nu=2.5) * 1.7,
+    "matern72": 1.7 * Matern(1.2, nu=3.5) + WhiteKernel(0.3),
     "matern-inf": 1.7 * Matern(ARD, nu=np.inf) + WhiteKernel(0.3),
     "rational-quadratic": 1.7 * RationalQuadratic(1.2, 0.6) + WhiteKernel(0.3),
     "rational-quadratic-fixed": RationalQuadratic(1.2, 0.6, alpha_bounds="fixed"),
@@ -138,7 +139,7 @@ def test_value_and_gradient(name, m, evaluations):
         theta = theirs.kernel_.theta + rng.uniform(-0.4, 0.4, theirs.kernel_.n_dims)
         expected, actual = (model.log_marginal_likelihood(theta, eval_gradient=True) for model in (theirs, ours))
         assert_agree(actual[0], expected[0])
-        assert_agree(actual[1], expected[1])
+        assert_agree(actual[1], expected[1], 1e-4 if name == "matern72" else 1e-10)  # theirs is a difference there
         assert ours.log_marginal_likelihood(theta) == pytest.approx(expected[0], rel=1e-10)
     assert len(evaluations) == 6
     assert explain(OURS[name]).startswith("fastard: ")
