@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from fastard.posterior import GaussianProcess
 
 _MOST_ROWS = 30
 
 
-def table(model: GaussianProcess) -> str:
+def table(model: Any) -> str:
     """What ``model._repr_html_()`` returns."""
     n, d = model._X.shape
     relevance, names = model.relevance, model.input_names

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from fastard import _text
-
-if TYPE_CHECKING:
-    from fastard.posterior import GaussianProcess
 
 _MOST_BARS = 100  # a chart of more is taller than a screen shows and an image may be
 _LONGEST_NAME = 30  # characters; longer names leave no room for the bars
@@ -42,7 +39,7 @@ def relevance_height(d: int) -> float:
     return 1.4 + 0.28 * min(d, _MOST_BARS)
 
 
-def draw_relevance(axes: Any, model: GaussianProcess, names: Sequence[str]) -> str:
+def draw_relevance(axes: Any, model: Any, names: Sequence[str]) -> str:
     """A bar for each input's relevance, the most relevant on top; returns in words which inputs they are."""
     order = np.argsort(-model.relevance, kind="stable")[:_MOST_BARS]
     bars = axes.barh(range(len(order)), model.relevance[order], color=_BLUE)
@@ -56,7 +53,7 @@ def draw_relevance(axes: Any, model: GaussianProcess, names: Sequence[str]) -> s
     return "inputs" if len(order) == d else f"{len(order)} most relevant of {d} inputs"
 
 
-def plot_relevance(model: GaussianProcess, ax: Any) -> Any:
+def plot_relevance(model: Any, ax: Any) -> Any:
     """See :meth:`fastard.GaussianProcess.plot_relevance`."""
     axes = new_axes(relevance_height(model.length_scale.size)) if ax is None else checked(ax)
     which = draw_relevance(axes, model, model.input_names)
@@ -65,7 +62,7 @@ def plot_relevance(model: GaussianProcess, ax: Any) -> Any:
     return axes
 
 
-def plot_loo(model: GaussianProcess, ax: Any) -> Any:
+def plot_loo(model: Any, ax: Any) -> Any:
     """See :meth:`fastard.GaussianProcess.plot_loo`."""
     axes = new_axes(4.8) if ax is None else checked(ax)
     found = model.loo()

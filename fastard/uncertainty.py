@@ -66,6 +66,10 @@ class Trained(NamedTuple):
     alpha: Array  # (n, m)
     factor: Array  # (n, n), L in the upper triangle, by rows
 
+    def derivatives(self, groups: Array) -> Derivatives:
+        """K's, by groups (g, P) of tied parameters."""
+        return Derivatives(self.term, self.likelihood.X, self.noise_variance, groups, self.likelihood.n_threads)
+
 
 def standard_errors(
     trained: Trained, slots: NDArray[np.int64], names: list[str], method: str, progress: bool
@@ -149,20 +153,20 @@ def slope_and_hessian(trained: Trained, groups: Array, progress: bool = False, t
     over the pairs.
     """
     n = len(trained.alpha)
-    said = _Progress(progress, f"Hessian of {len(groups)} parameters", (len(groups) + 2.0) * n**3)
+    said = Progress(progress, f"Hessian of {len(groups)} parameters", (len(groups) + 2.0) * n**3)
     slope, last = _slope_and_second_traces(trained)
     first = 0.5 * trained.alpha.shape[1] * _traces(trained, groups, said, threads)
     return groups @ slope, first - 2.0 * average_information(trained, groups) + groups @ last @ groups.T
 
 
-def _traces(trained: Trained, groups: Array, said: _Progress, threads: int) -> Array:
+def _traces(trained: Trained, groups: Array, said: Progress, threads: int) -> Array:
     """tr(K^-1 K_a K^-1 K_b) for all groups a and b, (g, g): <S_a, S_b> with S_a = L^-1 K_a L^-T.
 
     S is symmetric, and its lower triangle is made some rows at a time for all groups at once: so many that all of theirs
     together are one n x n array. The fewer, the more often K_a is made anew.
     """
     count, n = len(groups), len(trained.alpha)
-    derivatives = _Derivatives(trained, groups)
+    derivatives = trained.derivatives(groups)
     height = max(n // (count + 2), _BLOCK_ENTRIES // (n * (count + 2)), 1)
     height = max(min(height, n) // ROWS, 1) * ROWS
     total = np.zeros((count, count))
@@ -173,7 +177,7 @@ def _traces(trained: Trained, groups: Array, said: _Progress, threads: int) -> A
     return total
 
 
-def _traces_of_rows(factor: Array, derivatives: _Derivatives, rows: Array, start: int, threads: int) -> Array:
+def _traces_of_rows(factor: Array, derivatives: Derivatives, rows: Array, start: int, threads: int) -> Array:
     """What some ``rows`` (h, stop) of L^-1, the first of them row ``start``, add to the traces.
 
     Those rows of S_a: the rows times K_a, two thirds of n^3 flops a group for all rows, and times L^-T, a third.
@@ -196,15 +200,15 @@ def _traces_of_rows(factor: Array, derivatives: _Derivatives, rows: Array, start
     return total
 
 
-class _Derivatives:
+class Derivatives:
     """K's derivatives by groups (g, P) of tied parameters, ready to be made where they are needed."""
 
-    def __init__(self, trained: Trained, groups: Array) -> None:
-        X, d = trained.likelihood.X, trained.likelihood.X.shape[1]
-        self.trained = trained
+    def __init__(self, term: Term, X: Array, noise_variance: float, groups: Array, threads: int) -> None:
+        d = X.shape[1]
+        self.term, self.noise_variance, self.threads = term, noise_variance, threads
         members = [np.flatnonzero(group[:d]) for group in groups]
         others = np.flatnonzero(groups[:, :d].sum(axis=0) == 0.0)
-        self.U = scale(X, central(X), np.concatenate([*members, others]), trained.term.length_scale)
+        self.U = scale(X, central(X), np.concatenate([*members, others]), term.length_scale)
         self.starts = np.cumsum([0, *(len(columns) for columns in members)], dtype=np.int64)
         self.kinds = np.full(len(groups), LENGTH_SCALE, dtype=np.int64)
         for b, group in enumerate(groups):
@@ -213,15 +217,15 @@ class _Derivatives:
 
     def times(self, rows: Array) -> Array:
         """out[j, b, i] = sum_k rows[i, k] K_b(k, j) for k, j < K, from rows (h, K); h is rounded up to ROWS, with zeros."""
-        term, likelihood, count = self.trained.term, self.trained.likelihood, self.kinds.size
+        count = self.kinds.size
         height, stop = round_up(len(rows), ROWS), rows.shape[1]
         padded = np.zeros((height, stop))
         padded[: len(rows)] = rows
         packed = np.ascontiguousarray(padded.reshape(-1, COLS, stop).transpose(0, 2, 1))
         out = np.zeros((round_up(stop, COLS), count, height))
         run(
-            2.0 * height * stop * stop * count, threads_for(stop * stop * count, likelihood.n_threads), times_derivatives,
-            new_state(), term.kernel, term.signal_variance, self.trained.noise_variance, self.U, self.kinds, self.starts,
+            2.0 * height * stop * stop * count, threads_for(stop * stop * count, self.threads), times_derivatives,
+            new_state(), self.term.kernel, self.term.signal_variance, self.noise_variance, self.U, self.kinds, self.starts,
             packed, out,
         )  # fmt: skip
         return out[:stop]
@@ -253,7 +257,7 @@ def average_information(trained: Trained, groups: Array) -> Array:
     Cullis, Biometrics 51 (1995), 1440-1450, for variance components.
     """
     n, m = trained.alpha.shape
-    V = _Derivatives(trained, groups).times(trained.alpha.T)[:, :, :m]  # V[:, b] = K_b alpha
+    V = trained.derivatives(groups).times(trained.alpha.T)[:, :, :m]  # V[:, b] = K_b alpha
     V = solve(trained.factor, V.reshape(n, -1)).reshape(n, -1, m)
     information: Array = 0.5 * np.einsum("jat,jbt->ab", V, V, optimize=True)
     return information
@@ -310,7 +314,7 @@ def _squared_distances(U: Array, V: Array) -> Array:
     return cdist(U, V, "sqeuclidean")  # type: ignore[no-any-return]
 
 
-class _Progress:
+class Progress:
     """Says on stderr what is to come, and now and then how much of it is done."""
 
     def __init__(self, wanted: bool, what: str, flops: float) -> None:
