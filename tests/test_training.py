@@ -661,6 +661,7 @@ def test_what_is_fixed_or_at_a_bound_is_so_exactly():
     assert model.length_scale.max() == 3.0
 
 
+@pytest.mark.filterwarnings("ignore:the outputs share")
 @pytest.mark.parametrize(
     ("x_scale", "y_scale", "words"),
     [
@@ -683,6 +684,7 @@ def test_what_is_too_large_or_too_small_is_named(x_scale, y_scale, words):
             fastard.fit(pandas.DataFrame(X * x_scale, columns=["a", "b", "c"]), y)
 
 
+@pytest.mark.filterwarnings("ignore:the outputs share")
 def test_a_small_output_beside_others_is_none_of_its_business():
     X, y = problem()
     assert np.isfinite(fastard.fit(X, np.column_stack([y, 1e-200 * y]), max_iterations=2).log_marginal_likelihood)
