@@ -26,9 +26,12 @@ _LONGEST_SILENCE = 60.0  # seconds between plain lines of progress; the first co
 
 def note(line: str) -> None:
     """A line on stderr; nothing where there is no stderr, or it cannot be written to, which is no reason to end a training."""
-    if sys.stderr is not None:
-        with contextlib.suppress(OSError):
-            print(printable(line), file=sys.stderr, flush=True)
+    if sys.stderr is None:
+        return
+    encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
+    text = printable(line).encode(encoding, "replace").decode(encoding)
+    with contextlib.suppress(OSError, ValueError):  # a ValueError where it is closed
+        print(text, file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
@@ -102,10 +105,11 @@ class TrainingProgress:
         under_way = f"{self._done:.0%} of evaluation {count}   " if self._done > 0.0 else ""
         if state is None:
             return f"{under_way or 'compiling, and the first evaluation   '}{elapsed}"
-        steepness = float(np.linalg.norm(state.gradient))
-        return (
-            f"evaluation {state.evaluation}   ℓ {state.value:.2f}   best {self.best:.2f}   "
-            f"‖gradient‖ {steepness:.1e}   {under_way}{elapsed}"
+        with np.errstate(all="ignore"):
+            steepness = float(np.linalg.norm(state.gradient))
+        return (  # what 80 columns have no room for comes last
+            f"evaluation {state.evaluation}   ℓ {state.value:.2f}   best {self.best:.2f}   {under_way}{elapsed}   "
+            f"‖gradient‖ {steepness:.1e}"
         )
 
 
@@ -119,7 +123,7 @@ def duration(seconds: float) -> str:
 
 def _draws(stream: Any) -> bool:
     """Whether rich is there and the stream is a terminal that it can draw on."""
-    if stream is None or not stream.isatty():
+    if stream is None or stream.closed or not stream.isatty():
         return False
     try:
         from rich.console import Console
