@@ -278,7 +278,7 @@ def fit(
         if display is not None:
             likelihood.watch = display.evaluating
             if n >= _LARGE:
-                display.announce(n, d, _expected_seconds(likelihood, search.natural(search.start[search.places])))
+                display.announce(n, d, search.expected_seconds())
         with one_blas_thread():
             search.run(n_restarts, random)
         assert search.best is not None  # run() raises otherwise
@@ -313,29 +313,6 @@ def fit(
         _alpha=evaluation.alpha,
         _factor=likelihood.release(),
     )
-
-
-def _expected_seconds(likelihood: LogMarginalLikelihood, parameters: Parameters) -> float:
-    """How long an evaluation will take, from one on some of the rows: 0 where they tell nothing."""
-    n = len(likelihood.X)
-    rows = np.linspace(0, n - 1, _SAMPLE).astype(int)
-    known = likelihood.observation_variance
-    sample = LogMarginalLikelihood(
-        likelihood.X[rows],
-        likelihood.y[rows],
-        kernel=likelihood.kernel,
-        observation_variance=None if known is None else known[rows],
-        n_threads=likelihood.n_threads,
-    )
-    seconds = 0.0
-    for _ in range(2):  # the first call compiles
-        began = time.perf_counter()
-        try:
-            sample.evaluate(*parameters, gradient=True)
-        except (NotPositiveDefiniteError, ValueError):
-            return 0.0
-        seconds = time.perf_counter() - began
-    return seconds * (n / _SAMPLE) ** 3
 
 
 def _spread(X: Array, group_of: NDArray[np.int64]) -> Array:
@@ -451,6 +428,28 @@ class _Search:
         values, d = np.minimum(np.maximum(np.exp(theta), self.low), self.high), self.likelihood.X.shape[1]
         return values[:d], float(values[d]), float(values[d + 1]), self.likelihood.kernel.with_shape(values[d + 2 :].tolist())
 
+    def expected_seconds(self) -> float:
+        """How long an evaluation will take, from one on some of the rows: 0 where they tell nothing."""
+        whole, n = self.likelihood, len(self.likelihood.X)
+        rows = np.linspace(0, n - 1, _SAMPLE).astype(int)
+        known = whole.observation_variance
+        sample = LogMarginalLikelihood(
+            whole.X[rows],
+            whole.y[rows],
+            kernel=whole.kernel,
+            observation_variance=None if known is None else known[rows],
+            n_threads=whole.n_threads,
+        )
+        parameters, seconds = self.natural(self.start[self.places]), 0.0
+        for _ in range(2):  # the first call compiles
+            began = time.perf_counter()
+            try:
+                self.objective(sample, parameters, self.free_scales, self.tied)
+            except (NotPositiveDefiniteError, ValueError):
+                return 0.0
+            seconds = time.perf_counter() - began
+        return seconds * (n / _SAMPLE) ** 3
+
     def log_prior(self, parameters: Parameters) -> tuple[float, Array, str]:
         """The priors' log density and its gradient by theta, and what is wrong where they are no finite numbers."""
         total, gradient = 0.0, np.zeros(self.start.size)
@@ -460,7 +459,8 @@ class _Search:
         for name, where, prior in self.priors:
             value, slope = prior(values[where])
             total += value
-            gradient[where] = values[where] * slope  # d / d ln x = x d / dx
+            with np.errstate(all="ignore"):
+                gradient[where] = values[where] * slope  # d / d ln x = x d / dx
             if not (np.isfinite(value) and np.isfinite(gradient[where]).all()):
                 at = validate.listed(values[where].tolist())
                 return total, gradient, f"{name}_prior has no finite log density and derivative at {name} = [{at}]"
@@ -652,6 +652,7 @@ class _Search:
             return _wall(iterate, free_theta)
         return point.told, point.gradient
 
+    @np.errstate(all="ignore")
     def _told_by_slope(self, point: _Point) -> _Point:
         """With the rise since the iterate as the slopes have it, by the trapezoidal rule, where rounding may hide it.
 
@@ -663,6 +664,7 @@ class _Search:
         return replace(point, told=told) if abs(point.loss - told) <= self._blur else point
 
 
+@np.errstate(all="ignore")  # an underflow of ours is nobody's error
 def _wall(iterate: _Point, trial: Array) -> tuple[float, Array]:
     """A stand-in for a trial point that can not be accepted: higher than the iterate, and rising from it.
 
@@ -675,6 +677,7 @@ def _wall(iterate: _Point, trial: Array) -> tuple[float, Array]:
     return iterate.told + rise, rise * step / max(float(step @ step), 1e-300)
 
 
+@np.errstate(all="ignore")
 def _promised(iterate: _Point, step: Array) -> float:
     """By how much the slope at the iterate says that the step lowers the loss; never quite 0."""
     return max(abs(float(iterate.gradient @ step)), 1e-6 * (1.0 + abs(iterate.told)))

@@ -741,3 +741,10 @@ def test_the_message_names_no_more_than_a_dozen_parameters():
     with pytest.warns(UserWarning, match=r"and \d+ more at a bound") as caught:
         model.standard_errors()
     assert max(len(str(warning.message)) for warning in caught) < 600
+
+
+def test_an_underflow_in_the_search_is_no_error():
+    """Points so far apart that their covariance, and with it the gradient, is 1e-281."""
+    with np.errstate(all="raise"):
+        model = fastard.fit([[0.0], [36.0], [72.0]], [1.0, -1.0, 0.5], length_scale=1.0, standardize=False)
+    assert model.converged
