@@ -123,7 +123,10 @@ def duration(seconds: float) -> str:
 
 def _draws(stream: Any) -> bool:
     """Whether rich is there and the stream is a terminal that it can draw on."""
-    if stream is None or stream.closed or not stream.isatty():
+    try:
+        if not stream.isatty():
+            return False
+    except (AttributeError, ValueError):  # None, something with only a write method, or closed
         return False
     try:
         from rich.console import Console
@@ -236,8 +239,9 @@ def _summary(study: "Study") -> Grid:
         ("signal", signal),
     ]
     if held_out is not None:
+        count = f"{held_out.n} rows" if held_out.n > 1 else "1 row"
         rows += [
-            ("held-out RMSE", f"{held_out.rmse:.4g} on {held_out.n} rows (predicting the mean: {held_out.rmse_of_mean:.4g})"),
+            ("held-out RMSE", f"{held_out.rmse:.4g} on {count} (predicting the mean: {held_out.rmse_of_mean:.4g})"),
             ("held-out log density", f"{held_out.mean_log_predictive_density:.4g} nats a row, noise included"),
         ]
     ended = "converged" if model.converged else f"not converged: {model.message.strip().rstrip(':')}"

@@ -202,7 +202,7 @@ def test_reads_what_spreadsheets_write(tmp_path: Path, delimiter: str) -> None:
         (b"1,2\n3,4\n", "y", ["no column 'y'", "no header", "1 to 2"]),
         (b"a,y\n1,2\n", "0", ["no column 0", "1 to 2", "-1 to -2"]),
         (b"a,y\n1,2\n", "-3", ["no column -3"]),
-        (b"a,y,y\n1,2,3\n", "y", ["columns 2 and 3 are both named 'y'"]),
+        (b"a,y,y\n1,2,3\n", "y", ["2 columns are named 'y' (2, 3)"]),
         (b"a,y\n1,2\nred,4\n", "y", ["line 3", "column 'a'", "'red' is not a number"]),
         (b"1,2\n1_000,4\n", "2", ["line 2", "column 'column 1'", "'1_000' is not a number"]),
         (b"a,y\n1,2\n\n,4\n", "y", ["line 4", "column 'a'", "empty"]),
