@@ -340,7 +340,7 @@ def targets(y: ArrayLike, n: int) -> Array:
 def warn_of_scales(y: Array) -> None:
     """Say that outputs (n, m) whose scales differ widely share their variances."""
     with np.errstate(all="ignore"):
-        deviations = np.where(np.ptp(y, axis=0) > 0.0, np.std(y, axis=0), 0.0)
+        deviations = np.where(constant(y), 0.0, np.std(y, axis=0))
     least, most = int(deviations.argmin()), int(deviations.argmax())
     if deviations[most] > _SCALES_APART * deviations[least]:
         warnings.warn(
