@@ -217,7 +217,7 @@ def log_parameters(theta: ArrayLike, size: int, zero: int, least: Array, usual: 
     """
     if type(theta) is not np.ndarray or theta.dtype != _FLOAT64:
         if np.asarray(theta).dtype.kind not in "fiub":
-            raise TypeError(f"theta must hold real numbers, got {theta!r}")
+            raise TypeError(f"theta must hold real numbers, got {reprlib.repr(theta)}")
         theta = np.asarray(theta, dtype=np.float64)
     if theta.shape != (size,):
         raise ValueError(
@@ -325,8 +325,15 @@ def names_of(X: Any) -> list[str] | None:
 def same_names(X: Any, expected: list[str] | None) -> None:
     """Refuse a DataFrame whose columns have other names, or another order, than those of training."""
     names = names_of(X)
-    if names is not None and expected is not None and names != expected:
-        raise ValueError(f"X must have the columns of training, {expected}, got {names}; pass them in that order")
+    if names is None or expected is None or names == expected:
+        return
+    lacks = [repr(name) for name in dict.fromkeys(expected) if name not in names]
+    has = [repr(name) for name in dict.fromkeys(names) if name not in expected]
+    what = [f"it lacks {listed(lacks)}"] * bool(lacks) + [f"it has {listed(has)} besides"] * bool(has)
+    raise ValueError(
+        "X must have the columns of training in their order, which is that of model.feature_names; "
+        + ("; ".join(what) or "it has them in another order")
+    )
 
 
 def targets(y: ArrayLike, n: int) -> Array:
@@ -555,7 +562,7 @@ def bounds(name: str, value: Any, default: Array) -> tuple[Array, NDArray[np.boo
     if len(entries) == 2 and all(not isinstance(entry, str | None) and np.ndim(entry) == 0 for entry in entries):
         entries = [entries] * k
     if len(entries) != k:
-        raise ValueError(f"{expected}; got {value!r}")
+        raise ValueError(f"{expected}; got {reprlib.repr(value)}")
     for i, entry in enumerate(entries):
         if isinstance(entry, str):
             if entry != "fixed":
@@ -591,7 +598,7 @@ def groups(name: str, value: Any, d: int) -> NDArray[np.int64]:
         labels = list(value)
         number = {label: count for count, label in enumerate(dict.fromkeys(labels))}
     except TypeError:
-        raise TypeError(f"{expected}; got {value!r}") from None
+        raise TypeError(f"{expected}; got {reprlib.repr(value)}") from None
     if len(labels) != d:
         raise ValueError(f"{expected}; got {len(labels)}")
     return np.array([number[label] for label in labels], dtype=np.int64)

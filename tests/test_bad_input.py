@@ -453,3 +453,18 @@ def test_pyarrow_tables():
     assert model.feature_names == ["a", "b"]
     assert model.predict(table).shape == (N,)
     refuses(fit, TypeError, "X", "text in column 'c'", X=table.append_column("c", [["x"] * N]))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"length_scale_bounds": [(1.0, 2.0)] * 1499},
+        {"length_scale_groups": [[0]] * 1500},
+        {"length_scale_prior": lambda _: [0.0] * 3000},
+    ],
+)
+def test_a_message_does_not_repeat_a_long_argument(options):
+    X = np.random.default_rng(0).normal(size=(3, 1500))
+    with pytest.raises((ValueError, TypeError)) as caught:
+        fastard.fit(X, [1.0, 2.0, 0.0], **options)
+    assert len(str(caught.value)) < 300
