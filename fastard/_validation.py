@@ -109,14 +109,16 @@ def _container(name: str, value: Any) -> str:
         return f"the class {value.__name__}; pass an object with the data"
     if _is_polars(value, "LazyFrame"):
         return f"a polars LazyFrame; pass {name}.collect()"
+    kind = type(value).__name__
+    article = "an" if kind[0] in "aeiouAEIO" else "a"
     if isinstance(value, Mapping):
         columns = any(isinstance(entry, Sized) for entry in value.values())
         values = f"np.column_stack(list({name}.values()))" if columns else f"list({name}.values())"
-        return f"a {type(value).__name__}; pass {values}"
+        return f"{article} {kind}; pass {values}"
     if isinstance(value, set | frozenset):
-        return f"a {type(value).__name__}, which has no order; pass a list"
+        return f"{article} {kind}, which has no order; pass a list"
     if isinstance(value, Iterator):
-        return f"a {type(value).__name__}, which can be read only once; pass list({name})"
+        return f"{article} {kind}, which can be read only once; pass list({name})"
     if isinstance(value, Iterable):
         return f"{_type_name(value)}, which is no array; pass list({name}) if that holds the numbers"
     return f"{_type_name(value)}, which is no array"
@@ -199,7 +201,7 @@ def _refuse_objects(name: str, raw: NDArray[Any], names: list[str] | None) -> No
                 found.append((kind, f"{what}{column} ({shown} at {name}{f'[{place}]' if place else ''})"))
                 break
     if found:
-        others = f" and in {len(found) - 3} more columns" if len(found) > 3 else ""
+        others = f" and in {len(found) - 3} more" if len(found) > 3 else ""
         remedies = "; ".join(dict.fromkeys(_REMEDIES[kind] for kind, _ in found))
         raise TypeError(f"{name} must hold numbers, got {', '.join(text for _, text in found[:3])}{others}; {remedies}")
 

@@ -342,7 +342,8 @@ class Gpu:
 
 CONTAINERS = {
     "generator": (lambda: (row for row in X), "generator", "list(X)"),
-    "map": (lambda: map(list, X), "map", "list(X)"),
+    "map": (lambda: map(list, X), "a map", "list(X)"),
+    "enumerate": (lambda: enumerate(X), "an enumerate", "list(X)"),
     "dict": (lambda: {"a": X[:, 0], "b": X[:, 1]}, "dict", "np.column_stack(list(X.values()))"),
     "dict_of_numbers": (lambda: {"a": 1.0}, "dict", "list(X.values())"),
     "set": (lambda: {1.0, 2.0}, "set", "no order"),
@@ -368,7 +369,7 @@ def test_containers_are_named_with_their_remedy(kind):
 
 
 def test_the_column_that_holds_no_numbers_is_named_among_arrays_too():
-    refuses(covariance, TypeError, "X", "X[0, 1]", "X[0, 2]", "X[0, 3]", "and in 2 more columns", X=[[1.0, *"abcde"]])
+    refuses(covariance, TypeError, "X", "X[0, 1]", "X[0, 2]", "X[0, 3]", "and in 2 more;", X=[[1.0, *"abcde"]])
     refuses(likelihood, TypeError, "y", "text ('c' at y[2])", y=[1.0, 2.0, "c", 4.0, 5.0, 6.0])
     refuses(likelihood, TypeError, "length_scale", "dict", "list(length_scale.values())", length_scale={"a": 1.0, "b": 2.0})
     refuses(likelihood, TypeError, "signal_variance", "text 'auto'", signal_variance="auto")
