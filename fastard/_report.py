@@ -57,7 +57,8 @@ class TrainingProgress:
     def __init__(self, *, prints: bool) -> None:
         self.latest: TrainingState | None = None
         self.best = -math.inf
-        self._done = 0.0  # of the evaluation under way
+        self._done = 0.0  # of the evaluation under way, or of the last factorisation
+        self._finishing = False
         self._prints = prints
         self._began = time.perf_counter()
         self._next_line, self._silence = 0.0, 1.0
@@ -81,7 +82,7 @@ class TrainingProgress:
 
     def finishing(self, message: str) -> None:
         """After the search, before the last factorisation of many points; ``message``: how the search ended."""
-        self._done, self._next_line = 0.0, 0.0
+        self._done, self._next_line, self._finishing = 0.0, 0.0, True
         note(f"fastard: {message}; factoring the covariance once more")
 
     def _print_now_and_then(self) -> None:
@@ -102,7 +103,8 @@ class TrainingProgress:
         elapsed = f"{self.elapsed():.1f} s"
         state = self.latest
         count = 1 if state is None else state.evaluation + 1
-        under_way = f"{self._done:.0%} of evaluation {count}   " if self._done > 0.0 else ""
+        what = "factored" if self._finishing else f"of evaluation {count}"
+        under_way = f"{self._done:.0%} {what}   " if self._done > 0.0 else ""
         if state is None:
             return f"{under_way or 'compiling, and the first evaluation   '}{elapsed}"
         with np.errstate(all="ignore"):

@@ -606,6 +606,9 @@ def test_progress_within_an_evaluation_has_room_in_80_columns() -> None:
     so_far(TrainingState(12, -12345.67, -12345.67, np.ones(3), {}))
     so_far.evaluating(0.45)
     assert re.search(r"45% of evaluation 13   \d+\.\d s", str(so_far)[:78])  # beside the spinner and a blank
+    so_far.finishing("converged")
+    so_far.evaluating(0.5)
+    assert "   50% factored   " in str(so_far)
 
 
 def test_progress_on_a_stderr_that_has_not_its_letters_or_is_closed() -> None:
