@@ -309,7 +309,7 @@ def _through_pandas(path: str, content: bytes, kind: str) -> Rows:
         raise
     except Exception as error:  # of pandas, pyarrow, openpyxl and what they use: each has its own
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise TableError(f"{path}: cannot be read as {kind}: {reason}; save the table as CSV") from None
+        raise TableError(f"{path}: cannot be read as {kind}: {reason.rstrip('.')}; save the table as CSV") from None
 
 
 def _lacking(path: str, kind: str) -> TableError:
@@ -330,8 +330,8 @@ def _excel(pandas: Any, content: bytes) -> Rows:
     with pandas.ExcelFile(io.BytesIO(content), engine="openpyxl") as book:
         first = book.sheet_names[0]
         frame = book.parse(first, header=None, dtype=object)
-        others = len(book.sheet_names) - 1
-    notes = (f"the first sheet, {quoted(first)}, is read, and {others} more are not",) if others else ()
+        sheets = len(book.sheet_names)
+    notes = (f"only the first of {sheets} sheets, {quoted(first)}, is read",) if sheets > 1 else ()
     return Rows(_frame_records(pandas, frame, 1), notes=notes)
 
 

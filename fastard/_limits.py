@@ -34,11 +34,12 @@ def _cpu_quota(folder: Path) -> float | None:
     return quota / period if quota > 0 and period > 0 else None
 
 
-def _memory_limit(folder: Path) -> float | None:
+def _memory_limit(folder: Path) -> float:
     try:
-        return _numbers(folder / "memory.max")[0]
+        (limit,) = _numbers(folder / "memory.max")
     except OSError:
-        return _numbers(folder / "memory.limit_in_bytes")[0]
+        (limit,) = _numbers(folder / "memory.limit_in_bytes")
+    return limit
 
 
 def _numbers(file: Path) -> list[float]:
@@ -51,9 +52,9 @@ def _tightest(controller: str, read: Callable[[Path], float | None], root: Path 
     for folder in _groups(controller, root):
         try:
             limit = read(folder)
-        except (OSError, ValueError):  # no such file here, or no numbers in it
+        except (OSError, ValueError):  # no such file here, or not the numbers that belong there
             continue
-        if limit is not None and limit < float("inf"):
+        if limit is not None and 0.0 < limit < float("inf"):
             limits.append(limit)
     return min(limits, default=None)
 

@@ -26,9 +26,12 @@ _LONGEST_SILENCE = 60.0  # seconds between plain lines of progress; the first co
 
 def note(line: str) -> None:
     """A line on stderr; nothing where there is no stderr, or it cannot be written to, which is no reason to end a training."""
-    if sys.stderr is not None:
-        with contextlib.suppress(OSError):
-            print(printable(line), file=sys.stderr, flush=True)
+    if sys.stderr is None:
+        return
+    encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
+    text = printable(line).encode(encoding, "replace").decode(encoding)
+    with contextlib.suppress(OSError, ValueError):  # a ValueError where it is closed
+        print(text, file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
@@ -54,7 +57,8 @@ class TrainingProgress:
     def __init__(self, *, prints: bool) -> None:
         self.latest: TrainingState | None = None
         self.best = -math.inf
-        self._done = 0.0  # of the evaluation under way
+        self._done = 0.0  # of the evaluation under way, or of the last factorisation
+        self._finishing = False
         self._prints = prints
         self._began = time.perf_counter()
         self._next_line, self._silence = 0.0, 1.0
@@ -78,7 +82,7 @@ class TrainingProgress:
 
     def finishing(self, message: str) -> None:
         """After the search, before the last factorisation of many points; ``message``: how the search ended."""
-        self._done, self._next_line = 0.0, 0.0
+        self._done, self._next_line, self._finishing = 0.0, 0.0, True
         note(f"fastard: {message}; factoring the covariance once more")
 
     def _print_now_and_then(self) -> None:
@@ -99,13 +103,15 @@ class TrainingProgress:
         elapsed = f"{self.elapsed():.1f} s"
         state = self.latest
         count = 1 if state is None else state.evaluation + 1
-        under_way = f"{self._done:.0%} of evaluation {count}   " if self._done > 0.0 else ""
+        what = "factored" if self._finishing else f"of evaluation {count}"
+        under_way = f"{self._done:.0%} {what}   " if self._done > 0.0 else ""
         if state is None:
             return f"{under_way or 'compiling, and the first evaluation   '}{elapsed}"
-        steepness = float(np.linalg.norm(state.gradient))
-        return (
-            f"evaluation {state.evaluation}   ℓ {state.value:.2f}   best {self.best:.2f}   "
-            f"‖gradient‖ {steepness:.1e}   {under_way}{elapsed}"
+        with np.errstate(all="ignore"):
+            steepness = float(np.linalg.norm(state.gradient))
+        return (  # what 80 columns have no room for comes last
+            f"evaluation {state.evaluation}   ℓ {state.value:.2f}   best {self.best:.2f}   {under_way}{elapsed}   "
+            f"‖gradient‖ {steepness:.1e}"
         )
 
 
@@ -119,7 +125,10 @@ def duration(seconds: float) -> str:
 
 def _draws(stream: Any) -> bool:
     """Whether rich is there and the stream is a terminal that it can draw on."""
-    if stream is None or not stream.isatty():
+    try:
+        if not stream.isatty():
+            return False
+    except (AttributeError, ValueError):  # None, something with only a write method, or closed
         return False
     try:
         from rich.console import Console
@@ -232,8 +241,9 @@ def _summary(study: "Study") -> Grid:
         ("signal", signal),
     ]
     if held_out is not None:
+        count = f"{held_out.n} rows" if held_out.n > 1 else "1 row"
         rows += [
-            ("held-out RMSE", f"{held_out.rmse:.4g} on {held_out.n} rows (predicting the mean: {held_out.rmse_of_mean:.4g})"),
+            ("held-out RMSE", f"{held_out.rmse:.4g} on {count} (predicting the mean: {held_out.rmse_of_mean:.4g})"),
             ("held-out log density", f"{held_out.mean_log_predictive_density:.4g} nats a row, noise included"),
         ]
     ended = "converged" if model.converged else f"not converged: {model.message.strip().rstrip(':')}"

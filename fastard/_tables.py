@@ -214,15 +214,17 @@ def _find_column(path: str, target: str, names: list[str], header: str | None, l
     if header is not None:
         matches = [i for i, name in enumerate(names) if name == wanted and i >= left_out]
         if len(matches) > 1:
-            numbers = " and ".join(str(i + 1) for i in matches)
-            raise TableError(f"{path}, {header}: columns {numbers} are both named {shown}; give the target's number")
+            numbers = ", ".join(str(i + 1) for i in matches)
+            raise TableError(
+                f"{path}, {header}: {len(matches)} columns are named {shown} ({numbers}); give the target's number"
+            )
         if matches:
             return matches[0]
     position = _integer(target)
     if position is not None and 1 <= abs(position) <= width:
         return position - 1 if position > 0 else width + position
     numbers = f"1 to {width}, or from the end -1 to -{width}"
-    no_header = "line 1 holds no text, so it is data and there is no header (--header if it is one)"
+    no_header = "the first line holds no text, so it is data and there is no header (--header if it is one)"
     if position is not None:
         reason = f"; {no_header}" if header is None else ""
         raise TableError(f"{path}: no column {shortened(target)}; its {width} columns are {numbers}{reason}")

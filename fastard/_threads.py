@@ -52,6 +52,8 @@ NEXT, CREW, HELPERS, FAILED = 0, 8, 9, 16
 STATE = 24  # further places are the job's own
 ABORTED = -1
 STOPPED = -2  # FAILED, where the caller wants no more of it
+STAGE = 11  # of a watched call, whose caller may end it before it has begun
+_WAITING, _UNDER_WAY, _ENDED = 0, 1, 2
 _NO_TASK = 1 << 40  # NEXT, where there are no more tasks to be had
 
 # Places in a helper's box, an int64 array that lives as long as the helper. FOLLOWING leads to all boxes made before and
@@ -320,6 +322,26 @@ def share(threads: int, function: Callable[..., Any], state: Any, *arguments: An
         raise MemoryError("no memory for a thread's scratch")
 
 
+@jit
+def _begin(state):  # type: ignore[no-untyped-def]
+    """Whether a watched call may begin: nobody has given it up."""
+    return compare_exchange(address_of(state) + 8 * STAGE, _WAITING, _UNDER_WAY)
+
+
+@jit
+def _leave(state):  # type: ignore[no-untyped-def]
+    """Ends a watched call, at its next task where it is under way, and returns when all have left it.
+
+    Compiled, because it must not be cut short: a signal's handler, who may raise, runs when Python goes on.
+    """
+    here = address_of(state)
+    if not compare_exchange(here + 8 * STAGE, _WAITING, _ENDED) and atomic_load(here + 8 * STAGE) == _UNDER_WAY:
+        atomic_store(here + 8 * FAILED, STOPPED)
+        atomic_store(here + 8 * NEXT, _NO_TASK)
+        while atomic_load(here + 8 * STAGE) == _UNDER_WAY:
+            yield_processor()
+
+
 def share_watched(
     threads: int, function: Callable[..., Any], state: Any, *arguments: Any, watch: Callable[[Any], None] | None = None
 ) -> None:
@@ -333,40 +355,39 @@ def share_watched(
         return
     compiled: Any = function
     compiled.compile(tuple(typeof(argument) for argument in (state, *arguments)))  # here, where it can be interrupted
-    begin, end = _thread.allocate_lock(), _thread.allocate_lock()
+    for own in (_begin, _leave):
+        own.compile((typeof(state),))
+    end = _thread.allocate_lock()
     end.acquire()
-    ended: list[BaseException | None] = []
+    errors: list[BaseException] = []
 
     def job() -> None:
-        if not begin.acquire(False):  # the caller has given up
-            return
-        error = None
-        try:
-            share(threads, function, state, *arguments)
-        except BaseException as raised:  # for the caller to raise
-            error = raised
-        ended.append(error)
-        end.release()
+        if _begin(state):
+            try:
+                share(threads, function, state, *arguments)
+            except BaseException as error:  # for the caller to raise
+                errors.append(error)
+            state[STAGE] = _ENDED
+            end.release()
 
     refused = False
     try:
         try:
-            _thread.start_new_thread(job, ())
-        except RuntimeError:  # no more threads to be had
-            refused = True
-        while not (refused or ended):
-            if not end.acquire(timeout=_WATCH_EVERY) and watch is not None:
-                watch(state)
-    except BaseException:
-        if not begin.acquire(False):  # it has begun, so it has to end before anybody else uses what it writes to
-            state[FAILED], state[NEXT] = STOPPED, _NO_TASK
-            while not ended:
-                end.acquire(timeout=_WATCH_EVERY)
-        raise
+            try:
+                _thread.start_new_thread(job, ())
+            except RuntimeError:  # no more threads to be had
+                refused = True
+            while not refused and state[STAGE] != _ENDED:
+                if not end.acquire(timeout=_WATCH_EVERY) and watch is not None:
+                    watch(state)
+        finally:
+            _leave(state)
+    finally:  # where another interrupt came before that
+        _leave(state)
     if refused:
         share(threads, function, state, *arguments)
-    elif ended[0] is not None:
-        raise ended[0]
+    elif errors:
+        raise errors.pop()
 
 
 def together(threads: int, count: int, function: Callable[[Iterator[int]], None]) -> None:

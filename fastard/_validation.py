@@ -109,14 +109,16 @@ def _container(name: str, value: Any) -> str:
         return f"the class {value.__name__}; pass an object with the data"
     if _is_polars(value, "LazyFrame"):
         return f"a polars LazyFrame; pass {name}.collect()"
+    kind = type(value).__name__
+    article = "an" if kind[0] in "aeiouAEIO" else "a"
     if isinstance(value, Mapping):
         columns = any(isinstance(entry, Sized) for entry in value.values())
         values = f"np.column_stack(list({name}.values()))" if columns else f"list({name}.values())"
-        return f"a {type(value).__name__}; pass {values}"
+        return f"{article} {kind}; pass {values}"
     if isinstance(value, set | frozenset):
-        return f"a {type(value).__name__}, which has no order; pass a list"
+        return f"{article} {kind}, which has no order; pass a list"
     if isinstance(value, Iterator):
-        return f"a {type(value).__name__}, which can be read only once; pass list({name})"
+        return f"{article} {kind}, which can be read only once; pass list({name})"
     if isinstance(value, Iterable):
         return f"{_type_name(value)}, which is no array; pass list({name}) if that holds the numbers"
     return f"{_type_name(value)}, which is no array"
@@ -199,7 +201,7 @@ def _refuse_objects(name: str, raw: NDArray[Any], names: list[str] | None) -> No
                 found.append((kind, f"{what}{column} ({shown} at {name}{f'[{place}]' if place else ''})"))
                 break
     if found:
-        others = f" and in {len(found) - 3} more columns" if len(found) > 3 else ""
+        others = f" and in {len(found) - 3} more" if len(found) > 3 else ""
         remedies = "; ".join(dict.fromkeys(_REMEDIES[kind] for kind, _ in found))
         raise TypeError(f"{name} must hold numbers, got {', '.join(text for _, text in found[:3])}{others}; {remedies}")
 
@@ -217,7 +219,7 @@ def log_parameters(theta: ArrayLike, size: int, zero: int, least: Array, usual: 
     """
     if type(theta) is not np.ndarray or theta.dtype != _FLOAT64:
         if np.asarray(theta).dtype.kind not in "fiub":
-            raise TypeError(f"theta must hold real numbers, got {theta!r}")
+            raise TypeError(f"theta must hold real numbers, got {reprlib.repr(theta)}")
         theta = np.asarray(theta, dtype=np.float64)
     if theta.shape != (size,):
         raise ValueError(
@@ -325,8 +327,15 @@ def names_of(X: Any) -> list[str] | None:
 def same_names(X: Any, expected: list[str] | None) -> None:
     """Refuse a DataFrame whose columns have other names, or another order, than those of training."""
     names = names_of(X)
-    if names is not None and expected is not None and names != expected:
-        raise ValueError(f"X must have the columns of training, {expected}, got {names}; pass them in that order")
+    if names is None or expected is None or names == expected:
+        return
+    lacks = [repr(name) for name in dict.fromkeys(expected) if name not in names]
+    has = [repr(name) for name in dict.fromkeys(names) if name not in expected]
+    what = [f"it lacks {listed(lacks)}"] * bool(lacks) + [f"it has {listed(has)} besides"] * bool(has)
+    raise ValueError(
+        "X must have the columns of training in their order, which is that of model.feature_names; "
+        + ("; ".join(what) or "it has them in another order")
+    )
 
 
 def targets(y: ArrayLike, n: int) -> Array:
@@ -340,7 +349,7 @@ def targets(y: ArrayLike, n: int) -> Array:
 def warn_of_scales(y: Array) -> None:
     """Say that outputs (n, m) whose scales differ widely share their variances."""
     with np.errstate(all="ignore"):
-        deviations = np.where(np.ptp(y, axis=0) > 0.0, np.std(y, axis=0), 0.0)
+        deviations = np.where(constant(y), 0.0, np.std(y, axis=0))
     least, most = int(deviations.argmin()), int(deviations.argmax())
     if deviations[most] > _SCALES_APART * deviations[least]:
         warnings.warn(
@@ -555,7 +564,7 @@ def bounds(name: str, value: Any, default: Array) -> tuple[Array, NDArray[np.boo
     if len(entries) == 2 and all(not isinstance(entry, str | None) and np.ndim(entry) == 0 for entry in entries):
         entries = [entries] * k
     if len(entries) != k:
-        raise ValueError(f"{expected}; got {value!r}")
+        raise ValueError(f"{expected}; got {reprlib.repr(value)}")
     for i, entry in enumerate(entries):
         if isinstance(entry, str):
             if entry != "fixed":
@@ -591,7 +600,7 @@ def groups(name: str, value: Any, d: int) -> NDArray[np.int64]:
         labels = list(value)
         number = {label: count for count, label in enumerate(dict.fromkeys(labels))}
     except TypeError:
-        raise TypeError(f"{expected}; got {value!r}") from None
+        raise TypeError(f"{expected}; got {reprlib.repr(value)}") from None
     if len(labels) != d:
         raise ValueError(f"{expected}; got {len(labels)}")
     return np.array([number[label] for label in labels], dtype=np.int64)

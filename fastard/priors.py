@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -112,7 +113,7 @@ def _called(name: str, prior: Callable[..., Any], size: int | None) -> LogPrior:
             value, slope = answer
             value, slope = float(value), np.array(slope, dtype=float).reshape(-1)
         except (TypeError, ValueError):
-            raise TypeError(f"{name} must return the log density and its derivative, got {answer!r}") from None
+            raise TypeError(f"{name} must return the log density and its derivative, got {reprlib.repr(answer)}") from None
         if slope.size != x.size:
             raise ValueError(f"{name} must return {x.size} derivatives, one for each parameter, got {slope.size}")
         return value, slope

@@ -6,8 +6,8 @@ import contextlib
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -179,7 +179,6 @@ def fit(
     X = validate.inputs(X)
     n, d = X.shape
     y = validate.targets(y, n).reshape(n, -1)
-    validate.warn_of_scales(y)
     centred, y_mean = validate.centred(y)
     likelihood = LogMarginalLikelihood(
         X, centred, kernel=kernel, observation_variance=observation_variance, n_threads=n_threads
@@ -206,6 +205,7 @@ def fit(
             validate.unit(f"column {column} of X{name}", float(units[column]), X[:, column])
         largest = int(np.argmax(variances))
         validate.unit("y" if y.shape[1] == 1 else f"column {largest} of y", float(units[d]), y[:, largest])
+    validate.warn_of_scales(y)
     defaults = units * np.concatenate([np.full(d, np.sqrt(d)), [_SIGNAL_VARIANCE, _NOISE_VARIANCE], np.ones(len(kernel))])
 
     # One row a parameter, in theta's order.
@@ -278,7 +278,7 @@ def fit(
         if display is not None:
             likelihood.watch = display.evaluating
             if n >= _LARGE:
-                display.announce(n, d, _expected_seconds(likelihood, search.natural(search.start[search.places])))
+                display.announce(n, d, search.expected_seconds())
         with one_blas_thread():
             search.run(n_restarts, random)
         assert search.best is not None  # run() raises otherwise
@@ -313,29 +313,6 @@ def fit(
         _alpha=evaluation.alpha,
         _factor=likelihood.release(),
     )
-
-
-def _expected_seconds(likelihood: LogMarginalLikelihood, parameters: Parameters) -> float:
-    """How long an evaluation will take, from one on some of the rows: 0 where they tell nothing."""
-    n = len(likelihood.X)
-    rows = np.linspace(0, n - 1, _SAMPLE).astype(int)
-    known = likelihood.observation_variance
-    sample = LogMarginalLikelihood(
-        likelihood.X[rows],
-        likelihood.y[rows],
-        kernel=likelihood.kernel,
-        observation_variance=None if known is None else known[rows],
-        n_threads=likelihood.n_threads,
-    )
-    seconds = 0.0
-    for _ in range(2):  # the first call compiles
-        began = time.perf_counter()
-        try:
-            sample.evaluate(*parameters, gradient=True)
-        except (NotPositiveDefiniteError, ValueError):
-            return 0.0
-        seconds = time.perf_counter() - began
-    return seconds * (n / _SAMPLE) ** 3
 
 
 def _spread(X: Array, group_of: NDArray[np.int64]) -> Array:
@@ -387,8 +364,7 @@ class _NoStartError(Exception):
         self.reason = reason
 
 
-@dataclass(frozen=True)
-class _Point:
+class _Point(NamedTuple):
     free_theta: Array
     loss: float  # minus the objective, in standardised units
     gradient: Array  # of the loss
@@ -416,14 +392,15 @@ class _Search:
         self.low, self.high = limits.T
         with np.errstate(divide="ignore"):
             self.start = np.log(start)
-        # slots[i]: which free parameter theta_i is, FIXED for none; tied ones are the same. `places` has one of each.
-        self.slots, self.free = slots, slots != FIXED
+        # Which of theta are free, and which free parameter each of those is: tied ones are the same. `places` has one of each.
+        self.free = slots != FIXED
+        self.slots = slots[self.free]
         # The length scales' part in the engine's terms: which are free, None for all; and whether they are one parameter.
         of_scales = slots[: likelihood.X.shape[1]]
         all_free = bool((of_scales != FIXED).all())
         self.free_scales = None if all_free else of_scales != FIXED
         self.tied = all_free and np.unique(of_scales).size == 1
-        self.places = np.flatnonzero(self.free)[np.unique(slots[self.free], return_index=True)[1]]
+        self.places = np.flatnonzero(self.free)[np.unique(self.slots, return_index=True)[1]]
         self.limits = np.log(limits[self.places])
         self.may_shorten = (self.places < likelihood.X.shape[1]) & own_length_scales
         fixed_noise = slots[likelihood.X.shape[1] + 1] == FIXED
@@ -447,9 +424,31 @@ class _Search:
     def natural(self, free_theta: Array) -> Parameters:
         """length_scale, signal_variance, noise_variance and the kernel."""
         theta = self.start.copy()
-        theta[self.free] = free_theta[self.slots[self.free]]
+        theta[self.free] = free_theta[self.slots]
         values, d = np.minimum(np.maximum(np.exp(theta), self.low), self.high), self.likelihood.X.shape[1]
         return values[:d], float(values[d]), float(values[d + 1]), self.likelihood.kernel.with_shape(values[d + 2 :].tolist())
+
+    def expected_seconds(self) -> float:
+        """How long an evaluation will take, from one on some of the rows: 0 where they tell nothing."""
+        whole, n = self.likelihood, len(self.likelihood.X)
+        rows = np.linspace(0, n - 1, _SAMPLE).astype(int)
+        known = whole.observation_variance
+        sample = LogMarginalLikelihood(
+            whole.X[rows],
+            whole.y[rows],
+            kernel=whole.kernel,
+            observation_variance=None if known is None else known[rows],
+            n_threads=whole.n_threads,
+        )
+        parameters, seconds = self.natural(self.start[self.places]), 0.0
+        for _ in range(2):  # the first call compiles
+            began = time.perf_counter()
+            try:
+                self.objective(sample, parameters, self.free_scales, self.tied)
+            except (NotPositiveDefiniteError, ValueError):
+                return 0.0
+            seconds = time.perf_counter() - began
+        return seconds * (n / _SAMPLE) ** 3
 
     def log_prior(self, parameters: Parameters) -> tuple[float, Array, str]:
         """The priors' log density and its gradient by theta, and what is wrong where they are no finite numbers."""
@@ -460,7 +459,8 @@ class _Search:
         for name, where, prior in self.priors:
             value, slope = prior(values[where])
             total += value
-            gradient[where] = values[where] * slope  # d / d ln x = x d / dx
+            with np.errstate(all="ignore"):
+                gradient[where] = values[where] * slope  # d / d ln x = x d / dx
             if not (np.isfinite(value) and np.isfinite(gradient[where]).all()):
                 at = validate.listed(values[where].tolist())
                 return total, gradient, f"{name}_prior has no finite log density and derivative at {name} = [{at}]"
@@ -589,7 +589,7 @@ class _Search:
     def at_bounds(self, point: _Point) -> list[int]:
         """The places in theta of the free parameters that stand at a bound."""
         is_at_bound = np.any(point.free_theta[:, np.newaxis] == self.limits, axis=1)
-        places: list[int] = np.flatnonzero(self.free)[is_at_bound[self.slots[self.free]]].tolist()
+        places: list[int] = np.flatnonzero(self.free)[is_at_bound[self.slots]].tolist()
         return places
 
     def _accepted(self, _: Array) -> None:
@@ -623,10 +623,8 @@ class _Search:
             overflow = ValueError("the gradient overflows float64 where the search starts; rescale y or move the start")
             return self._refused(free_theta, _SINGULAR, overflow)
         value += of_prior
-        slope, slots = np.zeros(free_theta.size), self.slots[self.free]
-        np.add.at(slope, slots, (gradient + slope_of_prior)[self.free])  # of tied parameters the sum
-        gradient = np.zeros(self.free.size)
-        gradient[self.free] = slope[slots]
+        slope = np.zeros(free_theta.size)
+        np.add.at(slope, self.slots, (gradient + slope_of_prior)[self.free])  # of tied parameters the sum
         loss = -(value + self.offset)
         point = _Point(free_theta, loss, -slope, loss)
         if self._blur > 0.0:
@@ -639,6 +637,8 @@ class _Search:
         if self.best is None or point.loss < self.best.loss:
             self.best = point
         if self.callbacks:
+            gradient = np.zeros(self.free.size)
+            gradient[self.free] = slope[self.slots]
             names = ("length_scale", "signal_variance", "noise_variance")
             shown = dict(zip(names, parameters[:3], strict=True)) | {"shape": np.array(tuple(parameters[3]))}
             state = TrainingState(self.n_evaluations, log_marginal_likelihood, value, gradient, shown)
@@ -648,7 +648,8 @@ class _Search:
         iterate = self._iterates[-1]
         # With every parameter bounded, L-BFGS-B's first trial lies at the bounds, where a nearly singular covariance can
         # cost 1e17: interpolating from there steps by 1e-12, which then passes for convergence.
-        if point.told - iterate.told > _ABSURD_RISE * _promised(iterate, free_theta - iterate.free_theta):
+        rise = point.told - iterate.told
+        if rise > 0.0 and rise > _ABSURD_RISE * _promised(iterate, free_theta - iterate.free_theta):
             return _wall(iterate, free_theta)
         return point.told, point.gradient
 
@@ -659,8 +660,9 @@ class _Search:
         """
         iterate = self._iterates[-1]
         step = point.free_theta - iterate.free_theta
-        told = iterate.told + 0.5 * float((iterate.gradient + point.gradient) @ step)
-        return replace(point, told=told) if abs(point.loss - told) <= self._blur else point
+        with np.errstate(all="ignore"):  # an underflow of ours is nobody's error
+            told = iterate.told + 0.5 * float((iterate.gradient + point.gradient) @ step)
+        return point._replace(told=told) if abs(point.loss - told) <= self._blur else point
 
 
 def _wall(iterate: _Point, trial: Array) -> tuple[float, Array]:
@@ -672,9 +674,11 @@ def _wall(iterate: _Point, trial: Array) -> tuple[float, Array]:
     """
     step = trial - iterate.free_theta
     rise = _promised(iterate, step)
-    return iterate.told + rise, rise * step / max(float(step @ step), 1e-300)
+    with np.errstate(all="ignore"):
+        return iterate.told + rise, rise * step / max(float(step @ step), 1e-300)
 
 
 def _promised(iterate: _Point, step: Array) -> float:
     """By how much the slope at the iterate says that the step lowers the loss; never quite 0."""
-    return max(abs(float(iterate.gradient @ step)), 1e-6 * (1.0 + abs(iterate.told)))
+    with np.errstate(all="ignore"):
+        return max(abs(float(iterate.gradient @ step)), 1e-6 * (1.0 + abs(iterate.told)))

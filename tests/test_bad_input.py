@@ -342,7 +342,8 @@ class Gpu:
 
 CONTAINERS = {
     "generator": (lambda: (row for row in X), "generator", "list(X)"),
-    "map": (lambda: map(list, X), "map", "list(X)"),
+    "map": (lambda: map(list, X), "a map", "list(X)"),
+    "enumerate": (lambda: enumerate(X), "an enumerate", "list(X)"),
     "dict": (lambda: {"a": X[:, 0], "b": X[:, 1]}, "dict", "np.column_stack(list(X.values()))"),
     "dict_of_numbers": (lambda: {"a": 1.0}, "dict", "list(X.values())"),
     "set": (lambda: {1.0, 2.0}, "set", "no order"),
@@ -368,7 +369,7 @@ def test_containers_are_named_with_their_remedy(kind):
 
 
 def test_the_column_that_holds_no_numbers_is_named_among_arrays_too():
-    refuses(covariance, TypeError, "X", "X[0, 1]", "X[0, 2]", "X[0, 3]", "and in 2 more columns", X=[[1.0, *"abcde"]])
+    refuses(covariance, TypeError, "X", "X[0, 1]", "X[0, 2]", "X[0, 3]", "and in 2 more;", X=[[1.0, *"abcde"]])
     refuses(likelihood, TypeError, "y", "text ('c' at y[2])", y=[1.0, 2.0, "c", 4.0, 5.0, 6.0])
     refuses(likelihood, TypeError, "length_scale", "dict", "list(length_scale.values())", length_scale={"a": 1.0, "b": 2.0})
     refuses(likelihood, TypeError, "signal_variance", "text 'auto'", signal_variance="auto")
@@ -453,3 +454,18 @@ def test_pyarrow_tables():
     assert model.feature_names == ["a", "b"]
     assert model.predict(table).shape == (N,)
     refuses(fit, TypeError, "X", "text in column 'c'", X=table.append_column("c", [["x"] * N]))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"length_scale_bounds": [(1.0, 2.0)] * 1499},
+        {"length_scale_groups": [[0]] * 1500},
+        {"length_scale_prior": lambda _: [0.0] * 3000},
+    ],
+)
+def test_a_message_does_not_repeat_a_long_argument(options):
+    X = np.random.default_rng(0).normal(size=(3, 1500))
+    with pytest.raises((ValueError, TypeError)) as caught:
+        fastard.fit(X, [1.0, 2.0, 0.0], **options)
+    assert len(str(caught.value)) < 300

@@ -24,7 +24,7 @@ from fastard._config import show_config, warmup
 from fastard._files import replace_file
 from fastard._tables import read_dataset
 from fastard.kernels import BY_NAME
-from fastard.training import fit
+from fastard.training import TrainingState, fit
 
 N = 60
 
@@ -202,7 +202,7 @@ def test_reads_what_spreadsheets_write(tmp_path: Path, delimiter: str) -> None:
         (b"1,2\n3,4\n", "y", ["no column 'y'", "no header", "1 to 2"]),
         (b"a,y\n1,2\n", "0", ["no column 0", "1 to 2", "-1 to -2"]),
         (b"a,y\n1,2\n", "-3", ["no column -3"]),
-        (b"a,y,y\n1,2,3\n", "y", ["columns 2 and 3 are both named 'y'"]),
+        (b"a,y,y\n1,2,3\n", "y", ["2 columns are named 'y' (2, 3)"]),
         (b"a,y\n1,2\nred,4\n", "y", ["line 3", "column 'a'", "'red' is not a number"]),
         (b"1,2\n1_000,4\n", "2", ["line 2", "column 'column 1'", "'1_000' is not a number"]),
         (b"a,y\n1,2\n\n,4\n", "y", ["line 4", "column 'a'", "empty"]),
@@ -599,6 +599,29 @@ def test_progress_lines_are_few(capsys: pytest.CaptureFixture[str]) -> None:
     lines = capsys.readouterr().err.splitlines()
     assert 2 <= len(lines) <= 6
     assert "best" in lines[-1]
+
+
+def test_progress_within_an_evaluation_has_room_in_80_columns() -> None:
+    so_far = _report.TrainingProgress(prints=False)
+    so_far(TrainingState(12, -12345.67, -12345.67, np.ones(3), {}))
+    so_far.evaluating(0.45)
+    assert re.search(r"45% of evaluation 13   \d+\.\d s", str(so_far)[:78])  # beside the spinner and a blank
+    so_far.finishing("converged")
+    so_far.evaluating(0.5)
+    assert "   50% factored   " in str(so_far)
+
+
+def test_progress_on_a_stderr_that_has_not_its_letters_or_is_closed() -> None:
+    """Neither is a reason to end a training."""
+    X = np.linspace(0.0, 1.0, 10)[:, np.newaxis]
+    written = io.BytesIO()
+    ascii_only = io.TextIOWrapper(written, encoding="ascii")
+    closed = io.StringIO()
+    closed.close()
+    for stream in (ascii_only, closed):
+        with contextlib.redirect_stderr(stream):
+            assert fit(X, np.sin(9.0 * X), progress=True).n_evaluations > 1
+    assert b"evaluation 1   ? -" in written.getvalue()
 
 
 # --- demo, info, help -------------------------------------------------------------------------------------------

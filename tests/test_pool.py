@@ -1,6 +1,7 @@
 """The pool when something goes wrong: nobody waits for ever, and the next call is served as ever."""
 
 import os
+import signal
 import sys
 import threading
 import time
@@ -12,7 +13,7 @@ from numba import njit, types
 
 import fastard
 from fastard import _threads
-from fastard._microkernel import address_of, atomic_load, atomic_store, fetch_add, repeat_call
+from fastard._microkernel import address_of, atomic_load, atomic_store, fetch_add, pause, repeat_call
 from fastard._threads import CREW, FAILED, STATE, hand_out, wait_for
 
 NEVER = 1 << 60
@@ -164,15 +165,22 @@ def opcodes_until_interrupted(call, opcode):
     return False
 
 
+def share_watched_once(n=700):
+    third = np.zeros(n)
+    _threads.share_watched(2, sums, _threads.new_state(), np.ones((n // 7, 7)), np.ones(n), 0.5, third)
+    np.testing.assert_array_equal(third, 1.0)
+
+
 @pytest.mark.parametrize(
     ("call", "first"),
     [
+        (share_watched_once, False),
         (share_once, False),
         (share_once, True),
         (lambda: _threads.rouse(2), False),
         (lambda: _threads.together(2, 2, list), False),
     ],
-    ids=["share", "first share", "rouse", "together"],
+    ids=["share watched", "share", "first share", "rouse", "together"],
 )
 def test_an_interrupt_at_any_moment(call, first):
     """Whatever line of Python Ctrl-C stops: every helper is free, and a next call is served."""
@@ -188,6 +196,47 @@ def test_an_interrupt_at_any_moment(call, first):
     assert not hasattr(os, "sched_getaffinity") or set(affinities()) == {frozenset(os.sched_getaffinity(0))}
     share_once()
     test_an_error_in_compiled_code_is_the_callers(False)  # that needs a helper
+
+
+@njit(nogil=True)
+def stops_late(state):
+    if state[CREW]:
+        hand_out(state, repeat_call())
+        return
+    atomic_store(address_of(state) + 8 * CAME, 1)
+    while atomic_load(address_of(state) + 8 * FAILED) == 0:
+        pause()
+    for _ in range(5_000_000):
+        pause()
+    atomic_store(address_of(state) + 8 * LEFT, 1)
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timer")
+def test_another_interrupt_while_a_watched_call_ends():
+    """Ctrl-C twice: the second one neither loses the threads that still write, nor is lost."""
+    raised = []
+
+    def handler(*_):
+        raised.append(KeyError(len(raised)))
+        if len(raised) == 2:
+            signal.setitimer(signal.ITIMER_REAL, 0.0)
+        raise raised[-1]
+
+    def watch(state):
+        if state[CAME]:
+            signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+
+    state = _threads.new_state(3)
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        with pytest.raises(KeyError) as caught:
+            _threads.share_watched(2, stops_late, state, watch=watch)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, before)
+    assert state[LEFT] == 1
+    assert len(raised) == 2
+    assert caught.value is raised[1]
 
 
 def affinities():

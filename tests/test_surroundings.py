@@ -209,6 +209,7 @@ CPU = {
     ),
     "none_in_version_2": ("0::/\n", {"sys/fs/cgroup/cpu.max": "max 100000\n"}, None),
     "nonsense": ("what?\n0::/\n", {"sys/fs/cgroup/cpu.max": "much\n"}, None),
+    "empty": ("0::/\n", {"sys/fs/cgroup/cpu.max": ""}, None),
     "nothing": ("", {}, None),
 }
 
@@ -225,6 +226,9 @@ def test_a_containers_processors(case, tmp_path):
         ("0::/a\n", "sys/fs/cgroup/a/memory.max", "1073741824\n", 2**30),
         ("0::/a\n", "sys/fs/cgroup/a/memory.max", "max\n", None),
         ("9:memory:/a\n", "sys/fs/cgroup/memory/memory.limit_in_bytes", "1048576\n", 2**20),
+        ("0::/a\n", "sys/fs/cgroup/a/memory.max", "", None),
+        ("0::/a\n", "sys/fs/cgroup/a/memory.max", "0\n", None),
+        ("9:memory:/a\n", "sys/fs/cgroup/memory/memory.limit_in_bytes", "-1\n", None),
     ],
 )
 def test_a_containers_memory(own, file, text, expected, tmp_path):

@@ -418,7 +418,7 @@ def test_excel_as_people_write_it(read: Read) -> None:
     book.save(buffer)
     table = read(buffer.getvalue())
     _check(table, ["a", "y"], [[1.0], [3.0]], [2.5, 4.0])
-    assert "first sheet, 'Sheet', is read, and 1 more" in table.notes[0]
+    assert "only the first of 2 sheets, 'Sheet', is read" in table.notes[0]
     book.active.insert_rows(1)
     book.active["A1"] = "Measured in May"
     buffer = io.BytesIO()

@@ -661,6 +661,7 @@ def test_what_is_fixed_or_at_a_bound_is_so_exactly():
     assert model.length_scale.max() == 3.0
 
 
+@pytest.mark.filterwarnings("ignore:the outputs share")
 @pytest.mark.parametrize(
     ("x_scale", "y_scale", "words"),
     [
@@ -683,9 +684,12 @@ def test_what_is_too_large_or_too_small_is_named(x_scale, y_scale, words):
             fastard.fit(pandas.DataFrame(X * x_scale, columns=["a", "b", "c"]), y)
 
 
+@pytest.mark.filterwarnings("ignore:the outputs share")
 def test_a_small_output_beside_others_is_none_of_its_business():
     X, y = problem()
-    assert np.isfinite(fastard.fit(X, np.column_stack([y, 1e-200 * y]), max_iterations=2).log_marginal_likelihood)
+    with pytest.warns(UserWarning, match=r"from 0 \(column 1 of y\)"):
+        model = fastard.fit(X, np.column_stack([y, 1e-200 * y]), max_iterations=2)
+    assert np.isfinite(model.log_marginal_likelihood)
 
 
 @pytest.mark.parametrize("name", ["length_scale", "signal_variance", "noise_variance"])
@@ -741,3 +745,10 @@ def test_the_message_names_no_more_than_a_dozen_parameters():
     with pytest.warns(UserWarning, match=r"and \d+ more at a bound") as caught:
         model.standard_errors()
     assert max(len(str(warning.message)) for warning in caught) < 600
+
+
+def test_an_underflow_in_the_search_is_no_error():
+    """Points so far apart that their covariance, and with it the gradient, is 1e-281."""
+    with np.errstate(all="raise"):
+        model = fastard.fit([[0.0], [36.0], [72.0]], [1.0, -1.0, 0.5], length_scale=1.0, standardize=False)
+    assert model.converged
