@@ -333,6 +333,11 @@ def _failed(failure: Failure) -> Evaluation:
     return Evaluation(failure, -np.inf, np.empty((0, 0)), np.empty(0), ())
 
 
+def least_pivot(diagonal: Array) -> Array:
+    """What a pivot has to exceed, beside K's diagonal (n,): less is only rounding error."""
+    return ROUNDING * diagonal
+
+
 def failure_at(scaled_points: Sequence[Array], row: int) -> Failure:
     """The failure of a row, and the nearest of the rows before it."""
     if row == 0:

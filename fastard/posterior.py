@@ -13,9 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastard import _prediction, uncertainty
 from fastard import _validation as validate
-from fastard._engine import Term, central, equal_rows, failure_at, scaled
+from fastard._engine import Term, central, equal_rows, failure_at, least_pivot, scaled
 from fastard._factor import less_gram, solve
-from fastard._spd import ROUNDING
 from fastard._validation import Array
 from fastard.covariance import cross_covariance
 from fastard.exceptions import NotPositiveDefiniteError
@@ -331,7 +330,7 @@ class GaussianProcess:
             own, info = dpotrf(own.T, lower=1, overwrite_a=1)
             pivots = np.zeros(k)  # as far as it came
             pivots[: info - 1 if info > 0 else k] = own.diagonal()[: info - 1 if info > 0 else k] ** 2
-            positive = (pivots > ROUNDING * (self.signal_variance + own_noise)) & (pivots < np.inf)
+            positive = (pivots > least_pivot(self.signal_variance + own_noise)) & (pivots < np.inf)
             if not positive.all():
                 raise NotPositiveDefiniteError(*failure_at([scaled_inputs], n + int(np.argmin(positive))))
             factor = validate.large_array(n + k, n + k)
