@@ -59,7 +59,9 @@ def scikit_learn(problem: Problem) -> Evaluate:
     scales, signal, noise, _ = problem.natural
     if problem.kernel == "rational_quadratic":
         raise NotImplementedError("scikit-learn's rational quadratic has one length scale")
-    smoothness = {"matern12": 0.5, "matern32": 1.5, "matern52": 2.5, "matern72": 3.5}
+    if problem.kernel == "matern72":
+        raise NotImplementedError("scikit-learn's gradient for nu = 7/2 is a difference")
+    smoothness = {"matern12": 0.5, "matern32": 1.5, "matern52": 2.5}
     shape = RBF(scales) if problem.kernel == "rbf" else Matern(scales, nu=smoothness[problem.kernel])
     kernel = ConstantKernel(signal) * shape + WhiteKernel(noise)
     model = GaussianProcessRegressor(kernel, alpha=0.0, optimizer=None).fit(problem.X, problem.y)

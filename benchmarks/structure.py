@@ -4,7 +4,7 @@ import numpy as np
 
 from benchmarks.problems import make_problem
 from benchmarks.timing import Contestant, best_times
-from fastard.likelihood import LogMarginalLikelihood
+from fastard._objectives.likelihood import LogMarginalLikelihood
 
 
 class FixedLengthScales:

@@ -5,7 +5,7 @@ import warnings
 from benchmarks.predictions import model_of
 from benchmarks.problems import make_problem
 from benchmarks.timing import Contestant, ratio_of_best
-from fastard.likelihood import LogMarginalLikelihood
+from fastard._objectives.likelihood import LogMarginalLikelihood
 
 _SIZES = [(100, 5), (500, 10), (1000, 10), (2000, 20)]
 

@@ -1,17 +1,18 @@
 """Exact Gaussian-process training with one length scale per input dimension (ARD)."""
 
-from fastard._config import show_config, warmup
-from fastard._storage import load
-from fastard.covariance import covariance, covariance_vjp
+from fastard._config import show_config
+from fastard._model.gaussian_process import GaussianProcess
+from fastard._model.standard_errors import StandardErrors
+from fastard._model.storage import load
+from fastard._objectives.covariances import covariance, covariance_vjp
+from fastard._objectives.leave_one_out import LeaveOneOut, loo_log_predictive_density
+from fastard._objectives.likelihood import LogMarginalLikelihood, log_marginal_likelihood
+from fastard._progress import TrainingState
+from fastard._training.fit import fit
+from fastard._version import __version__ as __version__
+from fastard._warmup import warmup
 from fastard.exceptions import NotPositiveDefiniteError
 from fastard.kernels import RBF, Matern12, Matern32, Matern52, Matern72, RationalQuadratic
-from fastard.leave_one_out import LeaveOneOut, loo_log_predictive_density
-from fastard.likelihood import LogMarginalLikelihood, log_marginal_likelihood
-from fastard.posterior import GaussianProcess
-from fastard.training import TrainingState, fit
-from fastard.uncertainty import StandardErrors
-
-__version__ = "0.1.0"
 
 __all__ = [
     "RBF",

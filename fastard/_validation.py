@@ -13,17 +13,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastard._limits import memory
-from fastard._threads import available_cores, default_threads
+from fastard._arrays import Array, read_only
+from fastard._numba.threads import available_cores, default_threads
 from fastard.kernels import BY_NAME, Kernel
 
-Array = NDArray[np.float64]
-
 _FLOAT64 = np.dtype(np.float64)
-_FOR_THE_MATRIX = 0.9  # of the memory
 
 # Squares of differences must not overflow; nothing real comes near.
 _LARGEST_SPREAD = 1e150
+
 _SCALES_APART = 10.0  # of outputs that share their variances; functions of one process seldom differ by so much
 
 _LEAST_UNIT = 1e-250  # of a variance or standard deviation; and 1 over it is the largest
@@ -141,7 +139,6 @@ _REMEDIES = {
     "complex numbers": "pass real and imaginary parts as separate columns",
     "objects": "leave out what is no number",
 }
-
 
 _PLAIN_NUMBERS = (int, float, np.integer, np.floating, np.bool_, type(None))  # None becomes NaN, told with its place
 
@@ -282,19 +279,6 @@ def batch(
     if array.ndim not in (2, 3) or array.shape[:2] != (len(rows), n) or 0 in array.shape[1:]:
         raise ValueError(f"y must have shape ({len(rows)}, {n}) or ({len(rows)}, {n}, m), got {array.shape}")
     return natural, valid, array.reshape(len(rows), n, -1) if len(rows) else array[..., np.newaxis]
-
-
-def read_only(array: Array) -> Array:
-    """The same data, not to be written: what the caller owns stays as it is.
-
-    Numba compiles a loop once for arrays that may be written and once for those that may not, so loops that only read
-    are always given the latter.
-    """
-    if not array.flags.writeable:
-        return array
-    view = array.view()
-    view.flags.writeable = False
-    return view
 
 
 def inputs(X: ArrayLike, name: str = "X", dimensions: int | None = None) -> Array:
@@ -520,25 +504,6 @@ def generator(random_state: Any) -> np.random.Generator:
         return np.random.default_rng(random_state)
     except (TypeError, ValueError) as error:
         raise type(error)(f"random_state must be None, an integer >= 0 or a NumPy generator: {error}") from None
-
-
-def large_array(rows: int, columns: int, *, training_points: int | None = None) -> Array:
-    """An uninitialised (rows, columns) array for a covariance, or a MemoryError that says what was needed, before the
-    machine swaps. ``training_points``: it holds the covariance of so many, which cannot be taken a part at a time."""
-    there = memory()
-    if there is None or 8 * rows * columns <= there:
-        try:
-            return np.empty((rows, columns))
-        except MemoryError:
-            pass
-    need = f"{8 * rows * columns / 2**30:.3g} GiB of memory"
-    if there is not None:
-        need += f", where {there / 2**30:.3g} GiB are available"
-    if training_points is None:
-        raise MemoryError(f"a covariance of {rows} x {columns} points needs {need}; use fewer points at a time")
-    if there is not None:
-        need += f", enough for n = {int(math.sqrt(_FOR_THE_MATRIX * there / 8.0)) // 1000 * 1000}"
-    raise MemoryError(f"exact training on n = {training_points} points needs {need}; use a part of the rows")
 
 
 def bounds(name: str, value: Any, default: Array) -> tuple[Array, NDArray[np.bool_], NDArray[np.bool_]]:

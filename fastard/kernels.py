@@ -18,8 +18,8 @@ from numba import types
 from numba.extending import overload
 from numpy.typing import NDArray
 
-from fastard._elementary import exp, log1p
-from fastard._jit import INLINE
+from fastard._numba.elementary import exp, log1p
+from fastard._numba.jit import INLINE
 
 _Values = NDArray[np.float64]
 

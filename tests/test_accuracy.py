@@ -5,7 +5,9 @@ import pytest
 from scipy.linalg.lapack import dpotrf, dpotri
 
 import fastard
-from fastard import _engine
+from fastard._engine import workspace as workspaces
+from fastard._engine.evaluate import evaluate
+from fastard._engine.terms import Term
 
 pytestmark = pytest.mark.skipif(np.finfo(np.longdouble).nmant < 63, reason="long double is no longer than double here")
 
@@ -73,12 +75,12 @@ def test_the_condition_numbers(problems):
 @pytest.mark.parametrize("sizes", [(24, 24), (48, 48), (72, 72), (96, 96), (120, 120), (72, 144), (96, 192)])
 def test_errors_are_near_those_of_lapack(problems, sizes, monkeypatch):
     """Within 4 times, in the median over the problems, for every block size that any n is given."""
-    monkeypatch.setattr(_engine, "sizes", lambda n: sizes)
+    monkeypatch.setattr(workspaces, "sizes", lambda n: sizes)
     ratios = []
     for X, y, noise, expected, theirs in problems:
-        workspace = _engine.Workspace(N, 1)
-        term = _engine.Term(fastard.RBF(), LENGTH_SCALE, 1.0)
-        found = _engine.evaluate([term], X, y[:, np.newaxis], noise, workspace, gradient=True, threads=1)
+        workspace = workspaces.Workspace(N, 1)
+        term = Term(fastard.RBF(), LENGTH_SCALE, 1.0)
+        found = evaluate([term], X, y[:, np.newaxis], noise, workspace, gradient=True, threads=1)
         ours = (
             np.tril(workspace.matrix.T),
             found.gradients[0].log_length_scale,

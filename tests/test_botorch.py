@@ -46,7 +46,7 @@ def no_fallback(monkeypatch):
     def forward(*_, **__):
         raise AssertionError("GPyTorch's own code was used")
 
-    monkeypatch.setattr(fastard.gpytorch, "_gpytorchs_forward", forward)
+    monkeypatch.setattr(fastard.gpytorch.mll, "_gpytorchs_forward", forward)
 
 
 def data(n=30, d=3, m=1, seed=0):
@@ -158,8 +158,8 @@ def test_fit_a_list_of_models():
 
 def test_fit_where_other_code_makes_the_mll(monkeypatch):
     calls = []
-    evaluate = fastard.gpytorch.evaluate
-    monkeypatch.setattr(fastard.gpytorch, "evaluate", lambda *a, **o: calls.append(1) or evaluate(*a, **o))
+    evaluate = fastard.gpytorch.mll.evaluate
+    monkeypatch.setattr(fastard.gpytorch.mll, "evaluate", lambda *a, **o: calls.append(1) or evaluate(*a, **o))
     models = ModelListGP(single())
     with patched():
         fit_gpytorch_mll(SumMarginalLogLikelihood(models.likelihood, models))
@@ -206,14 +206,14 @@ def test_frozen_parameters_stay():
 def test_fit_tries_again_where_the_covariance_is_not_positive_definite(monkeypatch, caplog):
     """The first attempt ends in NotPSDError; the next begins from a draw of the priors."""
     failures = iter([True])
-    positive_definite = fastard.gpytorch._positive_definite
+    positive_definite = fastard.gpytorch.mll._positive_definite
 
     def fails_once(*arguments):
         if next(failures, False):
             raise NotPSDError("for once")
         return positive_definite(*arguments)
 
-    monkeypatch.setattr(fastard.gpytorch, "_positive_definite", fails_once)
+    monkeypatch.setattr(fastard.gpytorch.mll, "_positive_definite", fails_once)
     model = single()
     with caplog.at_level(logging.DEBUG, logger="botorch"):
         mll = fit_gpytorch_mll(ExactMarginalLogLikelihood(model.likelihood, model))
@@ -242,18 +242,18 @@ def test_threads_within_a_fit(monkeypatch):
     """BoTorch limits BLAS to one thread around SciPy's optimiser; ours are not BLAS's."""
     threadpoolctl = pytest.importorskip("threadpoolctl")
     seen = set()
-    evaluate = fastard.gpytorch.evaluate
+    evaluate = fastard.gpytorch.mll.evaluate
 
     def spy(*arguments, **options):
         blas = max((pool["num_threads"] for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"), default=1)
         seen.add((blas, options["threads"]))
         return evaluate(*arguments, **options)
 
-    monkeypatch.setattr(fastard.gpytorch, "evaluate", spy)
+    monkeypatch.setattr(fastard.gpytorch.mll, "evaluate", spy)
     model = single()
     torch_threads = torch.get_num_threads()
     fit_gpytorch_mll(ExactMarginalLogLikelihood(model.likelihood, model), optimizer_kwargs={"options": {"maxiter": 2}})
-    assert seen == {(1, fastard._threads.default_threads())}
+    assert seen == {(1, fastard._numba.threads.default_threads())}
     assert torch.get_num_threads() == torch_threads
 
 

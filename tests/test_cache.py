@@ -5,7 +5,6 @@ import importlib
 import io
 import logging
 import os
-import pkgutil
 import shutil
 import subprocess
 import sys
@@ -20,8 +19,9 @@ from conftest import ROOT, run_python
 from numba.core.dispatcher import Dispatcher
 
 import fastard
-from fastard import _cache, _config
-from fastard._jit import jit
+from fastard import _warmup
+from fastard._numba import cache as _cache
+from fastard._numba.jit import jit
 
 PACKAGE = ROOT / "fastard"
 
@@ -75,15 +75,15 @@ def edit(path, old, new):
 
 COVARIANCE = """
 import numpy as np
-from fastard._loops import covariance_and_slope as function
+from fastard._engine.loops.pairs import covariance_and_slope as function
 s = np.array([4.0])
 function(fastard.Matern32(), 1.0, False, s, np.empty(1))
 print(sum(function.stats.cache_hits.values()), s[0])
 """
 MIRROR = """
 import numpy as np
-from fastard._loo import mirror as function
-from fastard._threads import new_state, share
+from fastard._engine.loops.pairs import mirror as function
+from fastard._numba.threads import new_state, share
 A = np.array([[1.0, 7.0], [0.0, 1.0]])
 share(2, function, new_state(), A, 2, 24)
 print(sum(function.stats.cache_hits.values()), A[1, 0])
@@ -93,9 +93,9 @@ print(sum(function.stats.cache_hits.values()), A[1, 0])
 @pytest.mark.parametrize(
     ("name", "old", "new", "script", "before", "after"),
     [
-        ("_elementary", "_SMALLEST = -708.0", "_SMALLEST = -1.0", COVARIANCE, 0.13973135, 0.0),
-        ("kernels", "= math.sqrt(3.0), ", "= 0.0, ", COVARIANCE, 0.13973135, 1.0),
-        ("_threads", "FAILED = 0, 8, 9, 16", "FAILED = 0, 10, 9, 16", MIRROR, 7.0, 7.0),
+        ("_numba/elementary", "_SMALLEST = -708.0", "_SMALLEST = -1.0", COVARIANCE, 0.13973135, 0.0),
+        ("kernels", "_SQRT3 = math.sqrt(3.0)", "_SQRT3 = 0.0", COVARIANCE, 0.13973135, 1.0),
+        ("_numba/threads", "FAILED = 0, 8, 9, 16", "FAILED = 0, 10, 9, 16", MIRROR, 7.0, 7.0),
     ],
 )
 def test_change_in_another_file(site, name, old, new, script, before, after):
@@ -114,11 +114,11 @@ def test_change_in_another_file(site, name, old, new, script, before, after):
 
 def test_change_that_compiled_code_does_not_see(site):
     """In a Python file, or of a file's date alone: nothing is compiled anew."""
-    script = "from fastard import _cache; print(_cache.stamp().hex())"
+    script = "from fastard._numba import cache; print(cache.stamp().hex())"
     before = run_copy(site, script)
-    with (site / "fastard" / "posterior.py").open("a") as file:
+    with (site / "fastard" / "_model" / "gaussian_process.py").open("a") as file:
         file.write("# a comment\n")
-    os.utime(site / "fastard" / "_loops.py", (0, 0))
+    os.utime(site / "fastard" / "_engine" / "loops" / "pairs.py", (0, 0))
     assert run_copy(site, script) == before
 
 
@@ -128,8 +128,8 @@ def test_change_while_the_process_runs(site):
         site,
         """
         import math
-        from fastard._elementary import exp
-        with open(os.path.join(os.environ["SITE"], "fastard", "_elementary.py"), "a") as file:
+        from fastard._numba.elementary import exp
+        with open(os.path.join(os.environ["SITE"], "fastard", "_numba", "elementary.py"), "a") as file:
             file.write("_SMALLEST = -1.0")
         assert exp(-2.0) == math.exp(-2.0)
         """,
@@ -137,10 +137,10 @@ def test_change_while_the_process_runs(site):
     assert not list((site.parent / "cache").rglob("*.nb*"))
 
 
-def imported(name):
-    """Full names of what a module of the package imports, or takes as numba.this."""
+def imported(path):
+    """Full names of what a file imports, or takes as numba.this."""
     found = set()
-    for node in ast.walk(ast.parse((PACKAGE / f"{name}.py").read_text(encoding="utf-8"))):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -151,23 +151,27 @@ def imported(name):
 
 
 def test_stamp_covers_all_that_is_compiled():
-    """If this fails, add the module that it names to `SOURCES` in fastard/_cache.py."""
-    modules = {module.name for module in pkgutil.iter_modules(fastard.__path__)}
-    assert set(_cache.SOURCES) <= modules
-    compilers = {"fastard._jit"} | {
+    """If this fails, add the module that it names to `SOURCES` in fastard/_numba/cache.py."""
+    files = {path.relative_to(PACKAGE).with_suffix("").as_posix(): path for path in PACKAGE.rglob("*.py")}
+    assert set(_cache.SOURCES) <= set(files)
+    compilers = {"fastard._numba.jit"} | {
         f"numba.{name}" for name in ("njit", "jit", "extending", "vectorize", "guvectorize", "cfunc")
     }
-    for name in sorted(modules):
+    others = {f"fastard.{name.replace('/', '.')}" for name in set(files) - set(_cache.SOURCES)}
+    for name, path in sorted(files.items()):
         if name in _cache.SOURCES:
-            missing = imported(name) & {f"fastard.{other}" for other in modules - set(_cache.SOURCES)}
-            assert not missing, f"{name} imports {missing}"
+            assert not imported(path) & others, f"{name} imports {imported(path) & others}"
         else:
-            assert not imported(name) & compilers, f"{name} is compiled"
+            assert not imported(path) & compilers, f"{name} is compiled"
 
 
 def test_every_function_has_a_name_of_its_own():
     """Two of one name would replace each other for ever."""
-    held = [value for module in _cache.SOURCES for value in vars(importlib.import_module(f"fastard.{module}")).values()]
+    held = [
+        value
+        for module in _cache.SOURCES
+        for value in vars(importlib.import_module(f"fastard.{module.replace('/', '.')}")).values()
+    ]
     functions = {id(value): value for value in held if isinstance(value, Dispatcher)}
     assert len({function._cache._name for function in functions.values()}) == len(functions) > 40
 
@@ -183,7 +187,7 @@ SETTINGS = [
 
 @pytest.mark.parametrize(("name", "value"), SETTINGS)
 def test_settings_live_side_by_side(place, monkeypatch, name, value):
-    """NUMBA_CPU_NAME, even the host's own, makes `_microkernel` choose other vectors, which Numba's key does not tell."""
+    """NUMBA_CPU_NAME, even the host's own, makes `cpu` choose other vectors, which Numba's key does not tell."""
     assert not evaluate()
     assert evaluate()
     cache = _cache.Cache(jit(cube))
@@ -280,7 +284,7 @@ def test_full_disk(site):
     """A limit on the size of files stands for it, or for a quota: uncached, and nothing half-written is left."""
     script = """
     import resource
-    from fastard._elementary import exp
+    from fastard._numba.elementary import exp
     resource.setrlimit(resource.RLIMIT_FSIZE, (5000, resource.RLIM_INFINITY))
     assert exp(0.0) == 1.0
     """
@@ -320,7 +324,7 @@ def test_cache_made_by_another_user(variable):
     """Used where it is, though it cannot be written; what is missing goes to the user's own directory; show_config says so."""
     script = """
     import numba
-    from fastard._elementary import exp, log1p
+    from fastard._numba.elementary import exp, log1p
     numba.njit(lambda x: x)(1.0)
     fastard.show_config(mode="dicts")  # both import what they need, which another user may not be allowed to
     if os.geteuid() == 0:
@@ -336,7 +340,7 @@ def test_cache_made_by_another_user(variable):
         environment = {"HOME": home, "XDG_CACHE_HOME": home / ".cache"}
         if not variable:
             environment["NUMBA_CACHE_DIR"], baked = None, site / "fastard" / "__pycache__"
-        run_copy(site, "from fastard._elementary import exp; exp(0.0)", **environment)
+        run_copy(site, "from fastard._numba.elementary import exp; exp(0.0)", **environment)
         (exp,) = baked.rglob("*exp*.nb*")
         before = {path: path.stat().st_mtime_ns for path in baked.rglob("*")}
         home.mkdir()
@@ -370,7 +374,7 @@ def test_no_writable_cache(site):
     out = run_copy(
         site,
         """
-        from fastard._elementary import exp
+        from fastard._numba.elementary import exp
         assert exp.stats.cache_path is None
         assert exp(0.0) == 1.0
         shown = fastard.show_config(mode="dicts")["compiled code"]
@@ -410,7 +414,7 @@ def test_sources_that_are_no_files(site, kind):
     """In an archive, or without the .py: cached all the same, and compiled anew when they change."""
     if kind == "pyc":
         compile_ = f"import compileall; compileall.compile_dir({str(site)!r}, quiet=1, legacy=True)"
-    path = site / "fastard" / "_elementary.py"
+    path = site / "fastard" / "_numba" / "elementary.py"
     source = path.read_text(encoding="utf-8")
     for smallest, value in (("-708.0", 0.13973135), ("-1.0", 0.0)):
         path.write_text(source.replace("_SMALLEST = -708.0", f"_SMALLEST = {smallest}"), encoding="utf-8")
@@ -554,8 +558,8 @@ def test_silent_where_progress_is_shown(watched, capsys, monkeypatch):
         assert not evaluate()
 
     monkeypatch.setattr(_cache, "_PATIENCE", 0.0)
-    monkeypatch.setattr(_config, "compile_training", compile_small)
-    monkeypatch.setattr(_config, "compile_derivatives", lambda _: None)
+    monkeypatch.setattr(_warmup, "compile_training", compile_small)
+    monkeypatch.setattr(_warmup, "compile_derivatives", lambda _: None)
     fastard.warmup("rbf", progress=True)
     assert capsys.readouterr().err == "fastard: compiling RBF\n"
     assert not _cache._said
@@ -565,12 +569,12 @@ def test_silent_where_progress_is_shown(watched, capsys, monkeypatch):
 @pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals there")
 def test_line_on_a_real_terminal(site):
     """And none in a pipe, which a test runner may count as failure."""
-    edit(site / "fastard" / "_cache.py", "_PATIENCE = 2.0", "_PATIENCE = 0.0")
+    edit(site / "fastard" / "_numba" / "cache.py", "_PATIENCE = 2.0", "_PATIENCE = 0.0")
     script = """
     import pty, shutil, subprocess, sys
     parent, child = pty.openpty()
     os.set_blocking(parent, False)
-    command = [sys.executable, "-P", "-c", "from fastard._elementary import exp; exp(0.0)"]
+    command = [sys.executable, "-P", "-c", "from fastard._numba.elementary import exp; exp(0.0)"]
     subprocess.run(command, stderr=child, check=True)
     told = os.read(parent, 10_000).decode()
     assert told.startswith("fastard: compiling for this machine, ") and told.count("\\n") == 1, told

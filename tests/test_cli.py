@@ -18,13 +18,20 @@ import pytest
 from numba.core.dispatcher import Dispatcher
 
 import fastard
-from fastard import _config, _demo, _export, _plain, _report, _study, _threads
-from fastard.__main__ import main
-from fastard._config import show_config, warmup
+from fastard import _progress, _warmup
+from fastard._cli import baseline as _plain
+from fastard._cli import demo as _demo
+from fastard._cli import export as _export
+from fastard._cli import study as _study
+from fastard._cli.main import main
+from fastard._cli.tables import read_dataset
+from fastard._config import show_config
 from fastard._files import replace_file
-from fastard._tables import read_dataset
+from fastard._numba import threads as _threads
+from fastard._progress import TrainingState
+from fastard._training.fit import fit
+from fastard._warmup import warmup
 from fastard.kernels import BY_NAME
-from fastard.training import TrainingState, fit
 
 N = 60
 
@@ -300,7 +307,7 @@ def _raise_at(evaluation: int) -> Callable[[], Any]:
 def test_ctrl_c_reports_the_best_so_far(
     data: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(_report, "progress", _raise_at(3))
+    monkeypatch.setattr(_progress, "progress", _raise_at(3))
     assert main(["fit", data, "--target", "y"]) == 0
     out = capsys.readouterr().out
     assert "not converged: interrupted" in out
@@ -594,7 +601,7 @@ def test_in_a_terminal_without_rich_there_are_plain_lines(data: str, monkeypatch
 
 def test_progress_lines_are_few(capsys: pytest.CaptureFixture[str]) -> None:
     X = np.linspace(0.0, 1.0, 30)[:, np.newaxis]
-    with _report.progress() as callback:
+    with _progress.progress() as callback:
         fit(X, np.sin(9.0 * X), n_restarts=5, random_state=0, callback=callback)
     lines = capsys.readouterr().err.splitlines()
     assert 2 <= len(lines) <= 6
@@ -602,7 +609,7 @@ def test_progress_lines_are_few(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_progress_within_an_evaluation_has_room_in_80_columns() -> None:
-    so_far = _report.TrainingProgress(prints=False)
+    so_far = _progress.TrainingProgress(prints=False)
     so_far(TrainingState(12, -12345.67, -12345.67, np.ones(3), {}))
     so_far.evaluating(0.45)
     assert re.search(r"45% of evaluation 13   \d+\.\d s", str(so_far)[:78])  # beside the spinner and a blank
@@ -727,8 +734,8 @@ def test_warmup_leaves_nothing_to_compile(kernel: str, capsys: pytest.CaptureFix
 def test_warmup_takes_every_kernel_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
     trained: list[Any] = []
     derived: list[Any] = []
-    monkeypatch.setattr(_config, "compile_training", trained.append)
-    monkeypatch.setattr(_config, "compile_derivatives", derived.append)
+    monkeypatch.setattr(_warmup, "compile_training", trained.append)
+    monkeypatch.setattr(_warmup, "compile_derivatives", derived.append)
     warmup()
     assert [type(kernel) for kernel in trained] == list(BY_NAME.values())
     assert derived == trained

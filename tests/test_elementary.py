@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from fastard import _elementary
-from fastard._jit import jit
+from fastard._numba import elementary as _elementary
+from fastard._numba.jit import jit
 
 
 @jit

@@ -6,7 +6,9 @@ import pytest
 from conftest import assert_agree, data
 
 import fastard
-from fastard._engine import Term, Workspace, evaluate
+from fastard._engine.evaluate import evaluate
+from fastard._engine.terms import Term
+from fastard._engine.workspace import Workspace
 
 DIAGONAL = 0.1
 

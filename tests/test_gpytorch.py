@@ -99,7 +99,7 @@ def no_fallback(monkeypatch):
     def forward(*_, **__):
         raise AssertionError("GPyTorch's own code was used")
 
-    monkeypatch.setattr(fastard.gpytorch, "_gpytorchs_forward", forward)
+    monkeypatch.setattr(fastard.gpytorch.mll, "_gpytorchs_forward", forward)
 
 
 def assert_agrees(model, X=None, params=(), tolerance=1e-8):
@@ -655,15 +655,17 @@ def test_threads_are_our_own_matter(monkeypatch):
     """A limit on BLAS's threads, as BoTorch sets it around SciPy's optimiser, is none on ours."""
     threadpoolctl = pytest.importorskip("threadpoolctl")
     used = []
-    evaluate = fastard.gpytorch.evaluate
+    evaluate = fastard.gpytorch.mll.evaluate
     monkeypatch.setattr(
-        fastard.gpytorch, "evaluate", lambda *args, **options: used.append(options["threads"]) or evaluate(*args, **options)
+        fastard.gpytorch.mll,
+        "evaluate",
+        lambda *args, **options: used.append(options["threads"]) or evaluate(*args, **options),
     )
     model = make(RBFKernel(ard_num_dims=3))
     before = torch.get_num_threads()
     with threadpoolctl.threadpool_limits(limits=1, user_api="blas"):
         value_and_gradients(ExactMarginalLogLikelihood, model)
-    assert used == [fastard._threads.default_threads()]
+    assert used == [fastard._numba.threads.default_threads()]
     assert torch.get_num_threads() == before
 
 

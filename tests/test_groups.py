@@ -119,7 +119,7 @@ def test_errors_name_the_argument(changed, exception, name):
 
 def test_a_fixed_length_scale_is_no_row_of_the_product():
     """Its contraction is skipped: the engine is asked for one row of distances a free dimension."""
-    from fastard import _engine
+    from fastard._engine import evaluate as _engine
 
     X, _ = data(20, 5)
     free = np.array([True, False, False, True, False])
@@ -128,7 +128,7 @@ def test_a_fixed_length_scale_is_no_row_of_the_product():
     assert points.free == 2
     assert points.columns.tolist() == [0, 3, 1, 2, 4]
     full = fastard.covariance_vjp(np.ones((20, 20)), X, length_scale=1.0)
-    from fastard.covariance import vjp
+    from fastard._engine.cross import vjp
 
     assert_agree(vjp(term, X, np.ones((20, 20)), 1), full * [1, 0, 0, 1, 0, 1], 1e-13)
 
@@ -136,9 +136,9 @@ def test_a_fixed_length_scale_is_no_row_of_the_product():
 @pytest.mark.parametrize(("n", "d"), [(1, 2), (2, 1), (7, 4), (100, 1), (130, 11), (333, 4)])
 def test_the_derivative_of_a_tied_term_is_the_sum(kernel, n, d):
     """One row of sums, made of w s: in the pass over the tiles, and where the profile is computed anew."""
-    from fastard import leave_one_out
-    from fastard._engine import Term
-    from fastard.covariance import vjp
+    from fastard._engine.cross import vjp
+    from fastard._engine.terms import Term
+    from fastard._objectives import leave_one_out
 
     X, y = data(n, d)
     at = (np.full(d, 1.3), 1.2, 0.4, kernel[1])
@@ -176,7 +176,7 @@ def test_the_derivative_of_a_tied_term_has_the_same_bits_on_any_number_of_thread
 
 def test_isotropic_sums_no_dimension(monkeypatch):
     """fit() and the doors ask the engine for one row of the product, whatever d."""
-    from fastard import _engine
+    from fastard._engine import evaluate as _engine
 
     rows = []
     scaled = _engine.scaled

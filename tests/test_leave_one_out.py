@@ -101,7 +101,7 @@ def test_one_matrix_of_memory():
 @pytest.mark.parametrize("n", [5, 50, 203])
 def test_the_buffer_can_be_used_again(n):
     """Its rows were packed in their place, over the zeros beyond them too."""
-    from fastard import leave_one_out
+    from fastard._objectives import leave_one_out
 
     X, y = data(n, 3)
     objective = fastard.LogMarginalLikelihood(X, y)
@@ -182,16 +182,16 @@ def test_fixed_length_scales():
 
 def test_fixed_length_scales_are_no_rows_of_the_product(monkeypatch):
     """fit() asks for one row of distances a free dimension."""
-    from fastard import leave_one_out
+    from fastard._engine import loo
 
-    rows, scaled = [], leave_one_out.scaled
+    rows, scaled = [], loo.scaled
 
     def spy(*arguments):
         points = scaled(*arguments)
         rows.append((points.free, points.columns.tolist()))
         return points
 
-    monkeypatch.setattr(leave_one_out, "scaled", spy)
+    monkeypatch.setattr(loo, "scaled", spy)
     X, y = data(30, 3)
     fastard.fit(X, y, objective="loo", length_scale_bounds=[(0.1, 10.0), "fixed", (0.1, 10.0)], max_iterations=2)
     assert {(free, *columns) for free, columns in rows} == {(2, 0, 2, 1)}

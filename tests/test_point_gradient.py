@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from conftest import assert_agree, data
 
-from fastard._engine import Term
-from fastard.covariance import point_gradient
+from fastard._engine.cross import point_gradient
+from fastard._engine.terms import Term
 
 
 @pytest.mark.parametrize(("q", "n", "d"), [(1, 1, 1), (7, 61, 3), (65, 3, 9), (3, 1025, 2), (4, 5, 0)])

@@ -12,9 +12,9 @@ from conftest import data
 from numba import njit, types
 
 import fastard
-from fastard import _threads
-from fastard._microkernel import address_of, atomic_load, atomic_store, fetch_add, pause, repeat_call
-from fastard._threads import CREW, FAILED, STATE, hand_out, wait_for
+from fastard._numba import threads as _threads
+from fastard._numba.atomics import address_of, atomic_load, atomic_store, fetch_add, pause, repeat_call
+from fastard._numba.threads import CREW, FAILED, STATE, hand_out, wait_for
 
 NEVER = 1 << 60
 CALLER, CAME, LEFT = STATE, STATE + 1, STATE + 2

@@ -11,7 +11,7 @@ import pytest
 from conftest import assert_agree, data
 
 import fastard
-from fastard import _prediction
+from fastard._model import prediction as _prediction
 
 SCALES = np.array([0.5, 1.3, 2.0])
 FIXED = {
@@ -210,7 +210,7 @@ def test_covariance_is_symmetric_and_has_the_variances():
 @pytest.mark.parametrize("m", [1, 2])
 def test_blocks_and_whole(m, monkeypatch):
     """Point by point, in blocks, and all at once."""
-    from fastard import _prediction
+    from fastard._model import prediction as _prediction
 
     model, _, _ = trained(m=m)
     Z = points(200)

@@ -6,7 +6,7 @@ from conftest import assert_agree, data
 from test_memory import peak
 
 import fastard
-from fastard import _prediction
+from fastard._model import prediction as _prediction
 
 
 def trained(kernel, m=1, n=40, **options):

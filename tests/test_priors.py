@@ -7,7 +7,7 @@ from conftest import assert_agree, data
 from scipy import stats
 
 import fastard
-from fastard.priors import log_prior
+from fastard._training.priors import log_prior
 
 X, Y = data(30, 3)
 FROZEN = {

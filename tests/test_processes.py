@@ -151,7 +151,7 @@ def test_no_thread_of_ours_with_one_thread():
     child(
         """
         check(0, n=300)
-        assert fastard._threads._pool == (0, 0)
+        assert fastard._numba.threads._pool == (0, 0)
         """,
         NUMBA_NUM_THREADS="1",
     )
@@ -207,12 +207,12 @@ def test_import_has_no_side_effects():
         assert warnings.filters == filters
         assert numpy.geterr() == errors
         assert numpy.random.get_state()[1].tolist() == state
-        assert threading.active_count() == 1 and fastard._threads._pool == (0, 0)
+        assert threading.active_count() == 1 and fastard._numba.threads._pool == (0, 0)
         import sys
         loaded = {name.partition(".")[0] for name in sys.modules}
         assert not loaded & {"sklearn", "pandas", "matplotlib", "rich", "jax", "torch"}, loaded
         assert "scipy.linalg" not in sys.modules and "scipy.optimize" not in sys.modules
-        from fastard import _loops
+        from fastard._engine.loops import pairs as _loops
         for name, function in vars(_loops).items():
             assert not getattr(function, "signatures", []), name
         '''

@@ -1,4 +1,4 @@
-"""The door for scikit-learn against scikit-learn itself."""
+"""The drop-in for scikit-learn against scikit-learn itself."""
 
 import contextlib
 import copy
@@ -110,20 +110,20 @@ def both(kernel, X, y, **options):
 @pytest.fixture(autouse=True)
 def no_query_is_too_few(monkeypatch):
     """Our predictions, although scikit-learn's would be sooner here."""
-    monkeypatch.setattr(fastard.sklearn, "_FEW_PAIRS", 0)
+    monkeypatch.setattr(fastard.sklearn.regressor, "_FEW_PAIRS", 0)
 
 
 @pytest.fixture
 def evaluations(monkeypatch):
-    """What the door asks of the engine."""
+    """What the integration asks of the engine."""
     calls = []
 
     def counted(*arguments, **options):
         calls.append(arguments)
         return evaluate(*arguments, **options)
 
-    evaluate = fastard.sklearn.evaluate
-    monkeypatch.setattr(fastard.sklearn, "evaluate", counted)
+    evaluate = fastard.sklearn.training.evaluate
+    monkeypatch.setattr(fastard.sklearn.training, "evaluate", counted)
     return calls
 
 
@@ -163,8 +163,8 @@ def test_few_queries_are_predicted_by_scikit_learn(monkeypatch):
     X, y = problem()
     _, ours = both(OURS["matern52"], X, y, optimizer=None, alpha=1e-3)
     expected = ours.predict(X[:2], return_std=True)
-    monkeypatch.setattr(fastard.sklearn, "_FEW_PAIRS", 1000)
-    monkeypatch.setattr(fastard.sklearn, "_trained", lambda estimator: pytest.fail("asked for fastard's prediction"))
+    monkeypatch.setattr(fastard.sklearn.regressor, "_FEW_PAIRS", 1000)
+    monkeypatch.setattr(fastard.sklearn.regressor, "_trained", lambda estimator: pytest.fail("asked for fastard's prediction"))
     for a, b in zip(ours.predict(X[:2], return_std=True), expected, strict=True):
         assert_agree(a, b, 1e-8)
 
@@ -224,7 +224,7 @@ def test_training_finds_the_same_parameters_where_they_are_determined():
 @pytest.mark.parametrize("inside", [contextlib.nullcontext, patched])
 def test_the_default_kernel_is_that_of_the_installed_scikit_learn(inside, evaluations):
     """Before its version 1.9 it is fixed; from then on it is trained."""
-    fastard.sklearn._default_kernel.cache_clear()
+    fastard.sklearn.original._default_kernel.cache_clear()
     X, y = problem(30)
     theirs = TheirRegressor(alpha=1e-2).fit(X, y)
     evaluations.clear()
@@ -247,8 +247,8 @@ def test_the_default_kernel_is_that_of_the_installed_scikit_learn(inside, evalua
 
 @pytest.mark.parametrize("below", [0, 10**6])
 def test_restarts_are_those_of_the_sequential_run(monkeypatch, below):
-    monkeypatch.setattr(fastard.sklearn, "_SIDE_BY_SIDE_BELOW", below)
-    monkeypatch.setattr(fastard.sklearn, "default_threads", lambda: 3)
+    monkeypatch.setattr(fastard.sklearn.training, "_SIDE_BY_SIDE_BELOW", below)
+    monkeypatch.setattr(fastard.sklearn.training, "default_threads", lambda: 3)
     X, y = problem(40)
     theirs, ours = both(1.0 * RBF(np.ones(3), (0.1, 10.0)) + WhiteKernel(0.1), X, y, n_restarts_optimizer=4, random_state=7)
     assert_agree(ours.kernel_.theta, theirs.kernel_.theta, 1e-3)
@@ -262,7 +262,7 @@ def test_restarts_side_by_side_give_the_bits_of_one_after_another(monkeypatch):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         for threads in (1, 4):
-            monkeypatch.setattr(fastard.sklearn, "default_threads", lambda threads=threads: threads)
+            monkeypatch.setattr(fastard.sklearn.training, "default_threads", lambda threads=threads: threads)
             found.append(clone(model).fit(X, y).kernel_.theta)
     np.testing.assert_array_equal(*found)
 
@@ -294,7 +294,7 @@ def test_callable_optimizer():
 )
 def test_an_underflow_is_no_error(kernel, alpha, few, monkeypatch):
     """Whatever the user has set; an overflow is told as scikit-learn tells it."""
-    monkeypatch.setattr(fastard.sklearn, "_FEW_PAIRS", few)
+    monkeypatch.setattr(fastard.sklearn.regressor, "_FEW_PAIRS", few)
     rng = np.random.default_rng(0)
     X = rng.uniform(size=(50, 2))
     y = np.sin(5.0 * X[:, 0])
@@ -332,7 +332,7 @@ def test_a_users_optimizer_runs_with_the_users_floating_point_errors():
 
 
 def test_an_underflow_in_a_users_kernel_is_told_as_the_user_wants(monkeypatch):
-    monkeypatch.setattr(fastard.sklearn, "_FEW_PAIRS", 10**6)
+    monkeypatch.setattr(fastard.sklearn.regressor, "_FEW_PAIRS", 10**6)
     model = GaussianProcessRegressor(Doubled(0.1), alpha=1e-3, optimizer=None).fit(*problem(20))
     with np.errstate(all="raise"), pytest.raises(FloatingPointError, match="underflow"):
         model.predict(np.linspace(3.0, 30.0, 30).reshape(-1, 3))
@@ -342,9 +342,9 @@ def test_variances_that_rounding_made_0_are_told_as_by_scikit_learn(monkeypatch)
     """Rounding errors of a made-up size. The wording is scikit-learn's where the method is."""
     X, y = problem()
     model = GaussianProcessRegressor(RBF(ARD), alpha=1e-3, optimizer=None).fit(X, y)
-    deviation, variance = model.predict(X, return_std=True)[1], fastard._prediction._variance
+    deviation, variance = model.predict(X, return_std=True)[1], fastard._model.prediction._variance
     error = np.sort(deviation**2)[9] * 1.0001
-    monkeypatch.setattr(fastard._prediction, "_variance", lambda *arguments: variance(*arguments) - error)
+    monkeypatch.setattr(fastard._model.prediction, "_variance", lambda *arguments: variance(*arguments) - error)
     with pytest.warns(UserWarning, match="Predicted variances smaller than 0. Setting those variances to 0") as warned:
         deviation = model.predict(X, return_std=True)[1]
     assert len(warned) == 1
@@ -562,7 +562,7 @@ def test_a_kernel_used_twice():
 OWN_TESTS = """
 import pytest
 from sklearn.gaussian_process.tests import test_gpr
-from fastard import sklearn as door
+import fastard.sklearn
 
 def pytest_configure(config):
     {preparation}
@@ -572,8 +572,8 @@ def pytest_configure(config):
 @pytest.mark.parametrize(
     ("module", "preparation"),
     [
-        ("test_gpr", "test_gpr.GaussianProcessRegressor = door.GaussianProcessRegressor"),
-        ("test_kernels", "door.patch()"),
+        ("test_gpr", "test_gpr.GaussianProcessRegressor = fastard.sklearn.GaussianProcessRegressor"),
+        ("test_kernels", "fastard.sklearn.patch()"),
     ],
 )
 def test_scikit_learns_own_tests_pass(tmp_path, module, preparation):

@@ -26,7 +26,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_X_y
 from threadpoolctl import threadpool_limits
 
-import fastard.sklearn as door
+import fastard.sklearn
 from fastard.sklearn import GaussianProcessRegressor as Ours
 
 # The clients' own deprecations and convergence warnings are none of this project's errors.
@@ -47,17 +47,17 @@ def _one_blas_thread():
 @pytest.fixture
 def evaluations(monkeypatch):
     """A mock in the place of the engine's evaluation that counts its calls."""
-    spy = mock.Mock(wraps=door.evaluate)
-    monkeypatch.setattr(door, "evaluate", spy)
+    spy = mock.Mock(wraps=fastard.sklearn.training.evaluate)
+    monkeypatch.setattr(fastard.sklearn.training, "evaluate", spy)
     return spy
 
 
 @pytest.fixture
 def predictions(monkeypatch):
     """The same for predictions."""
-    spy = mock.Mock(wraps=door._prediction.predict)
-    monkeypatch.setattr(door._prediction, "predict", spy)
-    monkeypatch.setattr(door, "_FEW_PAIRS", 0)
+    spy = mock.Mock(wraps=fastard.sklearn.regressor.prediction.predict)
+    monkeypatch.setattr(fastard.sklearn.regressor.prediction, "predict", spy)
+    monkeypatch.setattr(fastard.sklearn.regressor, "_FEW_PAIRS", 0)
     return spy
 
 
@@ -84,7 +84,7 @@ class TestScikitOptimize:
     def assert_accelerated(result):
         assert result.models
         for model in result.models:
-            assert door.explain(model.kernel_) == "fastard: Matern52, and noise"
+            assert fastard.sklearn.explain(model.kernel_) == "fastard: Matern52, and noise"
 
     @pytest.mark.parametrize("seed", [0, 3])
     def test_gp_minimize(self, seed, evaluations):
@@ -103,7 +103,7 @@ class TestScikitOptimize:
 
         theirs = run()
         assert evaluations.call_count == 0
-        with door.patched():
+        with fastard.sklearn.patched():
             ours = run()
         # Each model is one fit from three starts, and a start takes more than one step.
         assert evaluations.call_count > 6 * len(ours.models)
@@ -129,7 +129,7 @@ class TestScikitOptimize:
 
         theirs = run()
         assert evaluations.call_count == 0
-        with door.patched():
+        with fastard.sklearn.patched():
             ours = run()
         assert evaluations.call_count > 6 * len(ours.models)
         self.assert_accelerated(ours)
@@ -150,9 +150,9 @@ class TestScikitOptimize:
             )
 
         theirs = run()
-        with door.patched():
+        with fastard.sklearn.patched():
             ours = run()
-        assert "HammingKernel" in door.explain(ours.models[-1].kernel_)
+        assert "HammingKernel" in fastard.sklearn.explain(ours.models[-1].kernel_)
         assert evaluations.call_count == 0
         assert ours.x_iters == theirs.x_iters
 
@@ -236,7 +236,7 @@ class TestBayesianOptimization:
         assert evaluations.call_count == predictions.call_count == 0
         self.replace(ours, Ours, Matern(nu=2.5))
         proposals = self.run(ours)
-        assert door.explain(ours._gp.kernel_) == "fastard: Matern52"
+        assert fastard.sklearn.explain(ours._gp.kernel_) == "fastard: Matern52"
         assert evaluations.call_count > 12 * PROPOSALS  # six starts a fit
         assert predictions.call_count > 10 * PROPOSALS  # ten searches for the next point
         assert_same_proposals(proposals, expected)
@@ -250,9 +250,9 @@ class TestBayesianOptimization:
 
         theirs = run()
         assert evaluations.call_count == predictions.call_count == 0
-        with door.patched():
+        with fastard.sklearn.patched():
             ours = run()
-        assert door.explain(ours._gp) == "fastard: Matern52 of transformed points"
+        assert fastard.sklearn.explain(ours._gp) == "fastard: Matern52 of transformed points"
         assert evaluations.call_count > 12 * PROPOSALS  # six starts a fit
         assert predictions.call_count >= PROPOSALS
         found, expected = ours.space.params, theirs.space.params
@@ -269,10 +269,10 @@ class TestBayesianOptimization:
             return optimizer
 
         theirs = run()
-        with door.patched():
+        with fastard.sklearn.patched():
             ours = run()
         assert evaluations.call_count > 24
-        assert door.explain(ours.constraint._model[0]) == "fastard: Matern52 of transformed points"
+        assert fastard.sklearn.explain(ours.constraint._model[0]) == "fastard: Matern52 of transformed points"
         np.testing.assert_allclose(ours.space.params, theirs.space.params, rtol=0.0, atol=TOLERANCE * 15.0)
 
     @pytest.mark.parametrize("parameters", PARAMETERS)
@@ -286,7 +286,7 @@ class TestBayesianOptimization:
         d = space.kernel_transform(X).shape[1]
         optimizer.set_gp_params(kernel=ConstantKernel(1.7) * RBF(np.geomspace(2.0, 5.0, d)) + WhiteKernel(1e-2))
         kernel = optimizer._gp.kernel
-        assert door.explain(kernel) == "fastard: RBF, and noise, of transformed points"
+        assert fastard.sklearn.explain(kernel) == "fastard: RBF, and noise, of transformed points"
         theirs, ours = (cls(kernel, normalize_y=True, optimizer=None).fit(X, y) for cls in (Theirs, Ours))
         theta = theirs.kernel_.theta + 0.1
         for a, b in zip(*(model.log_marginal_likelihood(theta, True) for model in (ours, theirs)), strict=True):
@@ -311,7 +311,7 @@ class TestBayesianOptimization:
             theirs, ours = (cls(kernel, alpha=0.1).fit(X, y) for cls in (Theirs, Ours))
             np.testing.assert_allclose(ours.kernel_.theta, theirs.kernel_.theta, atol=1e-2)
             for copy in (clone(kernel), kernel.clone_with_theta(kernel.theta + 0.1), pickle.loads(pickle.dumps(kernel))):
-                assert door.explain(copy).endswith(" of transformed points")
+                assert fastard.sklearn.explain(copy).endswith(" of transformed points")
                 theirs, ours = (cls(copy, alpha=0.1, optimizer=None).fit(X, y) for cls in (Theirs, Ours))
                 np.testing.assert_allclose(ours.predict(X), theirs.predict(X), rtol=1e-9)
                 other = pickle.loads(pickle.dumps(ours))
@@ -340,12 +340,15 @@ class TestBayesianOptimization:
         from bayes_opt import parameter
 
         wrapped = parameter.wrap_kernel(RBF(), doubled)
-        assert door.explain(wrapped) == "fastard: RBF of transformed points"
-        assert door.explain(wrapped + WhiteKernel()) == "scikit-learn: WrappedKernel is not a kernel that fastard computes"
-        assert door.explain(parameter.wrap_kernel(ExpSineSquared(), doubled)).startswith("scikit-learn: ")
+        assert fastard.sklearn.explain(wrapped) == "fastard: RBF of transformed points"
+        assert (
+            fastard.sklearn.explain(wrapped + WhiteKernel())
+            == "scikit-learn: WrappedKernel is not a kernel that fastard computes"
+        )
+        assert fastard.sklearn.explain(parameter.wrap_kernel(ExpSineSquared(), doubled)).startswith("scikit-learn: ")
         subclass = type("Subclass", (type(wrapped),), {"__module__": "bayes_opt.parameter"})
         wrapped.__class__ = subclass
-        assert door.explain(wrapped) == "scikit-learn: Subclass is not a kernel that fastard computes"
+        assert fastard.sklearn.explain(wrapped) == "scikit-learn: Subclass is not a kernel that fastard computes"
 
         def other_wrapper(kernel, transform):
             class WrappedKernel(type(kernel)):
@@ -357,14 +360,14 @@ class TestBayesianOptimization:
 
         monkeypatch.setattr(parameter, "wrap_kernel", other_wrapper)
         kernel = parameter.wrap_kernel(RBF(), doubled)
-        assert door.explain(kernel) == "scikit-learn: WrappedKernel is not a kernel that fastard computes"
+        assert fastard.sklearn.explain(kernel) == "scikit-learn: WrappedKernel is not a kernel that fastard computes"
 
     def test_a_kernel_set_its_way_is_wrapped_again(self):
         optimizer = self.optimizer(1)
         self.replace(optimizer, Ours, Matern(nu=2.5))
-        assert door.explain(optimizer._gp.kernel) == "fastard: Matern52"
+        assert fastard.sklearn.explain(optimizer._gp.kernel) == "fastard: Matern52"
         optimizer.set_gp_params(kernel=Matern(nu=1.5))
-        assert door.explain(optimizer._gp.kernel) == "fastard: Matern32 of transformed points"
+        assert fastard.sklearn.explain(optimizer._gp.kernel) == "fastard: Matern32 of transformed points"
 
 
 class TestModAL:
@@ -417,7 +420,7 @@ class TestModAL:
         assert self.run(ours) == expected
         assert evaluations.call_count > 4 * (PROPOSALS + 1)  # two starts a fit
         assert predictions.call_count == PROPOSALS
-        assert door.explain(ours.estimator.kernel_) == "fastard: RBF, and noise"
+        assert fastard.sklearn.explain(ours.estimator.kernel_) == "fastard: RBF, and noise"
         assert len(set(expected) - set(range(FIRST))) == PROPOSALS
 
 
@@ -433,7 +436,7 @@ def test_grid_search_over_a_pipeline(backend, evaluations):
         """Ours, with the evaluations in the process that it was trained in; threads would count each other's."""
 
         def fit(self, X, y):
-            with mock.patch.object(door, "evaluate", wraps=door.evaluate) as spy:
+            with mock.patch.object(fastard.sklearn.training, "evaluate", wraps=fastard.sklearn.training.evaluate) as spy:
                 super().fit(X, y)
             self.evaluations_ = spy.call_count
             return self

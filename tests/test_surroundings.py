@@ -9,7 +9,8 @@ import pytest
 from conftest import data, run_python
 
 import fastard
-from fastard import _limits, _threads
+from fastard import _limits
+from fastard._numba import threads as _threads
 
 PROBLEM = """
 import numpy as np
@@ -88,7 +89,7 @@ def test_helpers_take_the_callers_rounding_mode():
         up = evaluate(1)
         assert up != nearest
         assert evaluate(2) == up
-        assert fastard._threads._pool[0] > 0, "no helper"
+        assert fastard._numba.threads._pool[0] > 0, "no helper"
         assert libm.fesetround(0) == 0
         for _ in range(20):
             assert evaluate(2) == nearest
@@ -131,7 +132,7 @@ def test_numbas_number_of_threads_is_the_default():
         """
         import threading
         import numba
-        from fastard._threads import default_threads
+        from fastard._numba.threads import default_threads
         assert default_threads() == 2
         numba.set_num_threads(1)
         assert default_threads() == 1
@@ -157,7 +158,7 @@ def test_asking_for_the_default_starts_no_threads_of_numbas():
     child(
         """
         from numba.np.ufunc import parallel
-        assert fastard._threads.default_threads() >= 1
+        assert fastard._numba.threads.default_threads() >= 1
         assert evaluate(2)
         assert not parallel._is_initialized
         """
@@ -252,11 +253,11 @@ def test_a_quota_limits_the_default(quota, threads, monkeypatch):
 
 
 def test_the_message_says_how_many_points_fit(monkeypatch):
-    monkeypatch.setattr(fastard._validation, "memory", lambda: 8 * 10**6)
+    monkeypatch.setattr(fastard._arrays, "memory", lambda: 8 * 10**6)
     X, y = data(1500, 2)
     with pytest.raises(MemoryError, match=r"n = 1500 points needs 0.0169 GiB.*0.00745 GiB are available.*n = 0; use a part"):
         fastard.fit(X, y)
-    monkeypatch.setattr(fastard._validation, "memory", lambda: 72 * 10**6)
+    monkeypatch.setattr(fastard._arrays, "memory", lambda: 72 * 10**6)
     with pytest.raises(MemoryError, match=r"n = 4000 points .*enough for n = 2000;"):
         fastard.LogMarginalLikelihood(*data(4000, 2))(np.zeros(4))
     with pytest.raises(MemoryError, match=r"4000 x 4000 points .* fewer points at a time"):
@@ -279,7 +280,7 @@ LONG = {
 
 @pytest.fixture
 def _every_call_is_watched(monkeypatch):
-    monkeypatch.setattr(fastard._engine, "_WATCHED_FROM", 0.0)
+    monkeypatch.setattr(fastard._engine.sizes, "_WATCHED_FROM", 0.0)
     monkeypatch.setattr(_threads, "_WATCH_EVERY", 1e-5)
 
 
@@ -293,7 +294,7 @@ def as_bytes(result):
 def test_a_watched_call_gives_the_same(call, monkeypatch):
     X, y = data(250, 3)
     expected = as_bytes(LONG[call](X, y))
-    monkeypatch.setattr(fastard._engine, "_WATCHED_FROM", 0.0)
+    monkeypatch.setattr(fastard._engine.sizes, "_WATCHED_FROM", 0.0)
     assert as_bytes(LONG[call](X, y)) == expected
 
 
@@ -317,7 +318,7 @@ def test_what_is_raised_meanwhile_ends_an_evaluation(inverse):
 
     def evaluate():
         if inverse:
-            return fastard.leave_one_out.evaluate(objective, np.ones(3), 1.0, 1.0, objective.kernel, gradient=True)
+            return fastard._objectives.leave_one_out.evaluate(objective, np.ones(3), 1.0, 1.0, objective.kernel, gradient=True)
         return objective(theta)
 
     interrupted = 0
@@ -342,7 +343,7 @@ def test_progress_within_an_evaluation():
     objective = fastard.LogMarginalLikelihood(X, y)
     for evaluate in (
         lambda: objective(np.zeros(5)),
-        lambda: fastard.leave_one_out.evaluate(objective, np.ones(3), 1.0, 1.0, objective.kernel, gradient=True),
+        lambda: fastard._objectives.leave_one_out.evaluate(objective, np.ones(3), 1.0, 1.0, objective.kernel, gradient=True),
     ):
         for _ in range(100):  # how often one looks is up to the operating system
             seen = []
@@ -362,12 +363,11 @@ def test_ctrl_c_within_a_long_evaluation():
     out = child(
         """
         import signal, time
-        from fastard import _engine
         X, y = rng.standard_normal((2500, 4)), rng.standard_normal(2500)
         objective = fastard.LogMarginalLikelihood(X, y)
         seen = []
         objective.watch = seen.append
-        fastard._threads._WATCH_EVERY = 1e-3
+        fastard._numba.threads._WATCH_EVERY = 1e-3
         objective(np.zeros(6))
         expected = objective(np.zeros(6))
         signal.signal(signal.SIGALRM, signal.default_int_handler)
@@ -393,7 +393,7 @@ def test_no_thread_for_a_watched_call(monkeypatch):
 
     X, y = data(150, 3)
     expected = fastard.log_marginal_likelihood(X, y, length_scale=1.0)
-    monkeypatch.setattr(fastard._engine, "_WATCHED_FROM", 0.0)
+    monkeypatch.setattr(fastard._engine.sizes, "_WATCHED_FROM", 0.0)
     monkeypatch.setattr(_threads._thread, "start_new_thread", refuse)
     assert fastard.log_marginal_likelihood(X, y, length_scale=1.0) == expected
 
@@ -408,11 +408,12 @@ def test_a_singular_covariance_in_a_watched_call():
 
 
 def test_the_cost_is_said_before_the_first_evaluation(monkeypatch, capsys):
-    from fastard import _report, training
+    from fastard import _progress
+    from fastard._training import search
 
-    monkeypatch.setattr(training, "_LARGE", 100)
-    monkeypatch.setattr(training, "_SAMPLE", 50)
-    monkeypatch.setattr(_report, "_WORTH_SAYING", 0.0)
+    monkeypatch.setattr(search, "_LARGE", 100)
+    monkeypatch.setattr(search, "_SAMPLE", 50)
+    monkeypatch.setattr(_progress, "_WORTH_SAYING", 0.0)
     X, y = data(120, 3)
     fastard.fit(X, y, progress=True, max_iterations=2)
     first, *_, factoring, last = capsys.readouterr().err.splitlines()
@@ -427,6 +428,6 @@ def test_the_cost_is_said_before_the_first_evaluation(monkeypatch, capsys):
     [(0.0123, "0.012 s"), (3.0, "3 s"), (75.0, "75 s"), (420.0, "7 min"), (5000.0, "83 min"), (9e4, "25 h")],
 )
 def test_durations(seconds, text):
-    from fastard._report import duration
+    from fastard._progress import duration
 
     assert duration(seconds) == text

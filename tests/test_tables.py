@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastard._tables import Dataset, TableError, read_dataset
+from fastard._cli.formats import TableError
+from fastard._cli.tables import Dataset, read_dataset
 
 Read = Callable[..., Dataset]
 

@@ -332,7 +332,7 @@ def smooth(n=40):
 
 def counting_failures(tried):
     """A stand-in for the objective's evaluate that writes down how each went."""
-    from fastard.likelihood import LogMarginalLikelihood
+    from fastard._objectives.likelihood import LogMarginalLikelihood
 
     evaluate = LogMarginalLikelihood.evaluate
 
@@ -439,7 +439,7 @@ def test_smooth_data_without_noise_converge(n):
 
 def test_where_rounding_ends_a_search_it_says_so(monkeypatch):
     """A value with errors of a nat or so, and a gradient with errors of 0.1."""
-    from fastard.likelihood import LogMarginalLikelihood
+    from fastard._objectives.likelihood import LogMarginalLikelihood
 
     evaluate, r = LogMarginalLikelihood.evaluate, np.random.default_rng(0)
 

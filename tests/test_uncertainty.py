@@ -10,8 +10,8 @@ from test_groups import given, problem
 from test_memory import peak
 
 import fastard
-from fastard import uncertainty
-from fastard._engine import Term
+from fastard._engine.terms import Term
+from fastard._model import standard_errors as uncertainty
 
 SCALES, SIGNAL, NOISE = np.array([0.7, 1.3, 2.0]), 1.7, 0.1
 

@@ -8,7 +8,7 @@ from test_memory import peak
 from test_posterior import SCALES, points, trained
 
 import fastard
-from fastard import _validation as validate
+from fastard._model import gaussian_process
 
 
 def truth(kernel, X, y, mean, diagonal, Z):
@@ -98,7 +98,7 @@ def test_points_too_far_from_any_of_those_it_has():
 def test_what_it_keeps(monkeypatch):
     """Data that nobody can write to, and beside the new rows of the factor zeros, not what was in memory before."""
     model, _, _ = trained(observation_variance=np.ones(70))
-    monkeypatch.setattr(validate, "large_array", lambda rows, columns: np.full((rows, columns), np.nan))
+    monkeypatch.setattr(gaussian_process, "large_array", lambda rows, columns: np.full((rows, columns), np.nan))
     model.update(*data(3, 3, seed=1), np.ones(3))
     for array in (model._X, model._y, model._observation_variance):
         assert len(array) == 73
@@ -109,7 +109,7 @@ def test_what_it_keeps(monkeypatch):
 
 @pytest.mark.parametrize("call", [1, 2, 3])
 def test_an_interrupt_leaves_the_model_as_it_was(monkeypatch, call):
-    from fastard import posterior
+    from fastard._model import gaussian_process as posterior
 
     model, X, _ = trained()
     before, count, solve = model.predict(points(), return_std=True), [], posterior.solve

@@ -1,0 +1,102 @@
+"""What a study leaves in files: its numbers as JSON, its relevances as a chart."""
+
+import json
+import math
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+from fastard._cli.study import Study
+from fastard._config import versions
+from fastard._files import replace_file
+from fastard._model import plots
+
+
+class ExportError(ValueError):
+    """A file cannot be written; the message is one line and names it."""
+
+
+def _format(path: str) -> str:
+    return Path(path).suffix[1:].lower()
+
+
+def check_destination(path: str | None, data: str, *, is_chart: bool = False) -> None:
+    """Refuse before training what would fail after it, or replace the data."""
+    if path is None:
+        return
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        mode = None
+    except OSError as error:
+        raise ExportError(f"{path}: {error.strerror or error}") from None
+    if mode is not None and stat.S_ISDIR(mode):
+        raise ExportError(f"{path}: is a folder")
+    if mode is None or stat.S_ISREG(mode):
+        folder = (Path(path).resolve() if Path(path).is_symlink() else Path(path)).parent
+        if not folder.is_dir():
+            raise ExportError(f"{path}: no folder {folder}")
+        if not os.access(folder, os.W_OK) or not (mode is None or os.access(path, os.W_OK)):
+            raise ExportError(f"{path}: may not be written")
+        if mode is not None and os.path.exists(data) and os.path.samefile(path, data):
+            raise ExportError(f"{path}: is the data; give another name")
+    if is_chart:
+        try:
+            from matplotlib.backends.backend_agg import FigureCanvasAgg
+        except ImportError:
+            raise ExportError("--plot needs matplotlib: pip install fastard[cli]") from None
+        formats = FigureCanvasAgg.get_supported_filetypes()
+        if _format(path) not in formats:
+            raise ExportError(f"{path}: the name must end in one of .{', .'.join(sorted(formats))}")
+
+
+def write_json(study: Study, path: str) -> None:
+    """Hyperparameters, metrics and versions; a number that is not finite becomes null."""
+    model, data, held_out = study.model, study.training, study.held_out
+    order = study.by_relevance
+    document: dict[str, Any] = {
+        "kernel": study.kernel_name,
+        "shape": list(model.kernel),
+        "target": data.target_name,
+        "target_mean": float(data.y.mean()),
+        "n_training_rows": int(data.y.size),
+        "feature_names": data.input_names,
+        "length_scale": model.length_scale.tolist(),
+        "relevance": model.relevance.tolist(),
+        "features_by_relevance": [data.input_names[i] for i in order],
+        "signal_variance": model.signal_variance,
+        "noise_variance": model.noise_variance,
+        "log_marginal_likelihood": model.log_marginal_likelihood,
+        "held_out": vars(held_out) if held_out is not None else None,
+        "n_evaluations": model.n_evaluations,
+        "converged": model.converged,
+        "message": model.message,
+        "seconds": study.seconds,
+        "versions": versions(),
+    }
+    text = json.dumps(_finite(document), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    # JSON's own escapes for what a terminal would obey or hide
+    text = "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
+    replace_file(path, lambda file: file.write(text.encode()))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def write_chart(study: Study, path: str) -> None:
+    """A bar for each input's relevance, the most relevant on top, in the format that the path's suffix names."""
+    from matplotlib.figure import Figure  # without pyplot: no display, and nobody's backend is changed
+
+    model, names = study.model, study.training.input_names
+    figure = Figure(figsize=(6.4, plots.relevance_height(len(names))), layout="constrained")
+    which = plots.draw_relevance(figure.add_subplot(), model, names)
+    figure.supxlabel("relevance: standard deviation / length scale, scaled to sum 1", fontsize="medium")
+    target = plots.shortened(study.training.target_name)
+    figure.suptitle(f"{target}: {which}, length scales beside their bars", fontsize="medium", parse_math=False)
+    replace_file(path, lambda file: figure.savefig(file, format=_format(path), dpi=150))

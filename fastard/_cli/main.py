@@ -1,0 +1,259 @@
+"""The command line: ``fastard`` or ``python -m fastard``."""
+
+import argparse
+import contextlib
+import io
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from fastard._text import printable
+from fastard.exceptions import NotPositiveDefiniteError
+from fastard.kernels import BY_NAME
+
+_EXIT_STATUS = """\
+exit status: 0 done (also where the search did not converge: the report says so), 1 failed,
+2 wrong arguments or data, 130 interrupted before there was anything to report"""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """One line, not the usage too."""
+        self.exit(2, printable(f"{self.prog}: error: {message} (see {self.prog} --help)") + "\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    from fastard._version import __version__
+
+    plain = argparse.RawDescriptionHelpFormatter
+    parser = _Parser(
+        prog="fastard",
+        description="Train a Gaussian process with one length scale for each input, and see which inputs matter.",
+        epilog=_EXIT_STATUS,
+        formatter_class=plain,
+    )
+    parser.add_argument("--version", action="version", version=f"fastard {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    fit = commands.add_parser(
+        "fit",
+        help="train on a table of numbers and report",
+        description="Train on a table of numbers and report the inputs by relevance, the noise and held-out errors.",
+        epilog=_EXIT_STATUS,
+        formatter_class=plain,
+    )
+    fit.add_argument(
+        "data",
+        type=_not_blank,
+        metavar="data.csv",
+        help="numbers separated by commas, semicolons, tabs or blanks, with or without a header; ARFF; and, with "
+        "fastard[files], Parquet or the first sheet of an Excel workbook",
+    )
+    fit.add_argument(
+        "--target",
+        type=_not_blank,
+        required=True,
+        metavar="COLUMN",
+        help="what to predict: a column's name in the header, or its number from 1, or from the end from -1 (required)",
+    )
+    fit.add_argument(
+        "--header",
+        action=argparse.BooleanOptionalAction,
+        help="whether line 1 holds the columns' names (default: it does if something in it is no number)",
+    )
+    fit.add_argument(
+        "--kernel", choices=BY_NAME, default="rbf", help=f"one of {', '.join(BY_NAME)} (default: rbf)", metavar="NAME"
+    )
+    fit.add_argument(
+        "--restarts", type=_natural_number, default=0, metavar="N", help="further searches from random starts (default: 0)"
+    )
+    fit.add_argument(
+        "--test-fraction",
+        type=_fraction,
+        default=0.1,
+        metavar="F",
+        help="fraction of the rows, 0 <= F < 1, held out of training to measure errors on (default: 0.1)",
+    )
+    fit.add_argument(
+        "--seed", type=_natural_number, default=0, metavar="N", help="for the rows held out and the restarts (default: 0)"
+    )
+    fit.add_argument(
+        "--plot",
+        type=_not_blank,
+        metavar="FILE",
+        help="draw the relevances to a .png, .pdf or .svg; needs fastard[cli] (default: no chart)",
+    )
+    fit.add_argument(
+        "--json",
+        type=_not_blank,
+        metavar="FILE",
+        help="write the hyperparameters and errors, as JSON (default: not written)",
+    )
+    _add_threads(fit)
+
+    demo = commands.add_parser(
+        "demo",
+        help="train on a known function, check the answer, time an evaluation",
+        description="Train on the borehole function of 8 inputs, check what is found and the gradient, time an evaluation.",
+        epilog="exit status: 0 all as it should be, 1 a check failed",
+    )
+    demo.add_argument("--n", type=_demo_rows, default=400, metavar="N", help="rows to train on, at least 50 (default: 400)")
+    _add_threads(demo)
+
+    commands.add_parser(
+        "info",
+        help="show versions, processor, threads, BLAS and the cache",
+        description="Show versions, processor, threads, BLAS and the cache directory: what a bug report needs.",
+    )
+    return parser
+
+
+def _add_threads(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--threads",
+        type=_positive_number,
+        metavar="N",
+        help="threads for fastard's own loops; BLAS has its own setting (default: all cores available)",
+    )
+
+
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError(f"must not be empty, got {text!r}")
+    return text
+
+
+def _whole_number(text: str, least: int) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = least - 1
+    if number < least:
+        raise argparse.ArgumentTypeError(f"must be a whole number >= {least}, got {text!r}")
+    return number
+
+
+def _natural_number(text: str) -> int:
+    return _whole_number(text, 0)
+
+
+def _positive_number(text: str) -> int:
+    return _whole_number(text, 1)
+
+
+def _demo_rows(text: str) -> int:
+    from fastard._cli.demo import LEAST_ROWS
+
+    return _whole_number(text, LEAST_ROWS)
+
+
+def _fraction(text: str) -> float:
+    try:
+        fraction = float(text)
+    except ValueError:
+        fraction = -1.0
+    if not 0.0 <= fraction < 1.0:
+        raise argparse.ArgumentTypeError(f"must be a number from 0 up to, but not, 1, got {text!r}")
+    return fraction
+
+
+def _fit(options: argparse.Namespace) -> int:
+    from fastard._cli.export import check_destination, write_chart, write_json
+    from fastard._cli.report import show_study
+    from fastard._cli.study import split, study
+    from fastard._cli.tables import read_dataset
+    from fastard._progress import note, progress
+
+    check_destination(options.json, options.data)
+    check_destination(options.plot, options.data, is_chart=True)
+    data = read_dataset(options.data, options.target, options.header)
+    for line in data.notes:
+        note(f"fastard: {options.data}: {line}")
+    training, test = split(data, options.test_fraction, options.seed)
+    with progress() as callback:
+        result = study(
+            training,
+            test,
+            callback=callback,
+            kernel=options.kernel,
+            n_restarts=options.restarts,
+            seed=options.seed,
+            n_threads=options.threads,
+        )
+    with contextlib.ExitStack() as others:  # what was learned is not lost where one of the ways to tell it fails
+        if options.plot:
+            others.callback(write_chart, result, options.plot)
+        if options.json:
+            others.callback(write_json, result, options.json)
+        show_study(result)
+    return 0
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from fastard._cli.demo import run
+
+    return 0 if run(options.n, options.threads) else 1
+
+
+def _info(_: argparse.Namespace) -> int:
+    from fastard._config import show_config
+
+    show_config()
+    return 0
+
+
+_COMMANDS = {"fit": _fit, "demo": _demo, "info": _info}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        Without the program's name; those of the process by default.
+
+    Returns
+    -------
+    status : int
+        The exit status.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a column's name in letters that the stream has not is no reason to fail
+            stream.reconfigure(errors="replace")
+    options = _parser().parse_args(arguments)
+    try:
+        status = _COMMANDS[options.command](options)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except (NotPositiveDefiniteError, MemoryError) as error:  # the first is a ValueError too
+        return _complain(options.command, str(error) or "not enough memory; take fewer rows", 1)
+    except ValueError as error:
+        return _complain(options.command, error, 2)
+    except BrokenPipeError:  # the reader, `head` say, has seen enough
+        return 1
+    except OSError as error:
+        return _complain(options.command, f"{error.filename or 'standard output'}: {error.strerror or error}", 1)
+    except KeyboardInterrupt:
+        return _complain(options.command, "interrupted", 130)
+    finally:
+        _drop_what_cannot_be_written()
+    return status
+
+
+def _complain(command: str, error: object, status: int) -> int:
+    from fastard._progress import note
+
+    note(f"fastard {command}: error: {error}")
+    return status
+
+
+def _drop_what_cannot_be_written() -> None:
+    """Lest the interpreter tries it again when it ends, and complains in its own way."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

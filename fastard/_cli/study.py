@@ -1,0 +1,109 @@
+"""One study of a dataset: train on a part of its rows, judge the predictions on the rest."""
+
+import math
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from fastard._arrays import Array
+from fastard._cli.formats import TableError
+from fastard._cli.tables import Dataset
+from fastard._model.gaussian_process import GaussianProcess
+from fastard._progress import Callback
+from fastard._training.fit import fit
+from fastard._warmup import compile_training
+from fastard.kernels import BY_NAME
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """How well rows that were not trained on are predicted, in units of the target."""
+
+    n: int
+    rmse: float
+    rmse_of_mean: float  # of predicting the mean of the training targets
+    mean_log_predictive_density: float  # nats a row, noise included
+
+
+@dataclass(frozen=True)
+class Study:
+    """A trained model and all that a report says of it."""
+
+    model: GaussianProcess
+    training: Dataset
+    held_out: HeldOut | None
+    seconds: float  # of training, without compilation
+
+    @property
+    def kernel_name(self) -> str:
+        """As ``fit`` takes it."""
+        return next(name for name, kind in BY_NAME.items() if type(self.model.kernel) is kind)
+
+    @property
+    def by_relevance(self) -> list[int]:
+        """Indices of the inputs, the most relevant first."""
+        order: list[int] = np.argsort(-self.model.relevance, kind="stable").tolist()
+        return order
+
+    @property
+    def input_spread(self) -> Array:
+        """Standard deviation of each input in the training rows."""
+        spread: Array = np.std(self.training.X, axis=0)
+        return spread
+
+
+def split(data: Dataset, test_fraction: float, seed: int) -> tuple[Dataset, Dataset | None]:
+    """Rows to train on and rows to hold out, drawn at random; at least one is held out where the fraction is not 0."""
+    n = data.y.size
+    n_test = max(1, round(test_fraction * n)) if test_fraction > 0.0 else 0
+    if n - n_test < 2:
+        kept = f" with {n_test} held out" if n_test else ""
+        remedy = "; --test-fraction 0 holds none out" if n >= 2 else ""
+        raise TableError(f"too few rows: {n} in all{kept}, and training needs at least 2{remedy}")
+    if n_test == 0:
+        return data, None
+    order = np.random.default_rng(seed).permutation(n)
+    return data.rows(np.sort(order[n_test:])), data.rows(np.sort(order[:n_test]))
+
+
+def study(
+    training: Dataset,
+    test: Dataset | None,
+    *,
+    callback: Callback,
+    kernel: str = "rbf",
+    n_restarts: int = 0,
+    seed: int = 0,
+    n_threads: int | None = None,
+) -> Study:
+    """Train and judge; what is compiled lazily is compiled before the clock starts."""
+    compile_training(kernel)
+    began = time.perf_counter()
+    model = fit(
+        training.X,
+        training.y,
+        kernel=kernel,
+        n_restarts=n_restarts,
+        random_state=seed,
+        callback=callback,
+        n_threads=n_threads,
+    )
+    seconds = time.perf_counter() - began
+    return Study(model, training, _judge(model, training, test) if test is not None else None, seconds)
+
+
+def _judge(model: GaussianProcess, training: Dataset, test: Dataset) -> HeldOut:
+    mean, std = model.predict(test.X, return_std=True, include_noise=True)
+    error = test.y - mean
+    log_density = -0.5 * (error / std) ** 2 - np.log(std) - 0.5 * math.log(2.0 * math.pi)
+    return HeldOut(
+        n=test.y.size,
+        rmse=_root_mean_square(error),
+        rmse_of_mean=_root_mean_square(test.y - training.y.mean()),
+        mean_log_predictive_density=float(np.mean(log_density)),
+    )
+
+
+def _root_mean_square(values: Array) -> float:
+    return math.sqrt(float(np.mean(values**2)))

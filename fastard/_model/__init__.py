@@ -1,0 +1,1 @@
+"""The trained model and all that it answers."""

@@ -1,0 +1,567 @@
+"""The trained Gaussian process: predictive mean, variance and covariance, Rasmussen & Williams (2006), Algorithm 2.1."""
+
+from __future__ import annotations
+
+import math
+import os
+import warnings
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastard import _validation as validate
+from fastard._arrays import Array, large_array, read_only
+from fastard._blas import less_gram, solve
+from fastard._engine.cross import cross_covariance
+from fastard._engine.evaluate import equal_rows, failure_at, least_pivot
+from fastard._engine.terms import Term, central, scaled
+from fastard._model import prediction, standard_errors
+from fastard._model.standard_errors import StandardErrors
+from fastard._objectives.leave_one_out import LeaveOneOut
+from fastard._objectives.leave_one_out import evaluate as evaluate_loo
+from fastard._objectives.likelihood import LogMarginalLikelihood
+from fastard._parameters import AT_BOUND
+from fastard.exceptions import NotPositiveDefiniteError
+from fastard.kernels import Kernel
+
+
+@dataclass(repr=False, eq=False)
+class GaussianProcess:
+    """A trained Gaussian process with a constant mean, the mean of the targets; :func:`fastard.fit` makes it.
+
+    Everything is in the units of the X and y that it was trained on.
+
+    Attributes
+    ----------
+    kernel : kernel object
+        With trained shape parameters.
+    length_scale : ndarray, shape (d,)
+    signal_variance, noise_variance : float
+    log_marginal_likelihood : float
+        Of y less its mean in training, in nats; ``fastard.log_marginal_likelihood`` reproduces it.
+    objective : str
+        What training maximised, "log_marginal_likelihood" or "loo", and " with priors" where there were some.
+    n_evaluations : int
+        Evaluations of the objective and its gradient in training, restarts included.
+    converged : bool
+        Whether the search that found the best parameters ended at a stationary point or a bound.
+    message : str
+        Why the search ended.
+    feature_names : list of str or None
+        The columns of the DataFrame that it was trained on.
+    n_threads : int
+        Threads for the compiled loops of ``predict``.
+    """
+
+    kernel: Kernel
+    length_scale: Array
+    signal_variance: float
+    noise_variance: float
+    log_marginal_likelihood: float
+    objective: str
+    n_evaluations: int
+    converged: bool
+    message: str
+    feature_names: list[str] | None
+    n_threads: int
+    _X: Array
+    _y: Array  # (n, m), less the mean
+    _y_mean: Array  # (m,)
+    _observation_variance: Array | None  # (n,)
+    _slots: NDArray[np.int64]  # (d + 2 + p,), which free parameter each one is: tied ones share; or FIXED, AT_BOUND
+    _alpha: Array  # (n, m)
+    _factor: Array  # (n, n), L in the lower triangle of its transpose
+
+    @property
+    def input_names(self) -> list[str]:
+        """``feature_names``, or x0, x1 ... where there are none."""
+        return self.feature_names or [f"x{i}" for i in range(self._X.shape[1])]
+
+    @property
+    def relevance(self) -> Array:
+        """Standard deviation of each input over its length scale, scaled to sum 1, shape (d,).
+
+        It says how fast the function varies along an input, compared with the other inputs, over the spread of the data.
+        It is not a share of variance explained: a nearly linear influence, however strong, has a long length scale and a
+        small relevance; inputs that move together share or swap theirs; and only inputs of the same model compare. A
+        constant input has 0, also one whose entries differ by rounding errors alone.
+        """
+        rates: Array = np.std(self._X, axis=0) / self.length_scale
+        rates[validate.constant(self._X)] = 0.0
+        total = rates.sum()
+        return rates / total if total > 0.0 else rates
+
+    def predict(
+        self,
+        X: ArrayLike,
+        return_std: bool = False,
+        return_cov: bool = False,
+        include_noise: bool = False,
+        observation_variance: ArrayLike | None = None,
+    ) -> Array | tuple[Array, Array]:
+        r"""Predict at new points.
+
+        .. math:: \bar f_* = K_*^\top \alpha + \bar y, \qquad
+                  \mathrm{cov}(f_*) = K_{**} - V^\top V, \quad V = L^{-1} K_*
+
+        Parameters
+        ----------
+        X : array-like, shape (q, d)
+            Points. They are taken in blocks: mean and standard deviation need no n x q array.
+        return_std, return_cov : bool, default False
+            Whether to return standard deviations, or the (q, q) covariance, beside the mean. Not both.
+        include_noise : bool, default False
+            Whether they are of new noisy targets, whose variances have ``noise_variance`` added; otherwise of the function
+            itself.
+        observation_variance : float or array-like, shape (q,), optional
+            Known variances of the new targets, added too; only with ``include_noise``. A model that was trained with such
+            needs them: pass 0 for targets with ``noise_variance`` alone.
+
+        Returns
+        -------
+        mean : ndarray, shape (q,), or (q, m) for m > 1 outputs
+        std : ndarray, the shape of ``mean``; with ``return_std``
+            0 where rounding left no positive variance; a warning counts them.
+        cov : ndarray, shape (q, q), or (q, q, m); with ``return_cov``
+
+        Raises
+        ------
+        ValueError, TypeError
+            For wrong points, for a DataFrame whose columns are not those of training in their order, for both
+            ``return_std`` and ``return_cov``, or for known variances that are missing, or given without ``include_noise``.
+
+        Warns
+        -----
+        UserWarning
+            For standard deviations that are 0 because of rounding; those at training points without noise are 0 rightly.
+
+        Notes
+        -----
+        A variance is what is left of ``signal_variance`` after a subtraction. Its absolute rounding error is of the order of
+        1e-16 times ``signal_variance``, and up to a thousand times that where the covariance is nearly singular: standard
+        deviations below 1e-8 to 3e-7 times the square root of ``signal_variance`` have no correct digits.
+
+        References
+        ----------
+        Rasmussen & Williams (2006), equations (2.23) and (2.24), page 16, and Algorithm 2.1, page 19.
+        """
+        if return_std and return_cov:
+            raise ValueError("return_std and return_cov are both true; ask for one: the variances are cov's diagonal")
+        points = self._points(X)
+        noise = self._noise(include_noise, observation_variance, points.shape[0])
+        m = self._alpha.shape[1]
+        wanted: Literal["variance", "covariance"] | None = "covariance" if return_cov else "variance" if return_std else None
+        mean, spread = self._predict(points, wanted, *noise)
+        if return_std:
+            prediction.warn_of_zeros(spread, self._noise_diagonal, self._X, points)
+            spread = np.sqrt(np.maximum(spread, 0.0))
+        if m == 1:
+            mean = mean[:, 0]
+        elif return_std or return_cov:  # the outputs share one covariance
+            spread = np.repeat(spread[..., np.newaxis], m, axis=-1)
+        return (mean, spread) if return_std or return_cov else mean
+
+    def predict_gradient(self, X: ArrayLike) -> tuple[Array, Array]:
+        r"""Derivatives of the predicted mean and standard deviation with respect to the points' coordinates, many at a time.
+
+        .. math:: \frac{\partial\bar f_*}{\partial x_*} = \frac{\partial k_*^\top}{\partial x_*} \alpha, \qquad
+                  \frac{\partial\sigma_*}{\partial x_*} =
+                  -\frac{1}{\sigma_*} \frac{\partial k_*^\top}{\partial x_*} K^{-1} k_*
+
+        Parameters
+        ----------
+        X : array-like, shape (q, d)
+            Points.
+
+        Returns
+        -------
+        mean_gradient : ndarray, shape (q, d), or (q, d, m) for m > 1 outputs
+            Of ``predict(X)``.
+        std_gradient : ndarray, of the same shape
+            Of ``predict(X, return_std=True)[1]``; 0 where that is 0. At a training point without noise, where there is no
+            derivative, both are 0 or what rounding leaves.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For wrong points.
+
+        Warns
+        -----
+        UserWarning
+            As :meth:`predict`, for standard deviations that are 0 because of rounding.
+
+        Notes
+        -----
+        Matérn 1/2 has no derivative at a training point; that point then counts nothing.
+
+        References
+        ----------
+        Rasmussen & Williams (2006), equations (2.25) and (2.26), page 17, differentiated.
+        """
+        points = self._points(X)
+        of_mean, of_std, variance = prediction.gradients(
+            [self._term], 0.0, self._X, self._alpha, self._factor, points, self.n_threads
+        )
+        prediction.warn_of_zeros(variance, self._noise_diagonal, self._X, points)
+        if of_mean.shape[2] == 1:
+            return of_mean[..., 0], of_std
+        return of_mean, np.repeat(of_std[..., np.newaxis], of_mean.shape[2], axis=2)
+
+    def sample(
+        self,
+        X: ArrayLike,
+        size: int = 1,
+        random_state: Any = None,
+        include_noise: bool = False,
+        observation_variance: ArrayLike | None = None,
+    ) -> Array:
+        r"""Draw functions from the posterior, at the given points.
+
+        .. math:: f_* = \bar f_* + A u, \qquad A A^\top = \mathrm{cov}(f_*), \quad u \sim N(0, I)
+
+        Parameters
+        ----------
+        X : array-like, shape (q, d)
+            Points; their (q, q) covariance is factored, q^3 / 3 flops.
+        size : int, default 1
+            Number of functions.
+        random_state : int, numpy.random.Generator or RandomState, optional
+            The global random state is neither read nor moved.
+        include_noise : bool, default False
+            Whether to draw noisy targets; otherwise the function itself.
+        observation_variance : float or array-like, shape (q,), optional
+            Known variances of the noisy targets, as for :meth:`predict`.
+
+        Returns
+        -------
+        values : ndarray, shape (size, q), or (size, q, m) for m > 1 outputs
+
+        Raises
+        ------
+        ValueError, TypeError
+            For a wrong argument; the message names it.
+
+        Notes
+        -----
+        A comes from a Cholesky factorisation with pivoting, which ends where the variances left are rounding errors: nothing
+        is added to the diagonal, and equal points get equal values.
+
+        References
+        ----------
+        Rasmussen & Williams (2006), equations (2.23) and (2.24), page 16, and section A.2, page 201.
+        """
+        from scipy.linalg.lapack import dpstrf
+
+        size = validate.count("size", size, least=1)
+        random = validate.generator(random_state)
+        points = self._points(X)
+        q, m = points.shape[0], self._alpha.shape[1]
+        noise = self._noise(include_noise, observation_variance, q)
+        mean, covariance = self._predict(points, "covariance", *noise)
+        factor, order, rank, _ = dpstrf(covariance.T, lower=1, overwrite_a=1)
+        for column in range(1, rank):
+            factor[:column, column] = 0.0  # the other triangle
+        values = np.empty((size, m, q))
+        with np.errstate(all="ignore"):  # an underflow of ours is nobody's error
+            values[..., order - 1] = random.standard_normal((size, m, rank)) @ factor[:, :rank].T
+        result = values.transpose(0, 2, 1) + mean
+        return result[..., 0] if m == 1 else result
+
+    def update(self, X: ArrayLike, y: ArrayLike, observation_variance: ArrayLike | None = None) -> None:
+        r"""Take k more points into the model, in place: O(n^2 k) flops instead of training or factoring anew.
+
+        .. math:: L' = \begin{pmatrix} L & 0 \\ V^\top & L_2 \end{pmatrix}, \qquad
+                  V = L^{-1} K_{12}, \quad L_2 L_2^\top = K_{22} - V^\top V
+
+        The parameters and the mean of y stay as trained, as do ``n_evaluations``, ``converged`` and ``message``; everything
+        else, ``log_marginal_likelihood`` included, is that of all n + k points. While it copies the factor it holds a second
+        one. No other thread may use the model meanwhile; after an error the model is what it was.
+
+        Parameters
+        ----------
+        X : array-like, shape (k, d)
+            New points.
+        y : array-like, shape (k,) or (k, m)
+            Their targets.
+        observation_variance : array-like, shape (k,), optional
+            Their known variances: to be given if, and only if, the model was trained with such.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For a wrong argument; the message names it.
+        NotPositiveDefiniteError
+            If the covariance of all n + k points is not positive definite; ``row`` counts the trained points first.
+
+        References
+        ----------
+        Rasmussen & Williams (2006), Algorithm 2.1, page 19, and section A.4, page 202 (the Cholesky factor).
+        """
+        from scipy.linalg.lapack import dpotrf
+
+        points = self._points(X)
+        n, k, m = self._X.shape[0], points.shape[0], self._y.shape[1]
+        targets = validate.targets(y, k).reshape(k, -1)
+        if targets.shape[1] != m:
+            raise ValueError(f"y must have {m} columns as in training, got shape {np.shape(y)}")
+        known = validate.known_variances(observation_variance, k)
+        if (known is None) != (self._observation_variance is None):
+            state = "without" if self._observation_variance is None else "with"
+            raise ValueError(f"observation_variance must be given in update as in training: the model was trained {state} it")
+        inputs = np.vstack([self._X, points])
+        validate.spread(validate.least_length_scales(inputs), self.length_scale)
+
+        term, noise = self._term, self.noise_variance
+        diagonal = noise if known is None else noise + np.concatenate([self._observation_variance, known])
+        scaled_inputs = scaled(term, inputs, central(inputs)).U[:, : n + k]
+        if failure := equal_rows([scaled_inputs], diagonal, self.signal_variance):
+            raise NotPositiveDefiniteError(*failure)
+
+        with np.errstate(all="ignore"):  # an underflow is nobody's error, an overflow is told below
+            cross = cross_covariance(term, points, self._X, self.n_threads)
+            solved = solve(self._factor, cross.T, overwrite=True)  # V, (n, k)
+            own = cross_covariance(term, points, points, self.n_threads)
+            less_gram(own, solved)
+            own_noise = noise + (np.zeros(k) if known is None else known)
+            own.ravel()[:: k + 1] += own_noise
+            own, info = dpotrf(own.T, lower=1, overwrite_a=1)
+            pivots = np.zeros(k)  # as far as it came
+            pivots[: info - 1 if info > 0 else k] = own.diagonal()[: info - 1 if info > 0 else k] ** 2
+            positive = (pivots > least_pivot(self.signal_variance + own_noise)) & (pivots < np.inf)
+            if not positive.all():
+                raise NotPositiveDefiniteError(*failure_at([scaled_inputs], n + int(np.argmin(positive))))
+            factor = large_array(n + k, n + k)
+            factor[:n, :n] = self._factor
+            factor[:n, n:] = solved
+            factor[n:, :n] = 0.0
+            factor[n:, n:] = own.T
+            centred = np.vstack([self._y, targets - self._y_mean])
+            whitened = solve(factor, centred)  # L^-1 y
+            half_log_determinant = float(np.log(factor.diagonal()).sum())
+            fit = float(np.einsum("nt,nt->", whitened, whitened))
+            value = -0.5 * fit - m * half_log_determinant - 0.5 * centred.size * math.log(2.0 * math.pi)
+            alpha = np.ascontiguousarray(solve(factor, whitened, transposed=True))
+        if not (math.isfinite(value) and np.isfinite(alpha).all()):
+            raise ValueError("the log marginal likelihood overflows float64: y is too large for the variances")
+        changed: dict[str, Any] = {
+            "log_marginal_likelihood": value,
+            "_X": read_only(inputs),
+            "_y": read_only(centred),
+            "_alpha": alpha,
+            "_factor": factor,
+        }
+        if known is not None:
+            changed["_observation_variance"] = read_only(np.concatenate([self._observation_variance, known]))
+        vars(self).update(changed)  # at once: an interrupt leaves the model as it was, or as it will be
+
+    def loo(self) -> LeaveOneOut:
+        r"""Predict each training target from all the others, at the trained parameters and mean.
+
+        .. math:: \mu_j = y_j - \alpha_j / [K^{-1}]_{jj}, \qquad \sigma_j^2 = 1 / [K^{-1}]_{jj}
+
+        n^3 flops for all of them, and one n x n array beside the model's.
+
+        Returns
+        -------
+        LeaveOneOut
+            Named tuple of mean, variance, standardized_residuals and log_predictive_density.
+
+        References
+        ----------
+        Rasmussen & Williams (2006), equations (5.10) to (5.12), pages 116 and 117.
+        """
+        parameters = (self.length_scale, self.signal_variance, self.noise_variance, self.kernel)
+        found = evaluate_loo(self._likelihood(), *parameters, gradient=False)
+        variance = np.repeat(1.0 / found.precision[:, np.newaxis], self._y.shape[1], axis=1)
+        below = found.alpha * variance  # y - mu
+        columns = (self._y - below + self._y_mean, variance, below / np.sqrt(variance))
+        mean, variance, residuals = (column[:, 0] if self._y.shape[1] == 1 else column for column in columns)
+        return LeaveOneOut(mean, variance, residuals, found.log_predictive_density)
+
+    def standard_errors(
+        self, method: Literal["exact", "average_information"] = "exact", *, progress: bool = False
+    ) -> StandardErrors:
+        r"""Standard errors of the logarithms of the trained parameters, and their correlations.
+
+        .. math:: \mathrm{cov}(\ln\theta) \approx \Bigl(-\frac{\partial^2\ell}{\partial\ln\theta\,\partial\ln\theta^\top}
+                  \Bigr)^{-1}
+
+        from the curvature of the log marginal likelihood, as after any maximum likelihood.
+
+        Parameters
+        ----------
+        method : {"exact", "average_information"}, default "exact"
+            The exact Hessian takes n^3 flops for each free parameter, in one n x n array (and some 15 MB) beside the model's,
+            as long as two or three evaluations from n = 500 on. The average information, (1/2) V' K^-1 V with V = [dK_1 alpha,
+            dK_2 alpha, ...], takes O(n^2 d) in all; it is positive semidefinite, and near the exact one where the model fits
+            and n is large.
+        progress : bool, default False
+            Whether to say on stderr what the Hessian costs before it begins, and how far it has come.
+
+        Returns
+        -------
+        StandardErrors
+            Named tuple of names, standard_errors, covariance and correlation, in the order of
+            [length_scale ..., signal_variance, noise_variance, shape ...].
+
+        Raises
+        ------
+        ValueError
+            For another ``method``.
+
+        Warns
+        -----
+        UserWarning
+            For parameters at a bound, and those that the data do not determine to a factor of e^10 (a constant input's, or
+            those of two inputs that are the same), which are left out as fixed ones are; where the likelihood is not at a
+            maximum, which the average information can not see after ``update``; and where priors or another objective were
+            trained by, of which the likelihood's curvature says nothing.
+
+        References
+        ----------
+        Rasmussen & Williams (2006), section 5.4.1, equation (5.9), differentiated once more; Gilmour, Thompson & Cullis,
+        Average information REML, Biometrics 51 (1995), 1440-1450.
+        """
+        if method not in standard_errors.METHODS:
+            raise ValueError(f"method must be one of {', '.join(map(repr, standard_errors.METHODS))}, got {method!r}")
+        if self.objective != "log_marginal_likelihood":
+            warnings.warn(
+                f"the model was trained by {self.objective}; the standard errors are of the log marginal likelihood alone",
+                stacklevel=2,
+            )
+        names = validate.parameter_names(self.length_scale.size, self.kernel, self.feature_names)
+        at_bound = [names[i] for i in np.flatnonzero(self._slots == AT_BOUND)]
+        if at_bound:
+            warnings.warn(
+                f"{validate.listed(at_bound)} at a bound: left out, and the other standard errors are as if it "
+                "were known; widen its bounds or fix it",
+                stacklevel=2,
+            )
+        if method != "exact" and not self.converged:
+            warnings.warn(f"the search had not converged ({self.message}): the likelihood is not at a maximum", stacklevel=2)
+        trained = standard_errors.Trained(self._likelihood(), self._term, self.noise_variance, self._alpha, self._factor)
+        return standard_errors.standard_errors(trained, self._slots, names, method, progress)
+
+    def _likelihood(self) -> LogMarginalLikelihood:
+        return LogMarginalLikelihood(
+            self._X,
+            self._y,
+            kernel=self.kernel,
+            observation_variance=self._observation_variance,
+            n_threads=self.n_threads,
+        )
+
+    @property
+    def _term(self) -> Term:
+        return Term(self.kernel, self.length_scale, self.signal_variance)
+
+    @property
+    def _noise_diagonal(self) -> Array | float:
+        """Noise of the training targets, a number or (n,)."""
+        known = self._observation_variance
+        return self.noise_variance if known is None else self.noise_variance + known
+
+    def _points(self, X: ArrayLike) -> Array:
+        """Points as the model takes them, (q, d)."""
+        validate.same_names(X, self.feature_names)
+        points = validate.inputs(X, dimensions=self._X.shape[1])
+        validate.spread(validate.least_length_scales(points, self._X[:1]), self.length_scale)
+        return points
+
+    def _noise(self, include_noise: bool, observation_variance: ArrayLike | None, q: int) -> tuple[float, Array | None]:
+        """What ``_predict`` adds to the variances: of all points, and of each one (q,)."""
+        known = validate.variances_of_points(
+            observation_variance, q, include_noise=include_noise, trained_with=self._observation_variance is not None
+        )
+        return (self.noise_variance if include_noise else 0.0), known
+
+    def _predict(
+        self, points: Array, wanted: Literal["variance", "covariance"] | None, noise: float, known: Array | None
+    ) -> tuple[Array, Array]:
+        """Mean (q, m), and variance (q,) or covariance (q, q)."""
+        mean, spread = prediction.predict(
+            [self._term], noise, self._X, self._alpha, self._factor, points, wanted, self.n_threads
+        )
+        if known is not None and wanted is not None:
+            variances = spread.ravel()[:: points.shape[0] + 1] if wanted == "covariance" else spread
+            variances += known
+        return mean + self._y_mean, spread
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the model to a file that :func:`fastard.load` reads.
+
+        NumPy's npz format without pickle: arrays, and a header in JSON. It holds the training data, and half of the factor,
+        4 n^2 bytes.
+
+        Parameters
+        ----------
+        path : str or path-like
+            The file, ``model.npz`` say; one that is there already is overwritten, once the new one is whole.
+
+        Raises
+        ------
+        OSError
+            If it can not be written.
+        """
+        from fastard._model.archive import save
+
+        save(self, path)
+
+    def plot_relevance(self, ax: Any = None) -> Any:
+        """Draw a bar for each input's relevance, the most relevant on top, length scales beside them.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
+            Where to draw; a new pyplot figure by default.
+
+        Returns
+        -------
+        ax : matplotlib Axes
+
+        Raises
+        ------
+        ImportError
+            Without matplotlib, which ``pip install fastard[cli]`` brings.
+        """
+        from fastard._model.plots import plot_relevance
+
+        return plot_relevance(self, ax)
+
+    def plot_loo(self, ax: Any = None) -> Any:
+        """Draw each target, and what :meth:`loo` predicts for it from all the others, with two standard deviations.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
+            Where to draw; a new pyplot figure by default.
+
+        Returns
+        -------
+        ax : matplotlib Axes
+
+        Raises
+        ------
+        ImportError
+            Without matplotlib, which ``pip install fastard[cli]`` brings.
+        """
+        from fastard._model.plots import plot_loo
+
+        return plot_loo(self, ax)
+
+    def __repr__(self) -> str:
+        n, d = self._X.shape
+        state = "converged" if self.converged else "not converged"
+        return (
+            f"<GaussianProcess {self.kernel!r} on {n} points in {d} dimensions, signal variance {self.signal_variance:.4g}, "
+            f"noise variance {self.noise_variance:.4g}, log marginal likelihood {self.log_marginal_likelihood:.6g}, {state}>"
+        )
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from fastard._model.notebook import table
+
+        return table(self)

@@ -1,0 +1,285 @@
+"""How well the data determine the hyperparameters: the likelihood's curvature at the trained parameters."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastard._arrays import Array
+from fastard._blas import one_blas_thread, solve
+from fastard._engine.cross import cross_covariance
+from fastard._engine.hessian import Derivatives
+from fastard._engine.terms import Term, central
+from fastard._numba.cpu import ROWS
+from fastard._numba.threads import together
+from fastard._objectives.likelihood import LogMarginalLikelihood
+from fastard._progress import Progress
+from fastard._validation import listed
+from fastard.kernels import curvature
+
+_BLOCK_ENTRIES = 2**19  # of all arrays of a block of rows, which NumPy goes through one call after the other
+
+_COLUMNS = 96  # of the factor at a time, in products with its inverse
+
+_PART = 256  # of the columns that are divided by the factor at a time
+
+_FLAT = 1e-2  # a curvature: a standard error of 10, in logarithms, beyond which the data say nothing of a direction
+
+_SHARE = 1e-2  # of a flat direction's squares, from which a parameter takes part in it
+
+_GAIN = 1e-2  # nats, from which the likelihood is not at a maximum
+
+METHODS = ("exact", "average_information")
+
+
+class StandardErrors(NamedTuple):
+    """Standard errors of the logarithms of the parameters; :meth:`fastard.GaussianProcess.standard_errors` makes it.
+
+    The order is [length_scale ..., signal_variance, noise_variance, shape ...], P parameters in all. Entries of parameters
+    that were fixed, stand at a bound, or are not determined by the data, are NaN.
+
+    Attributes
+    ----------
+    names : list of str
+        The parameters, P of them.
+    standard_errors : ndarray, shape (P,)
+        Of the natural logarithms: 0.1 is a tenth of the parameter, up or down.
+    covariance, correlation : ndarray, shape (P, P)
+        Between the logarithms; tied length scales have the correlation 1.
+    """
+
+    names: list[str]
+    standard_errors: Array
+    covariance: Array
+    correlation: Array
+
+
+class Trained(NamedTuple):
+    """What the curvature is computed from: the data, the trained parameters, and K's factor."""
+
+    likelihood: LogMarginalLikelihood
+    term: Term
+    noise_variance: float
+    alpha: Array  # (n, m)
+    factor: Array  # (n, n), L in the upper triangle, by rows
+
+    def derivatives(self, groups: Array) -> Derivatives:
+        """K's, by groups (g, P) of tied parameters."""
+        return Derivatives(self.term, self.likelihood.X, self.noise_variance, groups, self.likelihood.n_threads)
+
+
+def standard_errors(
+    trained: Trained, slots: NDArray[np.int64], names: list[str], method: str, progress: bool
+) -> StandardErrors:
+    """See :meth:`fastard.GaussianProcess.standard_errors`; ``slots`` is the model's."""
+    used = np.unique(slots[slots >= 0])
+    groups = (slots == used[:, np.newaxis]).astype(float)  # (free parameters, P): ones where a parameter is tied to others
+    covariance = np.full((len(names), len(names)), np.nan)
+    if used.size == 0:
+        return StandardErrors(names, covariance.diagonal().copy(), covariance, covariance.copy())
+    slope: Array | None = None
+    # Threads of ours, each with its own products: BLAS's would be woken for each, and spin (1000 points in 10 dimensions took
+    # 12 s that way while another job ran, and 0.7 s this way).
+    with one_blas_thread() as alone, np.errstate(all="ignore"):
+        if method == "exact":
+            threads = trained.likelihood.n_threads if alone else 1
+            slope, second = slope_and_hessian(trained, groups, progress, threads)
+            information = -second
+        else:
+            information = average_information(trained, groups)
+    determined = _determined(information)
+    kept = information[np.ix_(determined, determined)]
+    try:
+        half = np.linalg.inv(np.linalg.cholesky(kept))
+        inverse = half.T @ half
+    except np.linalg.LinAlgError:
+        inverse = np.full_like(kept, np.nan)
+    if not np.isfinite(inverse).all():
+        warnings.warn(
+            "the likelihood is not at a maximum of the free parameters, so they have no standard errors: train until it "
+            "converges, or fix the parameters that the data do not determine",
+            stacklevel=3,
+        )
+    elif slope is not None:
+        steps = np.where(determined, 0.0, np.sign(slope))  # Newton's, and along what is flat one of 1
+        steps[determined] = 0.5 * (inverse @ slope[determined])
+        if (gain := float(slope @ steps)) > _GAIN:
+            warnings.warn(
+                f"the likelihood is not at a maximum: some {gain:.2g} nats are left to gain, and the standard errors are "
+                "those of the curvature where it stands",
+                stacklevel=3,
+            )
+    if not determined.all():
+        unknown = np.flatnonzero(groups[~determined].sum(axis=0))
+        warnings.warn(
+            f"the data do not determine {listed([names[i] for i in unknown])}: left out"
+            + (", and the other standard errors are as if it were known" if determined.any() else ""),
+            stacklevel=3,
+        )
+    left = groups[determined]
+    free = left.sum(axis=0) > 0.0
+    covariance[np.ix_(free, free)] = left[:, free].T @ inverse @ left[:, free]
+    deviations = np.sqrt(covariance.diagonal())
+    return StandardErrors(names, deviations, covariance, covariance / np.outer(deviations, deviations))
+
+
+def _determined(information: Array) -> NDArray[np.bool_]:
+    """Which parameters are left after those that make up a flat direction, until there is none; a steep one is left in.
+
+    All are where some curvature overflows.
+    """
+    left = np.ones(len(information), dtype=bool)
+    while left.any() and np.isfinite(information).all():
+        curvatures, directions = np.linalg.eigh(information[np.ix_(left, left)])
+        flat = np.abs(curvatures) < _FLAT
+        share = np.sum(directions[:, flat] ** 2, axis=1)
+        if not flat.any():
+            break
+        left[np.flatnonzero(left)[(share > _SHARE) | (share == share.max())]] = False
+    return left
+
+
+def slope_and_hessian(trained: Trained, groups: Array, progress: bool = False, threads: int = 1) -> tuple[Array, Array]:
+    """First and second derivatives of the log marginal likelihood by the logarithms of groups (g, P) of tied parameters.
+
+    With Q = alpha alpha' - K^-1, R&W (5.9) differentiated once more is, for m outputs,
+
+        d^2 l / da db = m tr(K^-1 K_a K^-1 K_b) / 2 - alpha' K_a K^-1 K_b alpha + <Q, K_ab> / 2
+
+    The traces take n^3 flops a group (`_traces`), the second term is twice the average information, and the last one pass
+    over the pairs.
+    """
+    n = len(trained.alpha)
+    said = Progress(progress, f"Hessian of {len(groups)} parameters", (len(groups) + 2.0) * n**3)
+    slope, last = _slope_and_second_traces(trained)
+    first = 0.5 * trained.alpha.shape[1] * _traces(trained, groups, said, threads)
+    return groups @ slope, first - 2.0 * average_information(trained, groups) + groups @ last @ groups.T
+
+
+def _traces(trained: Trained, groups: Array, said: Progress, threads: int) -> Array:
+    """tr(K^-1 K_a K^-1 K_b) for all groups a and b, (g, g): <S_a, S_b> with S_a = L^-1 K_a L^-T.
+
+    S is symmetric, and its lower triangle is made some rows at a time for all groups at once: so many that all of theirs
+    together are one n x n array. The fewer, the more often K_a is made anew.
+    """
+    count, n = len(groups), len(trained.alpha)
+    derivatives = trained.derivatives(groups)
+    height = max(n // (count + 2), _BLOCK_ENTRIES // (n * (count + 2)), 1)
+    height = max(min(height, n) // ROWS, 1) * ROWS
+    total = np.zeros((count, count))
+    for start in range(0, n, height):
+        stop = min(n, start + height)
+        total += _traces_of_rows(trained.factor, derivatives, _inverse_rows(trained.factor, start, stop), start, threads)
+        said.done((stop / n) ** 3)
+    return total
+
+
+def _traces_of_rows(factor: Array, derivatives: Derivatives, rows: Array, start: int, threads: int) -> Array:
+    """What some ``rows`` (h, stop) of L^-1, the first of them row ``start``, add to the traces.
+
+    Those rows of S_a: the rows times K_a, two thirds of n^3 flops a group for all rows, and times L^-T, a third.
+    """
+    S = derivatives.times(rows)  # S_a's row i at [:, a, i]
+    stop, count, _ = S.shape
+    flat = S.reshape(stop, -1)
+    parts = [flat[:, low : low + _PART] for low in range(0, flat.shape[1], _PART)]  # as many for any number of threads
+
+    def work(mine: Iterator[int]) -> None:
+        for i in mine:
+            _divide(parts[i], factor)
+
+    together(threads, len(parts), work)
+    S[:start] *= math.sqrt(2.0)  # these elements stand for their mirror images too
+    total = np.zeros((count, count))
+    for low in range(0, stop, _COLUMNS):
+        by_group = S[low : low + _COLUMNS].transpose(1, 0, 2).reshape(count, -1)
+        total += by_group @ by_group.T
+    return total
+
+
+def _inverse_rows(factor: Array, start: int, stop: int) -> Array:
+    """Rows start ... stop of L^-1, (stop - start, stop), by substitution from the right."""
+    rows = np.zeros((stop - start, stop))
+    rows[:, start:] = solve(np.ascontiguousarray(factor[start:stop, start:stop]), np.eye(stop - start))
+    for high in range(start, 0, -_COLUMNS):
+        low = max(0, high - _COLUMNS)
+        known = rows[:, high:] @ factor[low:high, high:stop].T
+        rows[:, low:high] = -solve(np.ascontiguousarray(factor[low:high, low:high]), known, right=True)
+    return rows
+
+
+def _divide(matrix: Array, factor: Array) -> None:
+    """matrix (k, r) becomes the inverse of L's first k rows and columns times it, by substitution from the top."""
+    for low in range(0, len(matrix), _COLUMNS):
+        high = min(len(matrix), low + _COLUMNS)
+        left = matrix[low:high] - factor[:low, low:high].T @ matrix[:low]
+        matrix[low:high] = solve(np.ascontiguousarray(factor[low:high, low:high]), left)
+
+
+def average_information(trained: Trained, groups: Array) -> Array:
+    """alpha' K_a K^-1 K_b alpha / 2 for groups of tied parameters: (g, g), in O(n^2 d).
+
+    The average of the observed and the expected information, less <Q, K_ab> / 2, whose expectation is 0: Gilmour, Thompson &
+    Cullis, Biometrics 51 (1995), 1440-1450, for variance components.
+    """
+    n, m = trained.alpha.shape
+    V = trained.derivatives(groups).times(trained.alpha.T)[:, :, :m]  # V[:, b] = K_b alpha
+    V = solve(trained.factor, V.reshape(n, -1)).reshape(n, -1, m)
+    information: Array = 0.5 * np.einsum("jat,jbt->ab", V, V, optimize=True)
+    return information
+
+
+def _slope_and_second_traces(trained: Trained) -> tuple[Array, Array]:
+    """<Q, K_a> / 2 for all a, (P,), and <Q, K_ab> / 2 for all a and b, (P, P), in one pass over the pairs.
+
+    With D_a the squared differences of a dimension and w_2 = -2 w', K_ab = sigma_f^2 (w_2 D_a D_b - 2 w D_a [a = b]).
+    """
+    likelihood, term, alpha = trained.likelihood, trained.term, trained.alpha
+    parameters = (term.length_scale, term.signal_variance, trained.noise_variance, term.kernel)
+    evaluation = likelihood.evaluate(*parameters, gradient=True)
+    gradient = likelihood.assemble(evaluation, trained.noise_variance)
+    inverse = likelihood.release()  # its upper triangle
+    X, m = likelihood.X, alpha.shape[1]
+    (n, d), P = X.shape, gradient.size
+    U = (X - central(X)) / term.length_scale
+    traces = np.zeros((P, P))
+    step = max(1, _BLOCK_ENTRIES // (n * max(8, d)))
+    for start in range(0, n, step):
+        stop = min(n, start + step)
+        K = cross_covariance(term, X[start:stop], X, likelihood.n_threads)
+        ratios = curvature(term.kernel, _squared_distances(U[start:stop], U))
+        Q = alpha[start:stop] @ alpha.T - m * inverse[start:stop]
+        Q[:, :stop] = np.triu(Q[:, :stop], start + 1)  # a pair once; the diagonal counts nothing here
+        Q *= K
+        by_slope = Q * ratios.slope
+        D = np.empty((d, stop - start, n))
+        for p in range(d):
+            np.subtract.outer(U[start:stop, p], U[:, p], out=D[p])
+        D *= D
+        D = D.reshape(d, Q.size)
+        traces[:d, :d] += (D * (by_slope * ratios.second).ravel()) @ D.T
+        for a in range(len(term.kernel)):
+            traces[d + 2 + a, :d] += D @ (by_slope * ratios.w_by_shape[a]).ravel()
+            for b in range(len(term.kernel)):
+                traces[d + 2 + a, d + 2 + b] += np.sum(Q * ratios.k_by_shapes[a][b])
+    traces[:d, d + 2 :] = traces[d + 2 :, :d].T
+    scales = np.arange(d)
+    traces[scales, scales] -= 2.0 * gradient[:d]
+    traces[d] += gradient * (np.arange(P) != d + 1)  # K is proportional to the signal variance, and has no noise ...
+    traces[:, d] += gradient * ~np.isin(np.arange(P), (d, d + 1))
+    traces[d + 1, d + 1] = gradient[d + 1]  # ... whose part is proportional to its own
+    return gradient, traces
+
+
+def _squared_distances(U: Array, V: Array) -> Array:
+    """(p, n), from the differences: not from a product of matrices, which loses digits."""
+    from scipy.spatial.distance import cdist
+
+    if U.shape[1] == 0:
+        return np.zeros((U.shape[0], V.shape[0]))
+    return cdist(U, V, "sqeuclidean")  # type: ignore[no-any-return]

@@ -1,0 +1,461 @@
+"""Who computes: how many threads, and the pool that they come from.
+
+The pool is our own: threads that sleep inside compiled code, on a lock, without the GIL. The caller wakes them before it has
+its arguments ready (`rouse`) and enters a GIL-free compiled function (`share`), which hands its own arguments on to them
+(`hand_out`); then all take tasks from one atomic counter. Claiming helpers, offering them the call, taking part in it and
+waiting until they have left it is one compiled call: no line of Python runs meanwhile, so no KeyboardInterrupt, nor whatever
+else a signal raises, loses a helper or leaves one at work on arrays that Python may free. No OpenMP or TBB runs anywhere, so
+nothing spins after a call beside BLAS's threads, no threading layer changes a result, several Python threads may call at
+once, and a forked child (which has no threads but its own) makes a new pool. The caller never waits for a helper that has not
+come: it does all the tasks itself if need be, and waits only for those that a helper has begun.
+
+Linux on a virtual machine wakes a sleeping thread on the core of the thread that wakes it, although another core is idle: to
+its scheduler a halted virtual core looks occupied. Both then share one core for tens of milliseconds; at n = 250 an
+evaluation after a pause took 1.05 ms on two threads, 0.95 on one, and 0.6 where they ran on two cores. So a helper that was
+last seen on the caller's core is moved to another one first.
+"""
+
+import ctypes
+import math
+import os
+import sys
+from collections.abc import Callable, Iterator
+from importlib.machinery import BuiltinImporter
+from importlib.util import module_from_spec
+from types import BuiltinFunctionType, ModuleType
+from typing import Any
+
+import numpy as np
+from llvmlite import binding as llvm
+from numba import config, get_num_threads, typeof, types
+from numba.np.ufunc import parallel
+
+from fastard._limits import cpu_quota
+from fastard._numba.atomics import (
+    address_of,
+    atomic_load,
+    atomic_store,
+    call_again,
+    compare_exchange,
+    fetch_add,
+    never_inline,
+    pause,
+    this_core,
+    yield_processor,
+)
+from fastard._numba.jit import jit
+
+# Places in a job's `state`, an int64 array, zeros at the start; those that all threads write are 64 bytes apart. FAILED is not
+# 0 where the job cannot be finished: ABORTED after an exception, or what the job itself writes there. CREW is the address of
+# the first box of the pool, until the function has handed its arguments on to at most HELPERS helpers.
+NEXT, CREW, HELPERS, FAILED = 0, 8, 9, 16
+
+STATE = 24  # further places are the job's own
+
+ABORTED = -1
+
+STOPPED = -2  # FAILED, where the caller wants no more of it
+
+STAGE = 11  # of a watched call, whose caller may end it before it has begun
+
+_WAITING, _UNDER_WAY, _ENDED = 0, 1, 2
+
+_NO_TASK = 1 << 40  # NEXT, where there are no more tasks to be had
+
+# Places in a helper's box, an int64 array that lives as long as the helper. FOLLOWING leads to all boxes made before and
+# never changes; what follows FUNCTION is written by who has claimed the helper, and MASK by who has set MOVING.
+OFFER, ASLEEP, CORE, MOVING, EXPECT, BELL, FOLLOWING, THREAD = 0, 8, 16, 24, 25, 26, 27, 28
+
+FUNCTION, ARGUMENTS, STATUS, CREWMATE = 32, 33, 34, 35
+
+MASK, _MASK_WORDS = 40, 16
+
+ENVIRONMENT, _ENVIRONMENT_WORDS = MASK + _MASK_WORDS, 8
+
+_BOX = ENVIRONMENT + _ENVIRONMENT_WORDS
+
+FREE, CLAIMED, OFFERED, TAKEN, DONE = 0, 1, 2, 3, 4  # OFFER: the helper itself makes TAKEN of OFFERED, and DONE of that
+
+_MOST_PER_CORE = 4  # more threads than that only wait
+
+_SPINS = 4000  # turns of waiting, some 200 microseconds, before the processor is offered to others
+
+_WATCH_EVERY = 0.1  # seconds from one look at a long call to the next
+
+_PATIENCE = 4000  # turns that a helper who was roused waits for the job: a caller with cold caches takes 200 microseconds
+
+_acquire_lock = types.ExternalFunction("PyThread_acquire_lock", types.int32(types.intp, types.int32))
+
+_release_lock = types.ExternalFunction("PyThread_release_lock", types.void(types.intp))
+
+
+def default_threads() -> int:
+    """As many as Numba would use (``numba.set_num_threads``, NUMBA_NUM_THREADS), and as a container's quota and the process's
+    affinity leave cores for."""
+    # Asking Numba starts its own threads, unless they have been started: who has set a number has done so.
+    wanted = get_num_threads() if getattr(parallel, "_is_initialized", False) else int(config.NUMBA_NUM_THREADS)
+    quota = cpu_quota()
+    return max(1, min(wanted, available_cores(), wanted if quota is None else math.ceil(quota)))
+
+
+def available_cores() -> int:
+    """The cores this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _as_python_starts(name: str) -> ModuleType:
+    """A built-in module without what gevent or eventlet have put into it: their threads are coroutines."""
+    spec = BuiltinImporter.find_spec(name)
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+# Its start_new_thread is one step; an interrupt inside threading.Thread.start becomes a KeyError.
+_thread: Any = _as_python_starts("_thread")
+
+
+def _threads_are_coroutines() -> bool:
+    """Whether Python's own locks belong to gevent or eventlet: then threads of ours had better not run Python."""
+    import _thread as current
+
+    return not isinstance(current.start_new_thread, BuiltinFunctionType)
+
+
+@jit
+def next_task(state):  # type: ignore[no-untyped-def]
+    """The number of a task that nobody else has."""
+    return fetch_add(address_of(state) + 8 * NEXT, 1)
+
+
+@jit
+def wait_for(place, value, failed):  # type: ignore[no-untyped-def]
+    """Until the counter at address ``place`` has reached ``value``, or the one at ``failed`` is not 0."""
+    never_inline()
+    turns = 0
+    while atomic_load(place) < value and atomic_load(failed) == 0:
+        pause()
+        turns += 1
+        if turns > _SPINS:
+            yield_processor()
+
+
+@jit
+def _wake(box):  # type: ignore[no-untyped-def]
+    if compare_exchange(box + 8 * ASLEEP, 1, 0):
+        _release_lock(atomic_load(box + 8 * BELL))
+
+
+if sys.platform == "linux":
+    _get_affinity = types.ExternalFunction("sched_getaffinity", types.int32(types.int32, types.intp, types.intp))
+    _set_affinity = types.ExternalFunction("sched_setaffinity", types.int32(types.int32, types.intp, types.intp))
+
+    @jit
+    def _wake_elsewhere(box):  # type: ignore[no-untyped-def]
+        """Wakes the helper on another core than this one, where it may run on another: it moves, and stays there when it may
+        be anywhere again. A sandbox may forbid that, and there may be more cores than the mask holds; then just wakes it."""
+        core, thread, mask, size = this_core(), atomic_load(box + 8 * THREAD), box + 8 * MASK, 8 * _MASK_WORDS
+        if thread > 0 and atomic_load(box + 8 * CORE) == core >= 0 and compare_exchange(box + 8 * MOVING, 0, 1):
+            if core < 8 * size and _get_affinity(thread, size, mask) == 0:
+                word, bit = mask + 8 * (core // 64), 1 << core % 64
+                allowed = atomic_load(word)
+                atomic_store(word, allowed & ~bit)
+                if allowed & bit and _set_affinity(thread, size, mask) == 0:  # fails where no other core is left
+                    atomic_store(box + 8 * CORE, -1)  # until it says which
+                    _wake(box)
+                    atomic_store(word, allowed)
+                    _set_affinity(thread, size, mask)
+            atomic_store(box + 8 * MOVING, 0)
+        _wake(box)
+
+else:
+    _wake_elsewhere = _wake
+
+# The rounding mode, and whether denormal numbers count, are each thread's own: a helper takes its caller's.
+if llvm.address_of_symbol("fegetenv") and llvm.address_of_symbol("fesetenv"):
+    _get_environment = types.ExternalFunction("fegetenv", types.int32(types.intp))
+    _set_environment = types.ExternalFunction("fesetenv", types.int32(types.intp))
+else:
+
+    @jit
+    def _get_environment(place):  # type: ignore[no-untyped-def]
+        return -1
+
+    _set_environment = _get_environment
+
+
+@jit(nogil=False)
+def _rouse(box, helpers):  # type: ignore[no-untyped-def]
+    """Microseconds of work: to have the GIL back may take longer."""
+    while box != 0 and helpers > 0:
+        if atomic_load(box + 8 * OFFER) == FREE:
+            atomic_store(box + 8 * EXPECT, 1)
+            _wake_elsewhere(box)
+            helpers -= 1
+        box = atomic_load(box + 8 * FOLLOWING)
+
+
+@jit
+def hand_out(state, call):  # type: ignore[no-untyped-def]
+    """Makes ``call``, which ``repeat_call`` packed, here and on the helpers that are free; returns when all have left it."""
+    never_inline()
+    function, arguments = call
+    failed = address_of(state) + 8 * FAILED
+    box, helpers, crew = state[CREW], state[HELPERS], 0
+    state[CREW] = 0  # before anyone is in: whoever makes the call again hands nothing out
+    while box != 0 and helpers > 0:
+        if compare_exchange(box + 8 * OFFER, FREE, CLAIMED):
+            atomic_store(box + 8 * FUNCTION, function)
+            atomic_store(box + 8 * ARGUMENTS, arguments)
+            atomic_store(box + 8 * STATUS, failed)
+            atomic_store(box + 8 * CREWMATE, crew)
+            _get_environment(box + 8 * ENVIRONMENT)
+            atomic_store(box + 8 * EXPECT, 0)  # nothing spins once the call has returned
+            atomic_store(box + 8 * OFFER, OFFERED)
+            _wake(box)
+            crew = box
+            helpers -= 1
+        box = atomic_load(box + 8 * FOLLOWING)
+    if call_again(function, arguments) != 0:
+        atomic_store(failed, ABORTED)  # helpers that wait for a task of ours wait no longer
+    while crew != 0:
+        box, crew = crew, atomic_load(crew + 8 * CREWMATE)
+        if compare_exchange(box + 8 * OFFER, OFFERED, CLAIMED):
+            atomic_store(box + 8 * CORE, this_core())  # it did not come: as a rule it stands in line behind this thread
+        else:
+            turns = 0
+            while atomic_load(box + 8 * OFFER) != DONE:
+                pause()
+                turns += 1
+                if turns > _SPINS:
+                    yield_processor()
+        atomic_store(box + 8 * OFFER, FREE)
+
+
+@jit
+def _serve(here):  # type: ignore[no-untyped-def]
+    """A helper's life: sleep, and do what is offered."""
+    while True:
+        turns = 0
+        while atomic_load(here + 8 * OFFER) != OFFERED and atomic_load(here + 8 * EXPECT) and turns < _PATIENCE:
+            pause()
+            turns += 1
+        if compare_exchange(here + 8 * OFFER, OFFERED, TAKEN):
+            _set_environment(here + 8 * ENVIRONMENT)
+            if call_again(atomic_load(here + 8 * FUNCTION), atomic_load(here + 8 * ARGUMENTS)) != 0:
+                atomic_store(atomic_load(here + 8 * STATUS), ABORTED)
+            atomic_store(here + 8 * OFFER, DONE)  # from here on the caller may be gone, and what it had lent
+            continue
+        atomic_store(here + 8 * CORE, this_core())
+        atomic_store(here + 8 * ASLEEP, 1)
+        # An offer made before ASLEEP was set rang no bell; one made after it did, and the lock is free at once.
+        if atomic_load(here + 8 * OFFER) != OFFERED or not compare_exchange(here + 8 * ASLEEP, 1, 0):
+            _acquire_lock(atomic_load(here + 8 * BELL), 1)
+        atomic_store(here + 8 * CORE, this_core())
+
+
+def _live(box: Any) -> None:
+    box[THREAD] = _thread.get_native_id()
+    _serve(box.ctypes.data)  # for ever; this frame keeps the box
+
+
+# Python's own locks, for code without the GIL: they are what every system has.
+_allocate_lock = ctypes.pythonapi.PyThread_allocate_lock
+
+_allocate_lock.restype = ctypes.c_void_p
+
+_take_lock = ctypes.pythonapi.PyThread_acquire_lock
+
+_take_lock.argtypes = [ctypes.c_void_p, ctypes.c_int]
+
+_free_lock = ctypes.pythonapi.PyThread_free_lock
+
+_free_lock.argtypes = [ctypes.c_void_p]
+
+_pool = (0, 0)  # how many helpers there are, and the address of the last one's box
+
+
+def _forget() -> None:
+    global _pool
+    _pool = (0, 0)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
+
+
+def _enlist(helpers: int) -> None:
+    """Without a lock, which an interrupt might leave locked, and which a signal's handler that calls us might hold already."""
+    global _pool
+    _need_the_compiler()
+    helpers = min(helpers, _MOST_PER_CORE * available_cores() - 1)
+    while _pool[0] < helpers:
+        _serve.compile((types.int64,))  # not on the helper: Numba's lock may be gevent's or eventlet's
+        before = _pool
+        bell = _allocate_lock()
+        if not bell:
+            return
+        _take_lock(bell, 1)
+        box = np.zeros(_BOX, dtype=np.int64)
+        box[BELL], box[CORE], box[FOLLOWING] = bell, -1, before[1]
+        try:
+            _thread.start_new_thread(_live, (box,))
+        except RuntimeError:  # the system or the container gives no more threads: fewer will do
+            _free_lock(bell)
+            return
+        # Where another thread was faster, ours sleeps for ever, unknown to all; so it does after an interrupt just here.
+        if _pool is before:
+            _pool = before[0] + 1, box.ctypes.data
+
+
+def rouse(threads: int) -> int:
+    """Wake ``threads - 1`` helpers for a call of `share` that comes within some 200 microseconds: by then they are awake.
+
+    Returns the address of the first box, or 0.
+    """
+    if _pool[0] < threads - 1:
+        _enlist(threads - 1)
+    first = _pool[1]
+    if first:
+        _rouse(first, threads - 1)
+    return first
+
+
+def share(threads: int, function: Callable[..., Any], state: Any, *arguments: Any) -> None:
+    """Run the compiled ``function(state, *arguments)`` here and on up to ``threads - 1`` helpers that are free, until all have
+    left it.
+
+    The function begins by ``if state[CREW]: hand_out(state, repeat_call()); return``, takes tasks by ``next_task(state)``, and
+    where a task waits for others, it waits by ``wait_for``.
+    """
+    if threads > 1:
+        state[CREW], state[HELPERS] = rouse(threads), threads - 1
+    function(state, *arguments)
+    assert state[CREW] == 0, "the function has handed nothing out"
+    if state[FAILED] == ABORTED:
+        raise MemoryError("no memory for a thread's scratch")
+
+
+@jit
+def _begin(state):  # type: ignore[no-untyped-def]
+    """Whether a watched call may begin: nobody has given it up."""
+    return compare_exchange(address_of(state) + 8 * STAGE, _WAITING, _UNDER_WAY)
+
+
+@jit
+def _leave(state):  # type: ignore[no-untyped-def]
+    """Ends a watched call, at its next task where it is under way, and returns when all have left it.
+
+    Compiled, because it must not be cut short: a signal's handler, who may raise, runs when Python goes on.
+    """
+    here = address_of(state)
+    if not compare_exchange(here + 8 * STAGE, _WAITING, _ENDED) and atomic_load(here + 8 * STAGE) == _UNDER_WAY:
+        atomic_store(here + 8 * FAILED, STOPPED)
+        atomic_store(here + 8 * NEXT, _NO_TASK)
+        while atomic_load(here + 8 * STAGE) == _UNDER_WAY:
+            yield_processor()
+
+
+def share_watched(
+    threads: int, function: Callable[..., Any], state: Any, *arguments: Any, watch: Callable[[Any], None] | None = None
+) -> None:
+    """`share` for a call that takes long: Ctrl-C and the handlers of signals are answered meanwhile.
+
+    The call is made on a thread of its own, while this one sleeps and calls ``watch(state)`` now and then. Whatever is raised
+    here meanwhile ends the call at its next task, and is raised when all threads have left it.
+    """
+    if _threads_are_coroutines():
+        share(threads, function, state, *arguments)
+        return
+    compiled: Any = function
+    compiled.compile(tuple(typeof(argument) for argument in (state, *arguments)))  # here, where it can be interrupted
+    for own in (_begin, _leave):
+        own.compile((typeof(state),))
+    end = _thread.allocate_lock()
+    end.acquire()
+    errors: list[BaseException] = []
+
+    def job() -> None:
+        if _begin(state):
+            try:
+                share(threads, function, state, *arguments)
+            except BaseException as error:  # for the caller to raise
+                errors.append(error)
+            state[STAGE] = _ENDED
+            end.release()
+
+    refused = False
+    try:
+        try:
+            try:
+                _thread.start_new_thread(job, ())
+            except RuntimeError:  # no more threads to be had
+                refused = True
+            while not refused and state[STAGE] != _ENDED:
+                if not end.acquire(timeout=_WATCH_EVERY) and watch is not None:
+                    watch(state)
+        finally:
+            _leave(state)
+    finally:  # where another interrupt came before that
+        _leave(state)
+    if refused:
+        share(threads, function, state, *arguments)
+    elif errors:
+        raise errors.pop()
+
+
+def together(threads: int, count: int, function: Callable[[Iterator[int]], None]) -> None:
+    """Run a function of Python here and on ``threads - 1`` threads made for it, or as many of them as there are to be had.
+
+    They share the numbers below ``count``, ``function``'s argument; after an exception nobody is given another one.
+    """
+    numbers = iter(range(count))  # next() on it is indivisible
+    errors: list[BaseException] = []
+
+    def stop() -> None:
+        for _ in numbers:
+            pass
+
+    def job(done: Any) -> None:
+        try:
+            function(numbers)
+        except BaseException as error:  # for the caller to raise
+            errors.append(error)
+            stop()
+        finally:
+            done.release()
+
+    others = []
+    if _threads_are_coroutines():
+        threads = 1
+    try:
+        for _ in range(threads - 1):
+            done = _thread.allocate_lock()
+            done.acquire()
+            try:
+                _thread.start_new_thread(job, (done,))
+            except RuntimeError:
+                break
+            others.append(done)
+        function(numbers)
+    finally:
+        stop()
+        for done in others:
+            done.acquire()
+    if errors:
+        raise errors[0]
+
+
+def new_state(places: int = 0) -> Any:
+    """A job's state, with so many places of its own."""
+    _need_the_compiler()
+    return np.zeros(STATE + places, dtype=np.int64)
+
+
+def _need_the_compiler() -> None:
+    if config.DISABLE_JIT:
+        raise RuntimeError("fastard is compiled code and cannot run under NUMBA_DISABLE_JIT=1; unset it")

@@ -1,0 +1,198 @@
+"""What a training or another long computation says on the way: to callbacks, and to a person on stderr."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fastard._arrays import Array
+from fastard._numba.cache import compiling_is_shown
+from fastard._text import printable
+
+_WORTH_SAYING = 3.0  # seconds that an evaluation takes
+
+_LONGEST_SILENCE = 60.0  # seconds between plain lines of progress; the first come sooner
+
+
+def note(line: str) -> None:
+    """A line on stderr; nothing where there is no stderr, or it cannot be written to, which is no reason to end a training."""
+    if sys.stderr is None:
+        return
+    encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
+    text = printable(line).encode(encoding, "replace").decode(encoding)
+    with contextlib.suppress(OSError, ValueError):  # a ValueError where it is closed
+        print(text, file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def progress() -> Iterator[TrainingProgress]:
+    """Show a training's evaluations on stderr while it works; yields the callback for ``fit``.
+
+    In a terminal it is one line, redrawn by a thread of its own; elsewhere a line now and then, ever more rarely.
+    """
+    drawn = _draws(sys.stderr)
+    so_far = TrainingProgress(prints=not drawn)
+    with contextlib.ExitStack() as stack:
+        if drawn:
+            stack.enter_context(compiling_is_shown())
+            stack.enter_context(_live_line(so_far))
+        yield so_far
+    if so_far.latest is not None:
+        note(f"fastard: {so_far.summary()}")
+
+
+class TrainingProgress:
+    """What is known of a training under way: the callback of `fit`, which calls `announce` and `evaluating` too."""
+
+    def __init__(self, *, prints: bool) -> None:
+        self.latest: TrainingState | None = None
+        self.best = -math.inf
+        self._done = 0.0  # of the evaluation under way, or of the last factorisation
+        self._finishing = False
+        self._prints = prints
+        self._began = time.perf_counter()
+        self._next_line, self._silence = 0.0, 1.0
+
+    def __call__(self, state: TrainingState) -> None:
+        self.best = max(self.best, state.value)
+        self.latest, self._done = state, 0.0
+        self._print_now_and_then()
+
+    def announce(self, n: int, d: int, seconds: float) -> None:
+        """Before the first evaluation: what each one costs, where that is worth saying."""
+        if seconds < _WORTH_SAYING:
+            return
+        memory = 8.0 * n * n / 2**30
+        note(f"fastard: {n} points in {d} dimensions: {memory:.2g} GiB, and about {duration(seconds)} per evaluation")
+
+    def evaluating(self, done: float) -> None:
+        """``done`` of an evaluation, from 0 to 1."""
+        self._done = done
+        self._print_now_and_then()
+
+    def finishing(self, message: str) -> None:
+        """After the search, before the last factorisation of many points; ``message``: how the search ended."""
+        self._done, self._next_line, self._finishing = 0.0, 0.0, True
+        note(f"fastard: {message}; factoring the covariance once more")
+
+    def _print_now_and_then(self) -> None:
+        elapsed = self.elapsed()
+        if self._prints and elapsed >= self._next_line:
+            note(f"fastard: {self}")
+            self._next_line = elapsed + self._silence
+            self._silence = min(2.0 * self._silence, _LONGEST_SILENCE)
+
+    def elapsed(self) -> float:
+        return time.perf_counter() - self._began
+
+    def summary(self) -> str:
+        count = self.latest.evaluation if self.latest is not None else 0
+        return f"{count} evaluations   best ℓ {self.best:.2f}   {self.elapsed():.1f} s with compilation"
+
+    def __str__(self) -> str:
+        elapsed = f"{self.elapsed():.1f} s"
+        state = self.latest
+        count = 1 if state is None else state.evaluation + 1
+        what = "factored" if self._finishing else f"of evaluation {count}"
+        under_way = f"{self._done:.0%} {what}   " if self._done > 0.0 else ""
+        if state is None:
+            return f"{under_way or 'compiling, and the first evaluation   '}{elapsed}"
+        with np.errstate(all="ignore"):
+            steepness = float(np.linalg.norm(state.gradient))
+        return (  # what 80 columns have no room for comes last
+            f"evaluation {state.evaluation}   ℓ {state.value:.2f}   best {self.best:.2f}   {under_way}{elapsed}   "
+            f"‖gradient‖ {steepness:.1e}"
+        )
+
+
+def duration(seconds: float) -> str:
+    """In words, to two digits: 12 s, 7 min, 3 h."""
+    for unit, length in (("h", 3600.0), ("min", 60.0)):
+        if seconds >= 1.5 * length:
+            return f"{seconds / length:.2g} {unit}"
+    return f"{seconds:.2g} s"
+
+
+def _draws(stream: Any) -> bool:
+    """Whether rich is there and the stream is a terminal that it can draw on."""
+    try:
+        if not stream.isatty():
+            return False
+    except (AttributeError, ValueError):  # None, something with only a write method, or closed
+        return False
+    try:
+        from rich.console import Console
+    except ImportError:
+        return False
+    return Console(file=stream).is_interactive
+
+
+def _live_line(so_far: TrainingProgress) -> contextlib.AbstractContextManager[Any]:
+    from rich.console import Console
+    from rich.live import Live
+    from rich.spinner import Spinner
+    from rich.text import Text
+
+    spinner = Spinner("line")
+
+    def line() -> Spinner:
+        spinner.update(text=Text(str(so_far), no_wrap=True, overflow="ellipsis"))
+        return spinner
+
+    # stdout stays what it is: redirecting it here would send a pipeline's data to the terminal.
+    return Live(get_renderable=line, console=Console(stderr=True), transient=True, redirect_stdout=False)
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """What a callback is given after each evaluation.
+
+    Attributes
+    ----------
+    evaluation : int
+        Number of this evaluation, from 1, over all restarts.
+    log_marginal_likelihood : float
+    value : float
+        What is maximised: the log marginal likelihood or the leave-one-out density, and the priors' log densities.
+    gradient : ndarray, shape (d + 2 + p,)
+        Of ``value`` with respect to the logarithms of the parameters, 0 where fixed; of tied ones each entry is that of
+        their common logarithm.
+    parameters : dict
+        length_scale (d,), signal_variance, noise_variance and shape (p,), in the units of X and y.
+    """
+
+    evaluation: int
+    log_marginal_likelihood: float
+    value: float
+    gradient: Array
+    parameters: dict[str, Any]
+
+
+Callback = Callable[[TrainingState], bool | None]
+
+_SILENCE = 5.0  # seconds between lines of progress
+
+
+class Progress:
+    """Says on stderr what is to come, and now and then how much of it is done."""
+
+    def __init__(self, wanted: bool, what: str, flops: float) -> None:
+        self.wanted, self.began = wanted, time.perf_counter()
+        self.said = self.began
+        if wanted:
+            print(f"fastard: {what}, {flops:.1e} flops", file=sys.stderr, flush=True)
+
+    def done(self, share: float) -> None:
+        now = time.perf_counter()
+        if self.wanted and (share == 1.0 or now - self.said > _SILENCE):
+            seconds = now - self.began
+            left = seconds / share - seconds
+            print(f"fastard: {share:.0%} done, {seconds:.1f} s, {left:.0f} s left", file=sys.stderr, flush=True)
+            self.said = now

@@ -1,0 +1,126 @@
+"""The rooms of the package stand above one another: imports go down only; docs/architecture.md has the picture."""
+
+import ast
+
+import pytest
+from conftest import ROOT
+
+PACKAGE = ROOT / "fastard"
+
+# From the top down. A room imports what stands below it; files of one room import each other without a circle.
+ROOMS = [
+    "__main__",
+    "_cli",
+    "sklearn",
+    "gpytorch",
+    "__init__",
+    "_warmup",
+    "_training",
+    "_model",
+    "_objectives",
+    "_parameters",
+    "_progress",
+    "_engine",
+    "_engine/loops",
+    "_validation",
+    "_config",
+    "_blas",
+    "kernels",
+    "exceptions",
+    "_numba",
+    "_arrays",
+    "_files",
+    "_limits",
+    "_patching",
+    "_text",
+    "_version",
+]
+INTEGRATIONS = ["sklearn", "gpytorch"]
+OPTIONAL = {"sklearn", "torch", "gpytorch", "botorch", "linear_operator", "pandas", "pyarrow", "matplotlib", "rich"}
+COMPILED = ["_engine", "_engine/loops", "kernels", "_numba"]  # who may import compiled code
+FILES = {path.relative_to(PACKAGE).with_suffix("").as_posix(): path for path in PACKAGE.rglob("*.py")}
+
+
+def room_of(name):
+    """The room of a file: the longest that is its own name or a folder above it."""
+    own = name.removesuffix("/__init__")
+    return max((room for room in ROOMS if own == room or own.startswith(f"{room}/")), key=len)
+
+
+def imports(path, *, at_the_top=False):
+    """Full names of modules that a file imports, lazily too unless ``at_the_top``."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    nodes = tree.body if at_the_top else ast.walk(tree)
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                is_module = inner.removeprefix("fastard.").replace(".", "/") in FILES and inner.startswith("fastard.")
+                yield inner if is_module else node.module
+
+
+def own_imports(name):
+    """The files of the package that a file imports."""
+    for module in imports(FILES[name]):
+        if module == "fastard" or module.startswith("fastard."):
+            inner = module.removeprefix("fastard").lstrip(".").replace(".", "/") or "__init__"
+            yield inner if inner in FILES else f"{inner}/__init__"
+
+
+def test_every_file_has_a_room():
+    for name in FILES:
+        assert room_of(name) in ROOMS
+
+
+@pytest.mark.parametrize("name", sorted(FILES))
+def test_imports_go_down(name):
+    own = room_of(name)
+    for other in own_imports(name):
+        below = room_of(other)
+        assert ROOMS.index(below) >= ROOMS.index(own), f"{name} imports {other}, which stands above it"
+        assert not (own in INTEGRATIONS and below in INTEGRATIONS and own != below), f"{name} imports {other}"
+
+
+def test_no_circle():
+    finished, open_now = set(), []
+
+    def visit(name):
+        assert name not in open_now, " imports ".join([*open_now[open_now.index(name) :], name])
+        if name in finished or name.endswith("__init__"):  # a package's face hands names on
+            return
+        open_now.append(name)
+        for other in own_imports(name):
+            visit(other)
+        finished.add(open_now.pop())
+
+    for name in FILES:
+        visit(name)
+
+
+@pytest.mark.parametrize("name", sorted(FILES))
+def test_compiled_code_is_the_engines(name):
+    """Above it, only constants of the processor, the cache's state and the pool's Python side are imported."""
+    if room_of(name) in COMPILED:
+        return
+    compiled = {"_numba/jit", "_numba/elementary", "_numba/microkernel", "_numba/atomics"}
+    for other in own_imports(name):
+        assert other not in compiled, f"{name} imports {other}"
+        assert room_of(other) != "_engine/loops", f"{name} imports {other}"
+
+
+@pytest.mark.parametrize("name", sorted(FILES))
+def test_optional_libraries_are_imported_where_they_are_used(name):
+    if room_of(name) in INTEGRATIONS:
+        return
+    found = {module.partition(".")[0] for module in imports(FILES[name], at_the_top=True)}
+    assert not found & OPTIONAL
+
+
+@pytest.mark.parametrize("name", sorted(FILES))
+def test_public_and_private_are_told_by_the_name(name):
+    """Public modules are these; all others have an underscore somewhere in their path, or are an integration's own."""
+    if room_of(name) in INTEGRATIONS or name in ("__init__", "__main__", "kernels", "exceptions"):
+        return
+    assert any(part.startswith("_") for part in name.removesuffix("/__init__").split("/"))
