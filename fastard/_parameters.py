@@ -1,33 +1,182 @@
-"""theta, the hyperparameters: their order, names, units, default bounds and starts."""
+"""theta, the hyperparameters: their order, names, units, bounds, starts and ties.
+
+The order is [length_scale ..., signal_variance, noise_variance, shape ...], P parameters in all; theta holds their natural
+logarithms. A search moves the free ones, of which tied ones are one.
+"""
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from fastard import _validation as validate
 from fastard._arrays import Array
 from fastard.kernels import Kernel
 
-FIXED, AT_BOUND = -1, -2  # among a model's slots
+FIXED, AT_BOUND = -1, -2  # in the place of the number of a free parameter
 
 # Where the caller gives none, in standard deviations of the inputs and variances of the targets: bounds ...
-_LENGTH_SCALE_BOUNDS = (1e-3, 1e5)
-
-_SIGNAL_VARIANCE_BOUNDS = (1e-5, 1e5)
-
-_NOISE_VARIANCE_BOUNDS = (1e-8, 1e2)
-
-_SHAPE_BOUNDS = (1e-5, 1e5)
-
+_BOUNDS = {
+    "length_scale": (1e-3, 1e5),
+    "signal_variance": (1e-5, 1e5),
+    "noise_variance": (1e-8, 1e2),
+    "shape": (1e-5, 1e5),
+}
 # ... and starts; the length scales' grow with sqrt(d), so that typical distances stay of the order of one.
 _SIGNAL_VARIANCE, _NOISE_VARIANCE = 1.0, 0.1
 
 Parameters = tuple[Array, float, float, Kernel]  # length_scale, signal_variance, noise_variance and the kernel
 
 
-def _spread(X: Array, group_of: NDArray[np.int64]) -> Array:
-    """Standard deviations of the columns; for a group of several their root mean square, and 1 for constant ones."""
+class Given(NamedTuple):
+    """What a caller gave for the parameters of one kind; None where nothing."""
+
+    start: Any
+    bounds: Any
+
+
+def kinds_of(d: int) -> dict[str, slice]:
+    """Where the parameters of each kind stand."""
+    return {
+        "length_scale": slice(0, d),
+        "signal_variance": slice(d, d + 1),
+        "noise_variance": slice(d + 1, d + 2),
+        "shape": slice(d + 2, None),
+    }
+
+
+class ParameterSpace:
+    """The hyperparameters of a training: where they start, between what, and which are fixed or tied.
+
+    Attributes
+    ----------
+    number : ndarray of int, shape (P,)
+        Which free parameter each one is, from 0; tied ones are the same; FIXED.
+    first_of_group : ndarray of int, shape (d,)
+        Of each length scale the first one that it is tied to.
+    start, bounds : ndarray, shape (free,) and (free, 2)
+        Of the free parameters, logarithms.
+    is_length_scale : ndarray of bool, shape (free,)
+    own_length_scales : bool
+        Whether the length scales start by default.
+    unit_of_variance : float
+    """
+
+    def __init__(self, kernel: Kernel, first_of_group: NDArray[np.int64], start: Array, limits: Array, fixed: Any) -> None:
+        d = first_of_group.size
+        self.kernel, self.d, self.size, self.first_of_group = kernel, d, start.size, first_of_group
+        # Natural parameters, and between what: rounding in exp(ln x) moves none out of its bounds, nor a fixed one at all.
+        self._low, self._high = np.where(fixed, start, limits.T)
+        self.number = np.full(start.size, FIXED)
+        first = np.concatenate([first_of_group, np.arange(d, start.size)])
+        self.number[~fixed] = np.unique(first[~fixed], return_inverse=True)[1]
+        self.is_free = self.number != FIXED
+        self._number_of_free = self.number[self.is_free]
+        representatives = np.flatnonzero(self.is_free)[np.unique(self._number_of_free, return_index=True)[1]]
+        with np.errstate(divide="ignore"):  # no noise
+            self._theta = np.log(start)
+        self.start = self._theta[representatives]
+        self.bounds = np.log(np.column_stack([self._low, self._high])[representatives])
+        self.is_length_scale = representatives < d
+        # The length scales' part in the engine's terms: which are free, None for all; and whether they are one parameter.
+        of_scales = self.number[:d]
+        all_free = bool((of_scales != FIXED).all())
+        self.free_length_scales = None if all_free else of_scales != FIXED
+        self.isotropic = all_free and np.unique(of_scales).size == 1
+        self.own_length_scales, self.unit_of_variance = True, 1.0
+
+    def natural(self, free_theta: Array) -> Parameters:
+        """length_scale, signal_variance, noise_variance and the kernel."""
+        theta, d = self._theta.copy(), self.d
+        theta[self.is_free] = free_theta[self._number_of_free]
+        values = np.minimum(np.maximum(np.exp(theta), self._low), self._high)
+        return values[:d], float(values[d]), float(values[d + 1]), self.kernel.with_shape(values[d + 2 :].tolist())
+
+    def free_gradient(self, gradient: Array) -> Array:
+        """With respect to the free parameters, from that with respect to theta: of tied ones the sum."""
+        result = np.zeros(self.start.size)
+        np.add.at(result, self._number_of_free, gradient[self.is_free])
+        return result
+
+    def whole_gradient(self, free_gradient: Array) -> Array:
+        """(P,): at each tied parameter that of their common logarithm, 0 where fixed."""
+        result = np.zeros(self.size)
+        result[self.is_free] = free_gradient[self._number_of_free]
+        return result
+
+    def at_bounds(self, free_theta: Array) -> list[int]:
+        """The places in theta of the free parameters that stand at a bound."""
+        is_at_bound = np.any(free_theta[:, np.newaxis] == self.bounds, axis=1)
+        places: list[int] = np.flatnonzero(self.is_free)[is_at_bound[self._number_of_free]].tolist()
+        return places
+
+    @property
+    def fixed_noise(self) -> bool:
+        """Whether the noise's variance is fixed."""
+        return bool(self.number[self.d + 1] == FIXED)
+
+
+def space(
+    X: Array,
+    y: Array,
+    kernel: Kernel,
+    given: dict[str, Given],
+    groups: ArrayLike | str | None,
+    standardize: bool,
+    names: list[str] | None,
+) -> ParameterSpace:
+    """From the arguments of `fit`; X (n, d) and y (n, m), ``names`` those of the columns.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For a start, bounds or groups that are wrong, or units that are no float64.
+    """
+    d = X.shape[1]
+    group_of = validate.groups("length_scale_groups", groups, d)
+    units = _units(X, y, group_of, names) if standardize else np.ones(d + 2)
+    units = np.concatenate([units, np.ones(len(kernel))])
+    start = units * np.concatenate([np.full(d, np.sqrt(d)), [_SIGNAL_VARIANCE, _NOISE_VARIANCE], np.ones(len(kernel))])
+    limits, fixed = np.empty((units.size, 2)), np.empty(units.size, dtype=bool)
+    for name, where in kinds_of(d).items():
+        own = given[name]
+        limits[where], fixed[where], by_default = validate.bounds(
+            f"{name}_bounds", own.bounds, np.outer(units[where], _BOUNDS[name])
+        )
+        if own.start is None:
+            start[where] = np.clip(start[where], limits[where, 0], limits[where, 1])
+            continue
+        start[where] = validate.starts(name, own.start, X, bool(fixed[where].all()))
+        low, high = limits[where].T  # bounds that nobody gave do not stand in the way of a start that somebody gave
+        low[by_default] = np.minimum(low, start[where])[by_default]
+        high[by_default] = np.maximum(high, start[where])[by_default]
+        validate.starts_within(name, start[where], limits[where], fixed[where])
+    first_of_group = validate.one_each("length_scale", group_of, start[:d], limits[:d], fixed[:d])
+    result = ParameterSpace(kernel, first_of_group, start, limits, fixed)
+    result.own_length_scales = given["length_scale"].start is None
+    result.unit_of_variance = float(units[d])
+    return result
+
+
+def _units(X: Array, y: Array, group_of: NDArray[np.int64], names: list[str] | None) -> Array:
+    """Standard deviations of the columns of X, and twice the mean variance of those of y; 1 for what is constant: (d + 2,)."""
+    with np.errstate(all="ignore"):
+        scales = _standard_deviations(X, group_of)
+        constant = validate.constant(y)
+        variances = np.where(constant, 0.0, np.var(y, axis=0))
+        variance = 1.0 if constant.all() else float(np.mean(variances))
+    for column, scale in enumerate(scales.tolist()):
+        name = f" ({names[column]!r})" if names else ""
+        validate.unit(f"column {column} of X{name}", scale, X[:, column])
+    largest = int(np.argmax(variances))
+    validate.unit("y" if y.shape[1] == 1 else f"column {largest} of y", variance, y[:, largest])
+    return np.array([*scales, variance, variance])
+
+
+def _standard_deviations(X: Array, group_of: NDArray[np.int64]) -> Array:
+    """Of the columns; for a group of several their root mean square, and 1 for constant ones."""
     constant = validate.constant(X)
     deviations: Array = np.where(constant, 0.0, np.std(X, axis=0))
     for group in range(int(group_of.max(initial=-1)) + 1):

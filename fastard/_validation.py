@@ -8,7 +8,7 @@ import reprlib
 import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,6 +18,7 @@ from fastard._numba.threads import available_cores, default_threads
 from fastard.kernels import BY_NAME, Kernel
 
 _FLOAT64 = np.dtype(np.float64)
+_T = TypeVar("_T")
 
 # Squares of differences must not overflow; nothing real comes near.
 _LARGEST_SPREAD = 1e150
@@ -496,6 +497,19 @@ def count(name: str, value: Any, *, least: int) -> int:
     return result
 
 
+def choice(name: str, value: Any, choices: Mapping[str, _T]) -> _T:
+    """What one of several names stands for."""
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
+    return choices[value]
+
+
+def callback(value: Any) -> None:
+    """A training's callback, or None."""
+    if value is not None and not callable(value):
+        raise TypeError(f"callback must be callable with a TrainingState, or None; got {value!r}")
+
+
 def generator(random_state: Any) -> np.random.Generator:
     """A generator of our own: the global random state is neither read nor moved."""
     if isinstance(random_state, np.random.RandomState):
@@ -550,6 +564,28 @@ def bounds(name: str, value: Any, default: Array) -> tuple[Array, NDArray[np.boo
         result[i] = pair
         fixed[i] = pair[0] == pair[1]
     return result, fixed, by_default
+
+
+def starts(name: str, value: Any, X: Array, all_fixed: bool) -> Array:
+    """Where the parameters of a kind start, which may be 0 only for a noise that is fixed."""
+    if name == "length_scale":
+        return length_scales(value, X)
+    options: dict[str, Any] = {}
+    if name == "noise_variance":
+        options = {"may_equal": all_fixed, "for_least": f'for none pass {name}_bounds="fixed" too'}
+    return np.array([number(name, entry, **options) for entry in (value if name == "shape" else (value,))])
+
+
+def starts_within(name: str, start: Array, limits: Array, fixed: NDArray[np.bool_]) -> None:
+    """Refuse starts beyond their limits (k, 2)."""
+    at_start = fixed & (limits[:, 0] < limits[:, 1])  # "fixed", and not between equal bounds
+    within = (start >= limits[:, 0]) & (start <= limits[:, 1]) | at_start
+    if not within.all():
+        bad = int(np.argmin(within))
+        raise ValueError(
+            f"{name} must start within its bounds, got {float(start[bad])!r} with bounds {tuple(limits[bad].tolist())}; "
+            f"widen {name}_bounds or move the start"
+        )
 
 
 def groups(name: str, value: Any, d: int) -> NDArray[np.int64]:

@@ -5,28 +5,18 @@ from __future__ import annotations
 import contextlib
 from typing import Any, Literal
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from fastard import _validation as validate
 from fastard._blas import one_blas_thread
 from fastard._model.gaussian_process import GaussianProcess
 from fastard._objectives.likelihood import LogMarginalLikelihood
-from fastard._parameters import (
-    _LENGTH_SCALE_BOUNDS,
-    _NOISE_VARIANCE,
-    _NOISE_VARIANCE_BOUNDS,
-    _SHAPE_BOUNDS,
-    _SIGNAL_VARIANCE,
-    _SIGNAL_VARIANCE_BOUNDS,
-    AT_BOUND,
-    FIXED,
-    _spread,
-)
+from fastard._parameters import AT_BOUND, Given
+from fastard._parameters import space as parameter_space
 from fastard._progress import Callback, TrainingProgress
 from fastard._progress import progress as show_progress
-from fastard._training.priors import log_prior
-from fastard._training.search import _OBJECTIVES, _Search
+from fastard._training.priors import log_priors
+from fastard._training.search import OBJECTIVES, Search
 from fastard.kernels import Kernel
 
 
@@ -139,92 +129,29 @@ def fit(
         X, centred, kernel=kernel, observation_variance=observation_variance, n_threads=n_threads
     )
     kernel = likelihood.kernel
-    if objective not in list(_OBJECTIVES):
-        raise ValueError(f"objective must be one of {', '.join(map(repr, _OBJECTIVES))}, got {objective!r}")
-    group_of = validate.groups("length_scale_groups", length_scale_groups, d)
+    evaluate = validate.choice("objective", objective, OBJECTIVES)
     n_restarts = validate.count("n_restarts", n_restarts, least=0)
     max_iterations = validate.count("max_iterations", max_iterations, least=1)
     random = validate.generator(random_state)
-    if callback is not None and not callable(callback):
-        raise TypeError(f"callback must be callable with a TrainingState, or None; got {callback!r}")
-
-    units = np.ones(d + 2 + len(kernel))
-    if standardize:
-        with np.errstate(all="ignore"):
-            units[:d] = _spread(X, group_of)
-            constant = validate.constant(y)
-            variances = np.where(constant, 0.0, np.var(y, axis=0))
-            units[d : d + 2] = 1.0 if constant.all() else np.mean(variances)
-        for column in range(d):
-            name = f" ({feature_names[column]!r})" if feature_names else ""
-            validate.unit(f"column {column} of X{name}", float(units[column]), X[:, column])
-        largest = int(np.argmax(variances))
-        validate.unit("y" if y.shape[1] == 1 else f"column {largest} of y", float(units[d]), y[:, largest])
-    validate.warn_of_scales(y)
-    defaults = units * np.concatenate([np.full(d, np.sqrt(d)), [_SIGNAL_VARIANCE, _NOISE_VARIANCE], np.ones(len(kernel))])
-
-    # One row a parameter, in theta's order.
-    groups: list[tuple[str, Any, Any, tuple[float, float], slice]] = [
-        ("length_scale", length_scale, length_scale_bounds, _LENGTH_SCALE_BOUNDS, slice(0, d)),
-        ("signal_variance", signal_variance, signal_variance_bounds, _SIGNAL_VARIANCE_BOUNDS, slice(d, d + 1)),
-        ("noise_variance", noise_variance, noise_variance_bounds, _NOISE_VARIANCE_BOUNDS, slice(d + 1, d + 2)),
-        ("shape", tuple(kernel) or None, shape_bounds, _SHAPE_BOUNDS, slice(d + 2, None)),
-    ]
-    start, limits, fixed = defaults.copy(), np.empty((units.size, 2)), np.empty(units.size, dtype=bool)
-    for name, given, given_bounds, default_bounds, where in groups:
-        scale = units[where]
-        limits[where], fixed[where], by_default = validate.bounds(
-            f"{name}_bounds", given_bounds, np.outer(scale, default_bounds)
-        )
-        if given is None:
-            start[where] = np.clip(start[where], limits[where, 0], limits[where, 1])
-            continue
-        if name == "length_scale":
-            start[where] = validate.length_scales(given, X)
-        else:
-            options: dict[str, Any] = {}
-            if name == "noise_variance":
-                options = {"may_equal": bool(fixed[where].all()), "for_least": f'for none pass {name}_bounds="fixed" too'}
-            values = given if name == "shape" else (given,)
-            start[where] = [validate.number(name, value, **options) for value in values]
-        low, high = limits[where].T  # bounds that nobody gave do not stand in the way of a start that somebody gave
-        low[by_default] = np.minimum(low, start[where])[by_default]
-        high[by_default] = np.maximum(high, start[where])[by_default]
-        at_start = fixed[where] & (limits[where, 0] < limits[where, 1])  # "fixed", and not between equal bounds
-        within = (start[where] >= limits[where, 0]) & (start[where] <= limits[where, 1]) | at_start
-        if not within.all():
-            bad = int(np.argmin(within))
-            raise ValueError(
-                f"{name} must start within its bounds, got {float(start[where][bad])!r} with bounds "
-                f"{tuple(limits[where][bad].tolist())}; widen {name}_bounds or move the start"
-            )
-
-    same = validate.one_each("length_scale", group_of, start[:d], limits[:d], fixed[:d])
-    priors = [
-        (name, where, log_prior(f"{name}_prior", prior, same if name == "length_scale" else None))
-        for (name, *_, where), prior in zip(
-            groups, (length_scale_prior, signal_variance_prior, noise_variance_prior, shape_prior), strict=True
-        )
-    ]
-    if shape_prior is not None and len(kernel) == 0:
-        raise ValueError(f"shape_prior is given, but {kernel!r} has no shape parameter")
-
-    limits[fixed] = start[fixed, np.newaxis]  # exactly
-    slots = np.full(units.size, FIXED)
-    first = np.concatenate([same, np.arange(d, units.size)])  # of each parameter's group
-    slots[~fixed] = np.unique(first[~fixed], return_inverse=True)[1]
-    search = _Search(
-        likelihood,
-        _OBJECTIVES[objective],
-        [(name, where, prior) for name, where, prior in priors if prior is not None and not fixed[where].all()],
-        start,
-        limits,
-        slots,
-        0.5 * y.size * float(np.log(units[d])),
-        max_iterations,
-        callback,
-        length_scale is None,
+    validate.callback(callback)
+    given = {
+        "length_scale": Given(length_scale, length_scale_bounds),
+        "signal_variance": Given(signal_variance, signal_variance_bounds),
+        "noise_variance": Given(noise_variance, noise_variance_bounds),
+        "shape": Given(tuple(kernel) or None, shape_bounds),
+    }
+    space = parameter_space(X, y, kernel, given, length_scale_groups, standardize, feature_names)
+    priors = log_priors(
+        space,
+        {
+            "length_scale": length_scale_prior,
+            "signal_variance": signal_variance_prior,
+            "noise_variance": noise_variance_prior,
+            "shape": shape_prior,
+        },
     )
+    validate.warn_of_scales(y)
+    search = Search(likelihood, evaluate, space, priors, max_iterations, callback)
     with contextlib.ExitStack() as stack:
         display = callback if isinstance(callback, TrainingProgress) else None
         if progress:
@@ -237,14 +164,14 @@ def fit(
         with one_blas_thread():
             search.run(n_restarts, random)
         assert search.best is not None  # run() raises otherwise
-        parameters = search.natural(search.best.free_theta)
+        parameters = space.natural(search.best.free_theta)
         if display is not None and search.takes_long:
             display.finishing(search.message)
         evaluation = likelihood.evaluate(*parameters, gradient=False)
 
-    at_bounds = search.at_bounds(search.best)
+    message, slots = search.message, space.number.copy()
+    at_bounds = space.at_bounds(search.best.free_theta)
     slots[at_bounds] = AT_BOUND
-    message = search.message
     if at_bounds:
         names = validate.parameter_names(d, kernel, feature_names)
         message = f"{message}; at a bound: {validate.listed([names[i] for i in at_bounds])}"

@@ -11,10 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastard._arrays import Array
+from fastard._parameters import ParameterSpace, kinds_of
 from fastard._validation import listed
 
 # From k natural values to the log density and its derivatives by them, (k,).
 LogPrior = Callable[[Array], tuple[float, Array]]
+Priors = list[tuple[str, slice, LogPrior]]
 
 # By scipy.stats' names: the log density, up to a constant that SciPy gives, and its slope at z = (x - loc) / scale > 0.
 _FORMS: dict[str, Callable[..., tuple[Array, Array]]] = {
@@ -23,6 +25,18 @@ _FORMS: dict[str, Callable[..., tuple[Array, Array]]] = {
     "halfcauchy": lambda z: (-np.log1p(z**2), -2.0 * z / (1.0 + z**2)),
     "halfnorm": lambda z: (-0.5 * z**2, -z),
 }
+
+
+def log_priors(space: ParameterSpace, priors: dict[str, Any]) -> Priors:
+    """Of the kinds of parameters that have a prior and are not all fixed: name, places in theta, and log density."""
+    result = []
+    for name, where in kinds_of(space.d).items():
+        if name == "shape" and priors[name] is not None and len(space.kernel) == 0:
+            raise ValueError(f"shape_prior is given, but {space.kernel!r} has no shape parameter")
+        prior = log_prior(f"{name}_prior", priors[name], space.first_of_group if name == "length_scale" else None)
+        if prior is not None and space.is_free[where].any():
+            result.append((name, where, prior))
+    return result
 
 
 def log_prior(name: str, prior: Any, same: NDArray[np.int64] | None = None) -> LogPrior | None:

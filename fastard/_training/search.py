@@ -14,9 +14,9 @@ from fastard import _validation as validate
 from fastard._arrays import Array
 from fastard._objectives import leave_one_out
 from fastard._objectives.likelihood import LogMarginalLikelihood
-from fastard._parameters import FIXED, Parameters
+from fastard._parameters import Parameters, ParameterSpace
 from fastard._progress import Callback, TrainingState
-from fastard._training.priors import LogPrior
+from fastard._training.priors import Priors
 from fastard.exceptions import NotPositiveDefiniteError
 
 # A memory of 20 steps saves a tenth to a quarter of the evaluations that SciPy's 10 take on yacht, concrete and energy. Energy
@@ -63,7 +63,7 @@ def _leave_one_out(
 
 _Objective = Callable[[LogMarginalLikelihood, Parameters, "NDArray[np.bool_] | None", bool], tuple[float, float, Array]]
 
-_OBJECTIVES: dict[str, _Objective] = {"log_marginal_likelihood": _marginal_likelihood, "loo": _leave_one_out}
+OBJECTIVES: dict[str, _Objective] = {"log_marginal_likelihood": _marginal_likelihood, "loo": _leave_one_out}
 
 
 class _StopSearchError(Exception):
@@ -84,41 +84,22 @@ class _Point(NamedTuple):
     told: float  # the loss that L-BFGS-B knows: by the slope instead, where rounding hides it
 
 
-class _Search:
+class Search:
     """L-BFGS-B over the free logarithms, from several starts, keeping the best point over all."""
 
     def __init__(
         self,
         likelihood: LogMarginalLikelihood,
         objective: _Objective,
-        priors: list[tuple[str, slice, LogPrior]],
-        start: Array,
-        limits: Array,
-        slots: NDArray[np.int64],
-        offset: float,
+        space: ParameterSpace,
+        priors: Priors,
         max_iterations: int,
         callback: Callback | None,
-        own_length_scales: bool,
     ) -> None:
-        self.likelihood, self.objective, self.priors = likelihood, objective, priors
-        # Natural parameters, and between what: rounding in exp(ln x) moves none out of its bounds, nor a fixed one at all.
-        self.low, self.high = limits.T
-        with np.errstate(divide="ignore"):
-            self.start = np.log(start)
-        # Which of theta are free, and which free parameter each of those is: tied ones are the same. `places` has one of each.
-        self.free = slots != FIXED
-        self.slots = slots[self.free]
-        # The length scales' part in the engine's terms: which are free, None for all; and whether they are one parameter.
-        of_scales = slots[: likelihood.X.shape[1]]
-        all_free = bool((of_scales != FIXED).all())
-        self.free_scales = None if all_free else of_scales != FIXED
-        self.tied = all_free and np.unique(of_scales).size == 1
-        self.places = np.flatnonzero(self.free)[np.unique(self.slots, return_index=True)[1]]
-        self.limits = np.log(limits[self.places])
-        self.may_shorten = (self.places < likelihood.X.shape[1]) & own_length_scales
-        fixed_noise = slots[likelihood.X.shape[1] + 1] == FIXED
-        self.remedy = "raise the noise variance" if fixed_noise else "raise the noise's lower bound"
-        self.offset, self.max_iterations = offset, max_iterations
+        self.likelihood, self.objective, self.space, self.priors = likelihood, objective, space, priors
+        self.max_iterations = max_iterations
+        self.remedy = "raise the noise variance" if space.fixed_noise else "raise the noise's lower bound"
+        self.offset = 0.5 * likelihood.y.size * math.log(space.unit_of_variance)
         self.takes_long = len(likelihood.X) >= _LARGE
         self.callbacks: list[Callback] = [callback] if callback else []
         self.best: _Point | None = None
@@ -135,12 +116,8 @@ class _Search:
         self._lowest: _Point | None = None
         self._blur = 0.0
 
-    def natural(self, free_theta: Array) -> Parameters:
-        """length_scale, signal_variance, noise_variance and the kernel."""
-        theta = self.start.copy()
-        theta[self.free] = free_theta[self.slots]
-        values, d = np.minimum(np.maximum(np.exp(theta), self.low), self.high), self.likelihood.X.shape[1]
-        return values[:d], float(values[d]), float(values[d + 1]), self.likelihood.kernel.with_shape(values[d + 2 :].tolist())
+    def _evaluate(self, likelihood: LogMarginalLikelihood, parameters: Parameters) -> tuple[float, float, Array]:
+        return self.objective(likelihood, parameters, self.space.free_length_scales, self.space.isotropic)
 
     def expected_seconds(self) -> float:
         """How long an evaluation will take, from one on some of the rows: 0 where they tell nothing."""
@@ -154,11 +131,11 @@ class _Search:
             observation_variance=None if known is None else known[rows],
             n_threads=whole.n_threads,
         )
-        parameters, seconds = self.natural(self.start[self.places]), 0.0
+        parameters, seconds = self.space.natural(self.space.start), 0.0
         for _ in range(2):  # the first call compiles
             began = time.perf_counter()
             try:
-                self.objective(sample, parameters, self.free_scales, self.tied)
+                self._evaluate(sample, parameters)
             except (NotPositiveDefiniteError, ValueError):
                 return 0.0
             seconds = time.perf_counter() - began
@@ -166,7 +143,7 @@ class _Search:
 
     def log_prior(self, parameters: Parameters) -> tuple[float, Array, str]:
         """The priors' log density and its gradient by theta, and what is wrong where they are no finite numbers."""
-        total, gradient = 0.0, np.zeros(self.start.size)
+        total, gradient = 0.0, np.zeros(self.space.size)
         if not self.priors:
             return total, gradient, ""
         values = np.concatenate([parameters[0], parameters[1:3], tuple(parameters[3])])
@@ -182,8 +159,8 @@ class _Search:
 
     def run(self, n_restarts: int, random: np.random.Generator) -> None:
         """All searches; raises the first start's error if every start fails."""
-        low, high = self.limits.T
-        starts = [self.start[self.places]]
+        low, high = self.space.bounds.T
+        starts = [self.space.start]
         for _ in range(n_restarts):
             shift = random.uniform(-np.log(10.0), np.log(10.0), low.size)
             starts.append(np.clip(starts[0] + shift, low, high))
@@ -212,12 +189,13 @@ class _Search:
     def _local_or_shorter(self, start: Array) -> tuple[bool, str, _Point]:
         """`_local`; where K is singular at the start, from half the length scales that nobody gave, and so on."""
         first: _NoStartError | None = None
+        may_shorten = self.space.is_length_scale & self.space.own_length_scales
         while True:
             try:
                 return self._local(start)
             except _NoStartError as error:
                 first = first or error
-                shorter = np.where(self.may_shorten, np.maximum(start - math.log(2.0), self.limits[:, 0]), start)
+                shorter = np.where(may_shorten, np.maximum(start - math.log(2.0), self.space.bounds[:, 0]), start)
                 if not isinstance(error.reason, NotPositiveDefiniteError) or np.array_equal(shorter, start):
                     raise first from None
                 start = shorter
@@ -241,7 +219,7 @@ class _Search:
                 start,
                 jac=True,
                 method="L-BFGS-B",
-                bounds=self.limits,
+                bounds=self.space.bounds,
                 callback=self._accepted,
                 options={**_L_BFGS_B, "maxiter": left, "maxfun": 100 * left},
             )
@@ -289,22 +267,16 @@ class _Search:
         losses = [point.loss]
         for probe in range(_PROBES):
             signs = np.where(np.arange(point.free_theta.size) % 2 == probe % 2, 1.0, -1.0)
-            self._loss(np.clip(point.free_theta + _NEAR * (1.0 + probe) * signs, *self.limits.T))
+            self._loss(np.clip(point.free_theta + _NEAR * (1.0 + probe) * signs, *self.space.bounds.T))
             assert self._last is not None
             losses.append(self._last.loss)
         return _BLUR * (max(losses) - min(losses))
 
     def _steepness(self, point: _Point) -> float:
         """The largest entry of the gradient that does not point out of the bounds."""
-        low, high = self.limits.T
+        low, high = self.space.bounds.T
         held = (point.free_theta <= low) & (point.gradient > 0.0) | (point.free_theta >= high) & (point.gradient < 0.0)
         return float(np.abs(point.gradient[~held]).max(initial=0.0))
-
-    def at_bounds(self, point: _Point) -> list[int]:
-        """The places in theta of the free parameters that stand at a bound."""
-        is_at_bound = np.any(point.free_theta[:, np.newaxis] == self.limits, axis=1)
-        places: list[int] = np.flatnonzero(self.free)[is_at_bound[self.slots]].tolist()
-        return places
 
     def _accepted(self, _: Array) -> None:
         """L-BFGS-B took its last trial point as the next iterate."""
@@ -324,21 +296,22 @@ class _Search:
 
     def _loss(self, free_theta: Array) -> tuple[float, Array]:
         free_theta = np.array(free_theta)
-        parameters = self.natural(free_theta)
+        parameters = self.space.natural(free_theta)
         self.n_evaluations += 1
         of_prior, slope_of_prior, objection = self.log_prior(parameters)
         if objection:
             return self._refused(free_theta, "a prior's density ends", ValueError(f"{objection}; start where it has"))
         try:  # nothing of a user's runs in here, nor is caught
-            value, log_marginal_likelihood, gradient = self.objective(self.likelihood, parameters, self.free_scales, self.tied)
+            value, log_marginal_likelihood, gradient = self.objective(
+                self.likelihood, parameters, self.space.free_length_scales, self.space.isotropic
+            )
         except (NotPositiveDefiniteError, ValueError) as error:
             return self._refused(free_theta, _SINGULAR, error)
         if not np.isfinite(gradient).all():
             overflow = ValueError("the gradient overflows float64 where the search starts; rescale y or move the start")
             return self._refused(free_theta, _SINGULAR, overflow)
         value += of_prior
-        slope = np.zeros(free_theta.size)
-        np.add.at(slope, self.slots, (gradient + slope_of_prior)[self.free])  # of tied parameters the sum
+        slope = self.space.free_gradient(gradient + slope_of_prior)
         loss = -(value + self.offset)
         point = _Point(free_theta, loss, -slope, loss)
         if self._blur > 0.0:
@@ -351,8 +324,7 @@ class _Search:
         if self.best is None or point.loss < self.best.loss:
             self.best = point
         if self.callbacks:
-            gradient = np.zeros(self.free.size)
-            gradient[self.free] = slope[self.slots]
+            gradient = self.space.whole_gradient(slope)
             names = ("length_scale", "signal_variance", "noise_variance")
             shown = dict(zip(names, parameters[:3], strict=True)) | {"shape": np.array(tuple(parameters[3]))}
             state = TrainingState(self.n_evaluations, log_marginal_likelihood, value, gradient, shown)
