@@ -36,3 +36,8 @@ __all__ = [
     "show_config",
     "warmup",
 ]
+
+# Pickles and documentation name what is public by where it is public.
+for _public in (GaussianProcess, LeaveOneOut, LogMarginalLikelihood, StandardErrors, TrainingState):
+    _public.__module__ = __name__
+del _public

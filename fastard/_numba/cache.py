@@ -47,7 +47,7 @@ SOURCES = (
     "_version",
     "kernels",
 )
-# Numba's settings that change machine code; `_microkernel` reads the CPU's too, in a way that Numba's own key does not tell.
+# Numba's settings that change machine code; `cpu` reads the CPU's too, in a way that Numba's own key does not tell.
 _SETTINGS = (
     "BOUNDSCHECK",
     "CPU_FEATURES",

@@ -11,3 +11,5 @@ except ImportError as error:
     raise ImportError(f"fastard.gpytorch needs PyTorch and GPyTorch ({error}): pip install 'fastard[torch]'") from error
 
 __all__ = ["ExactMarginalLogLikelihood", "explain", "patched"]
+
+ExactMarginalLogLikelihood.__module__ = __name__  # where pickles find it

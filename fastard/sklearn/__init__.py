@@ -9,3 +9,5 @@ from fastard.sklearn.recognition import explain
 from fastard.sklearn.regressor import GaussianProcessRegressor
 
 __all__ = ["GaussianProcessRegressor", "explain", "patch", "patched", "unpatch"]
+
+GaussianProcessRegressor.__module__ = __name__  # where pickles find it

@@ -21,7 +21,7 @@ from fastard._validation import least_length_scales
 from fastard.sklearn.original import _THEIRS
 from fastard.sklearn.recognition import Covariance, NotOursError
 
-# Restarts run side by side, one thread to each, where one evaluation does not use its threads well: see ``_engine``'s
+# Restarts run side by side, one thread to each, where one evaluation does not use its threads well: see the engine's
 # _SHARED_FROM and the two-thread figures of benchmarks/limits.py.
 _SIDE_BY_SIDE_BELOW = 500
 

@@ -4,7 +4,7 @@ The list depends on n alone. A thread takes the next task, waits until the few t
 earlier in the list, so some thread has them already - does it, and says so. There is no barrier, and no thread that has to
 come: one thread alone does the same list, so the results have the same bits on any number of threads.
 
-The matrix is cut into `tile` x `tile` tiles, and a step of the sweep (see _spd) takes a block of whole tiles as its pivot:
+The matrix is cut into `tile` x `tile` tiles, and a step of the sweep (see `sweep`) takes a block of whole tiles as its pivot:
 
     step p:    PANEL t        Z, and the pivot's row or column of the matrix, for every other tile t; needs PIVOT p
                PANEL of the right-hand sides; the inverse of the pivot block
