@@ -15,7 +15,7 @@ _SIZES = [(100, 5), (300, 8), (1000, 10), (2000, 20)]
 def _fastard(X, y):
     if not hasattr(fastard, "fit"):
         raise NotImplementedError("this fastard has no fit")
-    return partial(fastard.fit, X, y, random_state=0)
+    return partial(fastard.fit, X, y, rng=0)
 
 
 def _scikit_learn(X, y):

@@ -80,4 +80,4 @@ class Sample:
         self.time_sample(size)
 
     def time_sample(self, size):
-        self.model.sample(self.points, 10, random_state=0)
+        self.model.sample(self.points, 10, rng=0)

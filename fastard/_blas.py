@@ -25,17 +25,14 @@ class _Library(NamedTuple):
 
 @lru_cache(maxsize=1)
 def _libraries() -> list[_Library]:
-    """Those of this process, found once (0.5 to 3 ms); none without threadpoolctl, or where it knows none.
+    """Those of this process that threadpoolctl knows, found once (0.5 to 3 ms).
 
     Where threadpoolctl lets only one Python thread set OpenBLAS's number, and notes which under a lock of its own, that is
     passed by: it would stay with this thread after our limit, and a signal's handler that came just then would wait for ever.
     """
     import scipy.linalg  # noqa: F401  # so that its BLAS is there
+    from threadpoolctl import ThreadpoolController
 
-    try:
-        from threadpoolctl import ThreadpoolController
-    except ImportError:
-        return []
     found = ThreadpoolController().select(user_api="blas").lib_controllers
     return [_Library(it.get_num_threads, getattr(it, "_real_set_num_threads", it.set_num_threads)) for it in found]
 

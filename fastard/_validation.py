@@ -510,14 +510,14 @@ def callback(value: Any) -> None:
         raise TypeError(f"callback must be callable with a TrainingState, or None; got {value!r}")
 
 
-def generator(random_state: Any) -> np.random.Generator:
+def generator(rng: Any) -> np.random.Generator:
     """A generator of our own: the global random state is neither read nor moved."""
-    if isinstance(random_state, np.random.RandomState):
-        return np.random.default_rng(random_state.randint(2**31))
+    if isinstance(rng, np.random.RandomState):
+        return np.random.default_rng(rng.randint(2**31))
     try:
-        return np.random.default_rng(random_state)
+        return np.random.default_rng(rng)
     except (TypeError, ValueError) as error:
-        raise type(error)(f"random_state must be None, an integer >= 0 or a NumPy generator: {error}") from None
+        raise type(error)(f"rng must be None, an integer >= 0 or a NumPy generator: {error}") from None
 
 
 def bounds(name: str, value: Any, default: Array) -> tuple[Array, NDArray[np.bool_], NDArray[np.bool_]]:

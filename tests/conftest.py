@@ -24,6 +24,21 @@ KERNELS = [
 ]
 
 
+# By their files: what leaves the edit loop, see CONTRIBUTING.
+MARKED = {
+    "integration": ("sklearn", "sklearn_agreement", "sklearn_clients", "gpytorch", "botorch", "real_data"),
+    "process": ("processes", "surroundings", "cache", "blas", "pool"),
+    "benchmarks": ("benchmarks",),
+}
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        for marker, files in MARKED.items():
+            if item.path.stem.removeprefix("test_") in files:
+                item.add_marker(marker)
+
+
 @pytest.fixture(params=KERNELS)
 def kernel(request):
     """(name, object, shape parameters)."""

@@ -65,17 +65,6 @@ def test_training_limits_it_and_gives_it_back():
     assert blas_threads() == before
 
 
-def test_training_without_threadpoolctl():
-    script = """
-import sys
-sys.modules["threadpoolctl"] = None
-import numpy as np, fastard
-X = np.linspace(0.0, 1.0, 20)[:, None]
-print(fastard.fit(X, np.sin(5.0 * X[:, 0])).converged)
-"""
-    assert run_python(script).strip() in ("True", "False")
-
-
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_forked_child_has_its_threads():

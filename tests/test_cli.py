@@ -602,7 +602,7 @@ def test_in_a_terminal_without_rich_there_are_plain_lines(data: str, monkeypatch
 def test_progress_lines_are_few(capsys: pytest.CaptureFixture[str]) -> None:
     X = np.linspace(0.0, 1.0, 30)[:, np.newaxis]
     with _progress.progress() as callback:
-        fit(X, np.sin(9.0 * X), n_restarts=5, random_state=0, callback=callback)
+        fit(X, np.sin(9.0 * X), n_restarts=5, rng=0, callback=callback)
     lines = capsys.readouterr().err.splitlines()
     assert 2 <= len(lines) <= 6
     assert "best" in lines[-1]

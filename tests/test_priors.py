@@ -208,7 +208,7 @@ def test_a_start_without_density():
 def test_a_restart_without_density_does_not_end_the_others():
     """Half of the restarts' noise lies below the prior's least."""
     given = {"noise_variance": 2.0, "noise_variance_prior": stats.gamma(1.5, loc=1.5, scale=0.1)}
-    model = fastard.fit(X, Y, n_restarts=6, random_state=0, **given)
+    model = fastard.fit(X, Y, n_restarts=6, rng=0, **given)
     assert model.log_marginal_likelihood >= fastard.fit(X, Y, **given).log_marginal_likelihood - 1e-6
 
 
@@ -233,7 +233,7 @@ def test_whatever_a_prior_raises_comes_through(raised, call):
         return half(x)
 
     with pytest.raises(type(raised)) as caught:
-        fastard.fit(X, Y, length_scale_prior=fail, n_restarts=2, random_state=0)
+        fastard.fit(X, Y, length_scale_prior=fail, n_restarts=2, rng=0)
     assert caught.value is raised
     assert len(calls) == call
 

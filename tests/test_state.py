@@ -29,7 +29,7 @@ SHORT = {"length_scale": 1e-3, "length_scale_bounds": "fixed", "signal_variance"
 def use(model):
     """All that a model does, at length scales so short that its covariances underflow."""
     model.loo()
-    model.sample(X[:20] + 0.1, random_state=0)
+    model.sample(X[:20] + 0.1, rng=0)
     points = X[:1] + np.linspace(0.1, 0.2, 200)[:, np.newaxis]  # some covariances with the first point are denormal
     model.predict(points, return_cov=True)
     model.predict_gradient(points)
@@ -49,7 +49,7 @@ CALLS = {
         X[:40], Y[:40], length_scale=1.0, signal_variance=1e20, noise_variance=1e-300, kernel="matern12", eval_gradient=True
     ),
     "fit": lambda: fastard.fit(X[:40], Y[:40], n_restarts=1, max_iterations=3),
-    "fit_seeded": lambda: fastard.fit(X[:40], Y[:40], n_restarts=1, max_iterations=3, random_state=0),
+    "fit_seeded": lambda: fastard.fit(X[:40], Y[:40], n_restarts=1, max_iterations=3, rng=0),
     "predict": lambda: fastard.fit(X[:40], Y[:40], max_iterations=3).predict(X, return_std=True),
     "loo": lambda: fastard.loo_log_predictive_density(X, Y, length_scale=1e-3, eval_gradient=True),
     "model": lambda: use(fastard.fit(X[:40], Y[:40], kernel="matern12", **SHORT)),

@@ -193,7 +193,7 @@ def test_bounds_are_respected():
         y,
         callback=lambda state: seen.append(state.parameters),
         n_restarts=2,
-        random_state=0,
+        rng=0,
         **{f"{name}_bounds": pair for name, pair in bounds.items()},
     )
     for parameters in [*seen, {name: getattr(model, name) for name in bounds}]:
@@ -280,7 +280,7 @@ def test_whatever_a_callback_raises_comes_through(raised, when):
             raise raised
 
     with pytest.raises(type(raised)) as caught:
-        fastard.fit(X, y, callback=fail, n_restarts=1, random_state=0)
+        fastard.fit(X, y, callback=fail, n_restarts=1, rng=0)
     assert caught.value is raised
 
 
@@ -293,7 +293,7 @@ def test_max_iterations():
 
 def test_restarts_are_reproducible():
     X, y = problem()
-    models = [fastard.fit(X, y, n_restarts=2, random_state=seed) for seed in (5, 5, np.random.default_rng(5), 6)]
+    models = [fastard.fit(X, y, n_restarts=2, rng=seed) for seed in (5, 5, np.random.default_rng(5), 6)]
     np.testing.assert_array_equal(models[0].length_scale, models[1].length_scale)
     np.testing.assert_array_equal(models[0].length_scale, models[2].length_scale)
     assert models[0].n_evaluations == models[1].n_evaluations
@@ -302,8 +302,8 @@ def test_restarts_are_reproducible():
     assert all(model.log_marginal_likelihood >= single.log_marginal_likelihood for model in models)
     state = np.random.RandomState(5)
     np.testing.assert_array_equal(
-        fastard.fit(X, y, n_restarts=1, random_state=state).length_scale,
-        fastard.fit(X, y, n_restarts=1, random_state=np.random.RandomState(5)).length_scale,
+        fastard.fit(X, y, n_restarts=1, rng=state).length_scale,
+        fastard.fit(X, y, n_restarts=1, rng=np.random.RandomState(5)).length_scale,
     )
 
 
@@ -317,7 +317,7 @@ def test_a_restart_finds_the_better_optimum():
         "noise_variance_bounds": (1e-3, 1e3),
     }
     alone = fastard.fit(X, y, **poor, **wide)
-    several = fastard.fit(X, y, n_restarts=4, random_state=0, **poor, **wide)
+    several = fastard.fit(X, y, n_restarts=4, rng=0, **poor, **wide)
     assert several.log_marginal_likelihood >= alone.log_marginal_likelihood
 
 
@@ -465,7 +465,7 @@ def test_a_default_start_that_is_singular_is_shortened():
     without_noise = {"noise_variance": 0.0, "noise_variance_bounds": "fixed"}
     model = fastard.fit(X, y, **without_noise)
     assert model.log_marginal_likelihood > 55.0
-    assert fastard.fit(X, y, n_restarts=2, random_state=0, **without_noise).log_marginal_likelihood > 55.0
+    assert fastard.fit(X, y, n_restarts=2, rng=0, **without_noise).log_marginal_likelihood > 55.0
     with pytest.raises(fastard.NotPositiveDefiniteError):
         fastard.fit(X, y, length_scale=3.0, **without_noise)  # that is where it starts
     with pytest.raises(fastard.NotPositiveDefiniteError):
@@ -709,10 +709,10 @@ def test_counts(name, bad):
 
 
 @pytest.mark.parametrize("bad", ["seed", -1, 1.5])
-def test_random_state(bad):
+def test_rng(bad):
     X, y = data(20, 3)
-    with pytest.raises((ValueError, TypeError), match="random_state"):
-        fastard.fit(X, y, n_restarts=1, random_state=bad)
+    with pytest.raises((ValueError, TypeError), match="rng"):
+        fastard.fit(X, y, n_restarts=1, rng=bad)
 
 
 @pytest.mark.parametrize("bad", [5, "print"])

@@ -85,7 +85,7 @@ def study(
         training.y,
         kernel=kernel,
         n_restarts=n_restarts,
-        random_state=seed,
+        rng=seed,
         callback=callback,
         n_threads=n_threads,
     )

@@ -214,7 +214,7 @@ class GaussianProcess:
         self,
         X: ArrayLike,
         size: int = 1,
-        random_state: Any = None,
+        rng: Any = None,
         include_noise: bool = False,
         observation_variance: ArrayLike | None = None,
     ) -> Array:
@@ -228,7 +228,7 @@ class GaussianProcess:
             Points; their (q, q) covariance is factored, q^3 / 3 flops.
         size : int, default 1
             Number of functions.
-        random_state : int, numpy.random.Generator or RandomState, optional
+        rng : int, numpy.random.Generator or RandomState, optional
             The global random state is neither read nor moved.
         include_noise : bool, default False
             Whether to draw noisy targets; otherwise the function itself.
@@ -256,7 +256,7 @@ class GaussianProcess:
         from scipy.linalg.lapack import dpstrf
 
         size = validate.count("size", size, least=1)
-        random = validate.generator(random_state)
+        random = validate.generator(rng)
         points = self._points(X)
         q, m = points.shape[0], self._alpha.shape[1]
         noise = self._noise(include_noise, observation_variance, q)

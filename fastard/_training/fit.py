@@ -42,7 +42,7 @@ def fit(
     standardize: bool = True,
     n_restarts: int = 0,
     max_iterations: int = 1000,
-    random_state: Any = None,
+    rng: Any = None,
     callback: Callback | None = None,
     progress: bool = False,
     n_threads: int | None = None,
@@ -92,7 +92,7 @@ def fit(
         Further searches, each from the start times 10^U(-1, 1) per parameter, within the bounds. The best is kept.
     max_iterations : int, default 1000
         Of L-BFGS-B, in each search.
-    random_state : int, numpy.random.Generator or RandomState, optional
+    rng : int, numpy.random.Generator or RandomState, optional
         For the restarts' starts.
     callback : callable, optional
         Called with a :class:`TrainingState` after each evaluation; returning True ends the search.
@@ -132,7 +132,7 @@ def fit(
     evaluate = validate.choice("objective", objective, OBJECTIVES)
     n_restarts = validate.count("n_restarts", n_restarts, least=0)
     max_iterations = validate.count("max_iterations", max_iterations, least=1)
-    random = validate.generator(random_state)
+    random = validate.generator(rng)
     validate.callback(callback)
     given = {
         "length_scale": Given(length_scale, length_scale_bounds),
