@@ -1,8 +1,13 @@
+#!/usr/bin/env -S uv run --script
+# /// script
+# dependencies = ["nox>=2025.2.9"]
+# ///
 """Sessions for contributors: nox -s tests, lint, integration, oldest. `.ci/run` does all of it in fresh environments."""
 
 import nox
 
-nox.options.sessions = ["lint", "tests"]
+nox.needs_version = ">=2025.2.9"
+nox.options.default_venv_backend = "uv|virtualenv"
 
 
 @nox.session
@@ -21,15 +26,19 @@ def tests(session: nox.Session) -> None:
     session.run("pytest", *session.posargs)
 
 
-@nox.session
+@nox.session(default=False)
 def integration(session: nox.Session) -> None:
     """Programs that use it through other libraries."""
     session.install(".[test,integration]")
     session.run("pytest", "tests/test_sklearn_clients.py", "tests/test_surroundings.py", *session.posargs)
 
 
-@nox.session
+@nox.session(default=False)
 def oldest(session: nox.Session) -> None:
     """The oldest scikit-learn that is supported."""
     session.install(".[test]", "scikit-learn==1.5.*")
     session.run("pytest", "tests/test_sklearn.py", *session.posargs)
+
+
+if __name__ == "__main__":
+    nox.main()

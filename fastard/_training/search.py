@@ -207,7 +207,7 @@ class Search:
         """
         from scipy.optimize import minimize
 
-        self._iterates, self._lowest, self._blur = [], None, 0.0
+        self._forget_points()
         if start.size == 0:
             self._loss(start)
             return True, "every parameter is fixed", self._end()
@@ -248,6 +248,10 @@ class Search:
             f"and the gradient left there is {self._steepness(end):.1g} per unit of a logarithm"
         )
         return False, message, end
+
+    def _forget_points(self) -> None:
+        """Of an earlier local search."""
+        self._iterates, self._lowest, self._blur = [], None, 0.0
 
     def _end(self) -> _Point:
         """The lowest point; the last iterate, if it is less steep and no more than rounding tells it from the lowest."""
