@@ -1,4 +1,4 @@
-"""BLAS on one thread for a while: where its threads would spin on the cores that ours compute on."""
+"""All that uses BLAS directly: limiting it to one thread for a while, and solves with a Cholesky factor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What fastard runs on: show_config()."""
+"""Versions, processor, threads and cache: show_config()."""
 
 import platform
 from pathlib import Path
@@ -78,7 +78,7 @@ def _processor() -> dict[str, Any]:
 
     try:
         known = binding.get_host_cpu_features()
-    except RuntimeError:  # LLVM can not tell on this platform
+    except RuntimeError:  # LLVM cannot tell on this platform
         known = {}
     return {
         "name": _model_name() or platform.processor() or platform.machine(),

@@ -1,4 +1,4 @@
-"""Methods of somebody else's class, replaced for as long as anybody wants it."""
+"""Replacing methods of another library's class, and putting them back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a training or another long computation says on the way: to callbacks, and to a person on stderr."""
+"""Progress of long computations: to callbacks, and on stderr."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Text from files and from the shell, made fit to print."""
+"""Text from files and from the shell, with escapes for what is not printable."""
 
 
 def printable(text: str) -> str:

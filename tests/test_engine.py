@@ -1,4 +1,4 @@
-"""evaluate(), the internal door: several terms, frozen length scales, value only, and a workspace used again."""
+"""evaluate(), the engine: several terms, frozen length scales, value only, and a workspace used again."""
 
 import naive
 import numpy as np

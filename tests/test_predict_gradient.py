@@ -20,13 +20,13 @@ def trained(kernel, m=1, n=40, **options):
 def test_against_differences(kernel, m):
     model, _ = trained(kernel[1], m)
     points, step = data(6, 3, seed=1)[0], 1e-6
-    of_mean, of_std = model.predict_gradient(points)
-    assert of_mean.shape == of_std.shape == ((6, 3) if m == 1 else (6, 3, 2))
+    mean_grad, std_grad = model.predict_gradient(points)
+    assert mean_grad.shape == std_grad.shape == ((6, 3) if m == 1 else (6, 3, 2))
     for p in range(3):
         shift = step * np.eye(3)[p]
         up, down = (model.predict(points + sign * shift, return_std=True) for sign in (1.0, -1.0))
-        assert_agree(of_mean[:, p], (up[0] - down[0]) / (2.0 * step), 1e-7)
-        assert_agree(of_std[:, p], (up[1] - down[1]) / (2.0 * step), 1e-7)
+        assert_agree(mean_grad[:, p], (up[0] - down[0]) / (2.0 * step), 1e-7)
+        assert_agree(std_grad[:, p], (up[1] - down[1]) / (2.0 * step), 1e-7)
 
 
 def test_of_many_points_is_that_of_each():
@@ -62,14 +62,14 @@ def test_no_standard_deviation_has_no_derivative(m, monkeypatch):
     """Where rounding made the variance negative or nothing."""
     model, _ = trained("rbf", m)
     points = data(3, 3, seed=1)[0]
-    of_mean, of_std = model.predict_gradient(points)
+    mean_grad, std_grad = model.predict_gradient(points)
     deviation = model.predict(points[2:], return_std=True)[1][0]
     monkeypatch.setattr(_prediction, "_variance", lambda terms, noise, solved: np.array([-1e-9, 0.0, 0.25]))
     with pytest.warns(UserWarning, match="2 of 3 predicted variances"):
         found_mean, found_std = model.predict_gradient(points)
-    np.testing.assert_array_equal(found_mean, of_mean)
+    np.testing.assert_array_equal(found_mean, mean_grad)
     np.testing.assert_array_equal(found_std[:2], 0.0)
-    assert_agree(found_std[2], of_std[2] * deviation / 0.5, 1e-13)
+    assert_agree(found_std[2], std_grad[2] * deviation / 0.5, 1e-13)
 
 
 def test_without_noise_at_a_training_point_it_is_finite():

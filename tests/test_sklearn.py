@@ -362,14 +362,14 @@ def test_predict_gradient(name, m):
     X, y = problem(m=m)
     points = data(7, 3, seed=5)[0]
     model = GaussianProcessRegressor(OURS[name], optimizer=None, alpha=1e-3, normalize_y=True).fit(X, y)
-    of_mean, of_std = model.predict_gradient(points)
-    assert of_mean.shape == of_std.shape == ((7, 3) if m == 1 else (7, 3, m))
+    mean_grad, std_grad = model.predict_gradient(points)
+    assert mean_grad.shape == std_grad.shape == ((7, 3) if m == 1 else (7, 3, m))
     step = 1e-6
     for p in range(3):
         shift = step * np.eye(3)[p]
         up, down = (model.predict(points + sign * shift, return_std=True) for sign in (1.0, -1.0))
-        assert_agree(of_mean[:, p], (up[0] - down[0]) / (2.0 * step), 1e-6)
-        assert_agree(of_std[:, p], (up[1] - down[1]) / (2.0 * step), 1e-6)
+        assert_agree(mean_grad[:, p], (up[0] - down[0]) / (2.0 * step), 1e-6)
+        assert_agree(std_grad[:, p], (up[1] - down[1]) / (2.0 * step), 1e-6)
 
 
 def test_predict_gradient_where_there_is_no_deviation():

@@ -202,13 +202,13 @@ class GaussianProcess:
         Rasmussen & Williams (2006), equations (2.25) and (2.26), page 17, differentiated.
         """
         points = self._points(X)
-        of_mean, of_std, variance = prediction.gradients(
+        mean_grad, std_grad, variance = prediction.gradients(
             [self._term], 0.0, self._X, self._alpha, self._factor, points, self.n_threads
         )
         prediction.warn_of_zeros(variance, self._noise_diagonal, self._X, points)
-        if of_mean.shape[2] == 1:
-            return of_mean[..., 0], of_std
-        return of_mean, np.repeat(of_std[..., np.newaxis], of_mean.shape[2], axis=2)
+        if mean_grad.shape[2] == 1:
+            return mean_grad[..., 0], std_grad
+        return mean_grad, np.repeat(std_grad[..., np.newaxis], mean_grad.shape[2], axis=2)
 
     def sample(
         self,
@@ -417,7 +417,7 @@ class GaussianProcess:
         UserWarning
             For parameters at a bound, and those that the data do not determine to a factor of e^10 (a constant input's, or
             those of two inputs that are the same), which are left out as fixed ones are; where the likelihood is not at a
-            maximum, which the average information can not see after ``update``; and where priors or another objective were
+            maximum, which the average information cannot see after ``update``; and where priors or another objective were
             trained by, of which the likelihood's curvature says nothing.
 
         References
@@ -504,7 +504,7 @@ class GaussianProcess:
         Raises
         ------
         OSError
-            If it can not be written.
+            If it cannot be written.
         """
         from fastard._model.archive import save
 

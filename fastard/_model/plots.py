@@ -1,4 +1,4 @@
-"""A model in pictures, with matplotlib, which is imported here and nowhere else but for the command line."""
+"""Plots of a model, with matplotlib."""
 
 from __future__ import annotations
 

@@ -93,19 +93,19 @@ def gradients(
     each derivative is a sum of dk_i / dx, with the weights alpha and -2 K^-1 k(x) (R&W 2.25 and 2.26). A standard deviation
     of 0 has the derivative 0.
     """
-    of_mean = np.zeros((alpha.shape[1], *points.shape))
-    of_std = np.zeros(points.shape)
+    mean_grad = np.zeros((alpha.shape[1], *points.shape))
+    std_grad = np.zeros(points.shape)
     variance = np.empty(points.shape[0])
     step = max(1, _BLOCK_ENTRIES // X.shape[0])
     with np.errstate(all="ignore"):  # an underflow of ours is nobody's error
         for term in terms:
-            of_mean += point_gradient(term, np.ascontiguousarray(alpha.T)[:, np.newaxis], points, X, threads)
+            mean_grad += point_gradient(term, np.ascontiguousarray(alpha.T)[:, np.newaxis], points, X, threads)
         for start in range(0, points.shape[0], step):
             block = slice(start, start + step)
             solved = solve(factor, _summed(terms, points[block], X, threads).T, overwrite=True)  # L^-1 k, (n, q)
             variance[block] = _variance(terms, noise, solved)
             weights = solve(factor, solved, transposed=True, overwrite=True).T[np.newaxis]  # K^-1 k
             for term in terms:
-                of_std[block] -= point_gradient(term, weights, points[block], X, threads)[0]
-            of_std[block] *= np.where(variance[block] > 0.0, 1.0 / np.sqrt(variance[block]), 0.0)[:, np.newaxis]
-    return np.moveaxis(of_mean, 0, -1), of_std, variance
+                std_grad[block] -= point_gradient(term, weights, points[block], X, threads)[0]
+            std_grad[block] *= np.where(variance[block] > 0.0, 1.0 / np.sqrt(variance[block]), 0.0)[:, np.newaxis]
+    return np.moveaxis(mean_grad, 0, -1), std_grad, variance

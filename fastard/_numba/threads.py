@@ -1,4 +1,4 @@
-"""Who computes: how many threads, and the pool that they come from.
+"""Thread pool for the compiled loops, and how many threads they take.
 
 The pool is our own: threads that sleep inside compiled code, on a lock, without the GIL. The caller wakes them before it has
 its arguments ready (`rouse`) and enters a GIL-free compiled function (`share`), which hands its own arguments on to them

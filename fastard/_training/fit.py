@@ -76,13 +76,14 @@ def fit(
     length_scale_prior, signal_variance_prior, noise_variance_prior, shape_prior : optional
         Prior densities, whose logarithms are added to the objective: the result is the maximum a posteriori (Rasmussen &
         Williams 2006, section 5.2). Each is a frozen scipy.stats distribution (lognorm, gamma, halfcauchy or halfnorm), or
-        a callable from the parameter to (log density, derivative by the parameter); for length scales it is given all of
-        them, (d,), or a list of d priors or None is given. Tied length scales are one parameter, whose density counts once.
+        a callable from the parameter to (log density, its derivative with respect to the parameter); for length scales it is
+        given all of them, (d,), or a list of d priors or None is given. Tied length scales are one parameter, whose density
+        counts once.
         They are densities of the natural parameter in the units of X and y, with no Jacobian for the search in logarithms,
         as GPyTorch's are.
     objective : {"log_marginal_likelihood", "loo"}, default "log_marginal_likelihood"
         What is maximised: the log marginal likelihood, or the leave-one-out log predictive density,
-        :func:`fastard.loo_log_predictive_density`, which asks less of the model's being right.
+        :func:`fastard.loo_log_predictive_density`, which is more robust to a misspecified model.
     standardize : bool, default True
         Whether the search works, and the defaults above are meant, in units of the standard deviations of the columns of X
         (1 for a constant column, which is one that ranges over no more than 2e-14 of its largest magnitude, as rounding errors

@@ -14,7 +14,7 @@ from fastard._arrays import Array
 from fastard._parameters import ParameterSpace, kinds_of
 from fastard._validation import listed
 
-# From k natural values to the log density and its derivatives by them, (k,).
+# From k natural values to the log density and its derivatives with respect to them, (k,).
 LogPrior = Callable[[Array], tuple[float, Array]]
 Priors = list[tuple[str, slice, LogPrior]]
 
@@ -59,7 +59,7 @@ def log_prior(name: str, prior: Any, same: NDArray[np.int64] | None = None) -> L
         raise TypeError(f"{name} must be a frozen distribution: call {prior.name} with its parameters")
     raise TypeError(
         f"{name} must be a frozen scipy.stats distribution ({', '.join(_FORMS)}) or a callable that returns the log density "
-        f"and its derivative by the natural parameter; got {prior!r}"
+        f"and its derivative with respect to the natural parameter; got {prior!r}"
     )
 
 
@@ -86,7 +86,7 @@ def _frozen(name: str, prior: Any, same: NDArray[np.int64]) -> LogPrior:
     if distribution.name not in _FORMS:
         raise TypeError(
             f"{name} must be one of scipy.stats' {', '.join(_FORMS)}, got {distribution.name}; for another one pass a "
-            "callable that returns the log density and its derivative by the natural parameter"
+            "callable that returns the log density and its derivative with respect to the natural parameter"
         )
     form = _FORMS[distribution.name]
     shapes = distribution.shapes.split(", ") if distribution.shapes else []

@@ -142,7 +142,7 @@ class Search:
         return seconds * (n / _SAMPLE) ** 3
 
     def log_prior(self, parameters: Parameters) -> tuple[float, Array, str]:
-        """The priors' log density and its gradient by theta, and what is wrong where they are no finite numbers."""
+        """The priors' log density, its gradient with respect to theta, and what is wrong where they are not finite."""
         total, gradient = 0.0, np.zeros(self.space.size)
         if not self.priors:
             return total, gradient, ""
@@ -356,7 +356,7 @@ class Search:
 
 
 def _wall(iterate: _Point, trial: Array) -> tuple[float, Array]:
-    """A stand-in for a trial point that can not be accepted: higher than the iterate, and rising from it.
+    """A stand-in for a trial point that cannot be accepted: higher than the iterate, and rising from it.
 
     L-BFGS-B given (inf, 0) returns its iterate as converged. Along the line searched, this is a value above the iterate's
     by as much as the slope promised below it, with the opposite slope: the line search interpolates to about a seventh of

@@ -87,7 +87,7 @@ def _forward(mll: Any, function_dist: Any, target: Tensor, *params: Any, **kwarg
 
 
 class _DataTerm(torch.autograd.Function):
-    """ln p(y | X) for each element of the batch, with its derivatives by all that takes part."""
+    """ln p(y | X) for each element of the batch, with its derivatives with respect to all that takes part."""
 
     @staticmethod
     def forward(
@@ -123,7 +123,7 @@ class _DataTerm(torch.autograd.Function):
             if by_noise is not None:
                 by_noise[i] = 0.5 * found.diagonal_weights
             if by_x is not None:
-                by_x[i] = _by_points(term, points, found, workspace, threads)
+                by_x[i] = _input_gradient(term, points, found, workspace, threads)
         state.workspaces.append(workspace)
         if any(wanted):
             derivatives = (
@@ -197,8 +197,8 @@ def _positive_definite(
     )
 
 
-def _by_points(term: Term, points: _Points, found: Evaluation, workspace: Workspace, threads: int) -> Array:
-    """Derivatives by the inputs, (n, d): twice the sum over k of Q_jk dK(x_j, x_k) / dx_j, Q = (alpha alpha' - K^-1) / 2."""
+def _input_gradient(term: Term, points: _Points, found: Evaluation, workspace: Workspace, threads: int) -> Array:
+    """The gradient with respect to the inputs, (n, d): 2 sum_k Q_jk dK(x_j, x_k) / dx_j, Q = (alpha alpha' - K^-1) / 2."""
     Q = np.multiply.outer(found.alpha[:, 0], found.alpha[:, 0])
     Q -= workspace.symmetric(threads)  # K^-1
     gradient: Array = point_gradient(term, Q[np.newaxis], points.X, points.X, threads)[0]  # of 2 Q / 2

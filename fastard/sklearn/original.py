@@ -9,7 +9,7 @@ from sklearn.gaussian_process import GaussianProcessRegressor as _SklearnRegress
 from sklearn.gaussian_process import kernels as sk
 
 # scikit-learn's own methods, as they are before patch() puts ours in their place.
-_THEIRS: dict[str, Any] = {
+_SKLEARN_METHODS: dict[str, Any] = {
     name: vars(_SklearnRegressor)[name]
     for name in ("fit", "predict", "sample_y", "log_marginal_likelihood", "_constrained_optimization")
 }
@@ -24,10 +24,10 @@ def _validated(estimator: Any, *arrays: Any, **options: Any) -> Any:
 
 
 class _Untrained(_SklearnRegressor):
-    log_marginal_likelihood = _THEIRS["log_marginal_likelihood"]  # patch() does not reach it
+    log_marginal_likelihood = _SKLEARN_METHODS["log_marginal_likelihood"]  # patch() does not reach it
 
 
 @functools.cache
 def _default_kernel() -> sk.Kernel:
     """The kernel that the installed scikit-learn takes for None: with fixed parameters before its version 1.9."""
-    return _THEIRS["fit"](_Untrained(optimizer=None), [[0.0]], [0.0]).kernel_
+    return _SKLEARN_METHODS["fit"](_Untrained(optimizer=None), [[0.0]], [0.0]).kernel_

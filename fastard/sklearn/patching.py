@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from sklearn.gaussian_process import GaussianProcessRegressor as _SklearnRegressor
 
 from fastard._patching import Patch
-from fastard.sklearn.original import _THEIRS
+from fastard.sklearn.original import _SKLEARN_METHODS
 from fastard.sklearn.regressor import GaussianProcessRegressor
 
-_OURS = ("fit", "predict", "sample_y", "log_marginal_likelihood", "predict_gradient")
+_FASTARD_METHODS = ("fit", "predict", "sample_y", "log_marginal_likelihood", "predict_gradient")
 
-_PATCH = Patch(_SklearnRegressor, {name: vars(GaussianProcessRegressor)[name] for name in _OURS})
+_PATCH = Patch(_SklearnRegressor, {name: vars(GaussianProcessRegressor)[name] for name in _FASTARD_METHODS})
 
 
 def patch() -> None:
@@ -27,9 +27,9 @@ def patch() -> None:
 
 def unpatch() -> None:
     """Give scikit-learn's GaussianProcessRegressor its own methods back."""
-    for name in _OURS:
-        if name in _THEIRS:
-            setattr(_SklearnRegressor, name, _THEIRS[name])
+    for name in _FASTARD_METHODS:
+        if name in _SKLEARN_METHODS:
+            setattr(_SklearnRegressor, name, _SKLEARN_METHODS[name])
         elif name in vars(_SklearnRegressor):
             delattr(_SklearnRegressor, name)
 

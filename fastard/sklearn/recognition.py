@@ -55,7 +55,7 @@ _IDENTITY = {
 }
 
 
-class NotOursError(Exception):
+class UnsupportedKernelError(Exception):
     """The kernel, or its value now, is not one that fastard computes; the message says why."""
 
 
@@ -102,24 +102,24 @@ def _expand(kernel: Any, start: int, inside: type | None = None) -> tuple[list[S
     """
     cls = _class_of(kernel, inside or type(kernel))
     if cls is None:
-        raise NotOursError(f"{type(kernel).__name__} is not a kernel that fastard computes")
+        raise UnsupportedKernelError(f"{type(kernel).__name__} is not a kernel that fastard computes")
     if cls in (sk.Sum, sk.Product):
         left, middle = _expand(kernel.k1, start)
         right, stop = _expand(kernel.k2, middle)
         if cls is sk.Sum:
             return left + right, stop
         if len(left) * len(right) > _MOST_SUMMANDS:
-            raise NotOursError(f"multiplied out, it has more than {_MOST_SUMMANDS} terms")
+            raise UnsupportedKernelError(f"multiplied out, it has more than {_MOST_SUMMANDS} terms")
         return [_times(a, b) for a in left for b in right], stop
     parameters = {}
     for name in _PARAMETERS[cls]:
         value = np.asarray(getattr(kernel, name))
         if value.ndim > (name == "length_scale" and cls is not sk.RationalQuadratic) or value.dtype.kind not in "fiu":
-            raise NotOursError(f"{name} of {type(kernel).__name__} is not a number or a vector of numbers")
+            raise UnsupportedKernelError(f"{name} of {type(kernel).__name__} is not a number or a vector of numbers")
         value = np.squeeze(value)
         is_variance = cls in (sk.ConstantKernel, sk.WhiteKernel)
         if not ((value < _LARGEST) & ((value > 1.0 / _LARGEST) | (is_variance & (value == 0.0)))).all():
-            raise NotOursError(f"{name} of {type(kernel).__name__} is out of range")
+            raise UnsupportedKernelError(f"{name} of {type(kernel).__name__} is out of range")
         bounds = getattr(kernel, f"{name}_bounds")
         place: int | slice | None = None
         if not (isinstance(bounds, str) and bounds == "fixed"):
@@ -135,7 +135,7 @@ def _expand(kernel: Any, start: int, inside: type | None = None) -> tuple[list[S
     profile: Kernel | None = RBF() if cls is sk.RBF else _MATERN.get(float(kernel.nu))
     if profile is None:
         *others, last = map(str, _MATERN)
-        raise NotOursError(
+        raise UnsupportedKernelError(
             f"Matern with nu={kernel.nu} is not one that fastard computes: nu is {', '.join(others)} or {last} there"
         )
     return [Summand((), profile, parameters["length_scale"])], start
@@ -143,22 +143,22 @@ def _expand(kernel: Any, start: int, inside: type | None = None) -> tuple[list[S
 
 def _times(a: Summand, b: Summand) -> Summand:
     if (a.white or a.kernel is not None) and (b.white or b.kernel is not None):
-        raise NotOursError("a product of two kernels that depend on X, or on noise, is not one that fastard computes")
+        raise UnsupportedKernelError("a product of two kernels that depend on X, or on noise, is none that fastard computes")
     factor = b if a.kernel is None and not a.white else a
     return factor._replace(constants=a.constants + b.constants)
 
 
 def _in_range(variance: float) -> float:
     if not 0.0 <= variance < _LARGEST:
-        raise NotOursError("a variance is out of range")
+        raise UnsupportedKernelError("a variance is out of range")
     return variance
 
 
 class Covariance:
     """A scikit-learn kernel, as fastard's terms and noise at any theta; given data, on these.
 
-    ``X`` are the data as fastard takes them, transformed where the kernel is one of transformed points. Raises NotOursError
-    where the kernel is not one that fastard computes.
+    ``X`` are the data as fastard takes them, transformed where the kernel is one of transformed points. Raises
+    UnsupportedKernelError where the kernel is not one that fastard computes.
     """
 
     def __init__(self, kernel: Any, data: Any = None) -> None:
@@ -167,14 +167,14 @@ class Covariance:
         self.terms = [s for s in summands if not s.white]
         self.white = [s for s in summands if s.white]
         if all(term.kernel is None for term in self.terms):
-            raise NotOursError("it does not depend on X")
+            raise UnsupportedKernelError("it does not depend on X")
         if data is None:
             return
         self.X = self.points(data)
         self.d = d = self.X.shape[1]
         for term in self.terms:
             if term.length_scale is not None and term.length_scale.value.size not in (1, d):
-                raise NotOursError("its length scales are not as many as the columns of X")
+                raise UnsupportedKernelError("its length scales are not as many as the columns of X")
         # A constant alone is a term without columns. Frozen length scales cost nothing in the contraction.
         self._columns: list[NDArray[np.int64] | None] = [
             np.empty(0, dtype=np.int64) if term.kernel is None else None for term in self.terms
@@ -191,20 +191,20 @@ class Covariance:
         for transform in self.transforms:
             points = np.asarray(transform(points))
             if points.ndim != 2 or len(points) != n or points.dtype.kind not in "fiub" or not np.isfinite(points).all():
-                raise NotOursError("the transform of its points does not give finite numbers, one row for each point")
+                raise UnsupportedKernelError("the transform of its points does not give finite numbers, one row per point")
         return read_only(np.ascontiguousarray(points, dtype=np.float64))
 
     def at(self, theta: Array | None, least: Array) -> tuple[list[Term], float]:
         """The terms and the noise's variance at ``theta``, or at the values that the kernel has.
 
-        ``least`` are the data's ``least_length_scales``. Raises NotOursError where a number is out of fastard's range.
+        ``least`` are the data's ``least_length_scales``. Raises UnsupportedKernelError for a number out of fastard's range.
         """
         natural = None
         if theta is not None:
             if theta.shape != (self.n_parameters,):
-                raise NotOursError("theta has not the kernel's number of entries")
+                raise UnsupportedKernelError("theta has not the kernel's number of entries")
             if not np.abs(theta).max(initial=0.0) < _LARGEST_LOGARITHM:
-                raise NotOursError("a parameter is out of range")
+                raise UnsupportedKernelError("a parameter is out of range")
             natural = np.exp(theta)
         terms = []
         for term, columns, free, tied in zip(self.terms, self._columns, self._free, self._tied, strict=True):
@@ -213,7 +213,7 @@ class Covariance:
             if term.length_scale is not None:
                 length_scale[:] = term.length_scale.at(natural)
                 if not (length_scale > least).all():
-                    raise NotOursError("a length scale is out of range")
+                    raise UnsupportedKernelError("a length scale is out of range")
             if term.shape is not None:
                 kernel = kernel.with_shape([float(term.shape.at(natural))])
             terms.append(Term(kernel, length_scale, _in_range(term.variance(natural)), free, columns, tied))
@@ -246,7 +246,7 @@ class Covariance:
 def _recognise(kernel: Any, data: Any = None) -> Covariance | None:
     try:
         return Covariance(kernel, data)
-    except NotOursError:
+    except UnsupportedKernelError:
         return None
 
 
@@ -280,7 +280,7 @@ def explain(kernel: Any) -> str:
         raise TypeError(f"kernel must be a kernel of scikit-learn's, a regressor, or None; got {kernel!r}")
     try:
         covariance = Covariance(kernel)
-    except NotOursError as error:
+    except UnsupportedKernelError as error:
         return f"scikit-learn: {error}"
     names = ["constant" if term.kernel is None else type(term.kernel).__name__ for term in covariance.terms]
     text = f"fastard: {' + '.join(names)}{', and noise' if covariance.white else ''}"

@@ -1,4 +1,4 @@
-"""The door for scikit-learn: its Gaussian process regressor, computed by fastard.
+"""scikit-learn's Gaussian process regressor, computed by fastard.
 
 Change ``from sklearn.gaussian_process import GaussianProcessRegressor`` to ``from fastard.sklearn import ...``, or call
 :func:`patch` where other code imports scikit-learn's class itself.
@@ -27,8 +27,8 @@ from fastard._model import prediction
 from fastard._numba.threads import default_threads
 from fastard._validation import least_length_scales
 from fastard.exceptions import where
-from fastard.sklearn.original import _THEIRS, _default_kernel, _validated
-from fastard.sklearn.recognition import Covariance, NotOursError, _recognise, explain
+from fastard.sklearn.original import _SKLEARN_METHODS, _default_kernel, _validated
+from fastard.sklearn.recognition import Covariance, UnsupportedKernelError, _recognise, explain
 from fastard.sklearn.training import _Data, _search
 
 # For fewer pairs of query and data, scikit-learn's own predict is faster, with its covariance: one query at 50 points takes
@@ -43,8 +43,9 @@ def _trains_as_usual(estimator: Any) -> bool:
     """Whether no subclass has put its own likelihood or optimisation in the place of those known here."""
     cls = type(estimator)
     return (
-        cls.log_marginal_likelihood in (GaussianProcessRegressor.log_marginal_likelihood, _THEIRS["log_marginal_likelihood"])
-        and cls._constrained_optimization is _THEIRS["_constrained_optimization"]
+        cls.log_marginal_likelihood
+        in (GaussianProcessRegressor.log_marginal_likelihood, _SKLEARN_METHODS["log_marginal_likelihood"])
+        and cls._constrained_optimization is _SKLEARN_METHODS["_constrained_optimization"]
     )
 
 
@@ -85,7 +86,7 @@ class GaussianProcessRegressor(_SklearnRegressor):
         """
         kernel = clone(_default_kernel() if self.kernel is None else self.kernel)
         if not _trains_as_usual(self) or _recognise(kernel) is None:
-            return _THEIRS["fit"](self, X, y)
+            return _SKLEARN_METHODS["fit"](self, X, y)
         given = X, y
         X, y = _validated(self, X, y, multi_output=True, y_numeric=True, ensure_2d=True, dtype="numeric")
         covariance = _recognise(kernel, X)
@@ -96,7 +97,7 @@ class GaussianProcessRegressor(_SklearnRegressor):
             or not _Data.takes(X, y, self.alpha)
             or (searched and self.n_restarts_optimizer > 0 and not np.isfinite(kernel.bounds).all())
         ):
-            return _THEIRS["fit"](self, *given)  # its errors, and its ways with an alpha of one entry
+            return _SKLEARN_METHODS["fit"](self, *given)  # its errors, and its ways with an alpha of one entry
         self.kernel_ = kernel
         self._rng = check_random_state(self.random_state)
         if self.normalize_y:
@@ -119,9 +120,9 @@ class GaussianProcessRegressor(_SklearnRegressor):
         try:
             trained = Covariance(self.kernel_, self.X_train_)
             evaluation = data.evaluate(trained, None, workspace, gradient=False, threads=default_threads())
-        except NotOursError:  # the optimum is out of our range
+        except UnsupportedKernelError:  # the optimum is out of our range
             rest = _SklearnRegressor(self.kernel_, alpha=self.alpha, optimizer=None)
-            _THEIRS["fit"](rest, self.X_train_, self.y_train_)
+            _SKLEARN_METHODS["fit"](rest, self.X_train_, self.y_train_)
             self.L_, self.alpha_, value = rest.L_, rest.alpha_, rest.log_marginal_likelihood_value_
         else:
             if evaluation.failure is not None:
@@ -161,7 +162,7 @@ class GaussianProcessRegressor(_SklearnRegressor):
         """
         evaluation = None
         if theta is not None:
-            with contextlib.suppress(NotOursError):
+            with contextlib.suppress(UnsupportedKernelError):
                 covariance = Covariance(self.kernel_, self.X_train_)
                 place = np.asarray(theta)
                 if place.shape == (covariance.n_parameters,) and place.dtype.kind in "fiu":
@@ -172,7 +173,7 @@ class GaussianProcessRegressor(_SklearnRegressor):
                             covariance, place, workspace, gradient=eval_gradient, threads=default_threads()
                         )
         if evaluation is None:
-            return _THEIRS["log_marginal_likelihood"](self, theta, eval_gradient, clone_kernel)
+            return _SKLEARN_METHODS["log_marginal_likelihood"](self, theta, eval_gradient, clone_kernel)
         if not clone_kernel:
             self.kernel_.theta = theta
         value = np.float64(evaluation.log_marginal_likelihood)  # as theirs
@@ -195,14 +196,14 @@ class GaussianProcessRegressor(_SklearnRegressor):
         """
         if _few(self, X):
             with _underflow_ignored(self):
-                return _THEIRS["predict"](self, X, return_std=return_std, return_cov=return_cov)
+                return _SKLEARN_METHODS["predict"](self, X, return_std=return_std, return_cov=return_cov)
         known = None if return_std and return_cov else _trained(self)
         if known is None:
-            return _THEIRS["predict"](self, X, return_std=return_std, return_cov=return_cov)
+            return _SKLEARN_METHODS["predict"](self, X, return_std=return_std, return_cov=return_cov)
         points = _validated(self, X, ensure_2d=True, dtype="numeric", reset=False)
         at = known.at(points)
         if at is None:
-            return _THEIRS["predict"](self, X, return_std=return_std, return_cov=return_cov)
+            return _SKLEARN_METHODS["predict"](self, X, return_std=return_std, return_cov=return_cov)
         terms, noise, points = at
         spread: Literal["variance", "covariance"] | None = "covariance" if return_cov else "variance" if return_std else None
         mean, result = prediction.predict(
@@ -235,7 +236,7 @@ class GaussianProcessRegressor(_SklearnRegressor):
         y_samples : ndarray, shape (q, n_samples) or (q, m, n_samples)
         """
         with _underflow_ignored(self):
-            return _THEIRS["sample_y"](self, X, n_samples, random_state)
+            return _SKLEARN_METHODS["sample_y"](self, X, n_samples, random_state)
 
     def predict_gradient(self, X: ArrayLike) -> tuple[Array, Array]:
         """Derivatives of the predicted mean and standard deviation with respect to the query points, all in one pass.
@@ -286,13 +287,13 @@ class GaussianProcessRegressor(_SklearnRegressor):
                 reason = "the points, or a parameter, are out of its range; rescale them"
             raise ValueError(f"predict_gradient needs a kernel that fastard computes; {self.kernel_}: {reason}")
         terms, noise, points = at
-        of_mean, of_std, variance = prediction.gradients(
+        mean_grad, std_grad, variance = prediction.gradients(
             terms, noise, known.X, known.alpha, known.factor, points, default_threads()
         )
         prediction.warn_of_zeros(variance, np.asarray(self.alpha) + noise, known.X, points)
         scale = np.asarray(self._y_train_std).reshape(-1)
         with _underflow_ignored():
-            mean_gradient, std_gradient = of_mean * scale, of_std[..., np.newaxis] * scale
+            mean_gradient, std_gradient = mean_grad * scale, std_grad[..., np.newaxis] * scale
         if mean_gradient.shape[2] == 1:
             return mean_gradient[..., 0], std_gradient[..., 0]
         return mean_gradient, std_gradient
@@ -313,7 +314,7 @@ class _Trained:
             if points.shape[1] != self.X.shape[1]:  # by a transform
                 return None
             return *self.covariance.at(None, least_length_scales(self.X, points)), points
-        except NotOursError:
+        except UnsupportedKernelError:
             return None
 
 

@@ -18,29 +18,29 @@ from fastard._engine.terms import central
 from fastard._engine.workspace import Workspace
 from fastard._numba.threads import default_threads, together
 from fastard._validation import least_length_scales
-from fastard.sklearn.original import _THEIRS
-from fastard.sklearn.recognition import Covariance, NotOursError
+from fastard.sklearn.original import _SKLEARN_METHODS
+from fastard.sklearn.recognition import Covariance, UnsupportedKernelError
 
 # Restarts run side by side, one thread to each, where one evaluation does not use its threads well: see the engine's
 # _SHARED_FROM and the two-thread figures of benchmarks/limits.py.
 _SIDE_BY_SIDE_BELOW = 500
 
 # A search ends when a step lowers the loss by less than this part of it; scikit-learn takes SciPy's default.
-_LEAST_FALL, _THEIR_LEAST_FALL = 1e-10, 1e7 * float(np.finfo(float).eps)
+_LEAST_FALL, _SKLEARN_LEAST_FALL = 1e-10, 1e7 * float(np.finfo(float).eps)
 
 
 class _Data:
     """Training data as the engine takes them, and the likelihood of a covariance on them.
 
-    ``X`` is the covariance's. Raises NotOursError where they do not fit together, or are not what scikit-learn takes.
+    ``X`` is the covariance's. Raises UnsupportedKernelError where they do not fit together, or scikit-learn takes others.
     """
 
     def __init__(self, X: Array, y: Any, alpha: Any) -> None:
         if not self.takes(X, y, alpha):
-            raise NotOursError("the targets or alpha are not numbers, one for each point")
+            raise UnsupportedKernelError("the targets or alpha are not numbers, one for each point")
         self.X = X
         self.y = read_only(np.ascontiguousarray(y, dtype=np.float64).reshape(self.X.shape[0], -1))
-        self.alpha = np.asarray(alpha, dtype=np.float64)
+        self.noise_diagonal = np.asarray(alpha, dtype=np.float64)
         self.center = central(self.X)
         self.least = least_length_scales(self.X)
 
@@ -53,10 +53,17 @@ class _Data:
     def evaluate(
         self, covariance: Covariance, theta: Array | None, workspace: Workspace, *, gradient: bool, threads: int
     ) -> Evaluation:
-        """Raises NotOursError where a parameter is out of fastard's range."""
+        """Raises UnsupportedKernelError where a parameter is out of fastard's range."""
         terms, noise = covariance.at(theta, self.least)
         return evaluate(
-            terms, self.X, self.y, self.alpha + noise, workspace, gradient=gradient, threads=threads, center=self.center
+            terms,
+            self.X,
+            self.y,
+            self.noise_diagonal + noise,
+            workspace,
+            gradient=gradient,
+            threads=threads,
+            center=self.center,
         )
 
 
@@ -75,8 +82,8 @@ def _search(estimator: Any, covariance: Covariance, data: _Data, workspace: Work
                 estimator.kernel_.theta = theta  # as theirs, for whoever looks
             try:
                 evaluation = data.evaluate(covariance, theta, workspace, gradient=eval_gradient, threads=threads)
-            except NotOursError:
-                theirs = _THEIRS["log_marginal_likelihood"](estimator, theta, eval_gradient)
+            except UnsupportedKernelError:
+                theirs = _SKLEARN_METHODS["log_marginal_likelihood"](estimator, theta, eval_gradient)
                 return (-theirs[0], -theirs[1]) if eval_gradient else -theirs
             value = evaluation.log_marginal_likelihood
             return (-value, -covariance.gradient(theta, evaluation)) if eval_gradient else -value
@@ -121,6 +128,6 @@ def _minimize(loss: Any, start: Array, bounds: Array) -> tuple[Array, float]:
         loss, start, method="L-BFGS-B", jac=True, bounds=bounds, callback=accepted, options={"ftol": _LEAST_FALL}
     )
     falls = [(before - after) / max(abs(before), abs(after), 1.0) for before, after in itertools.pairwise(values)]
-    if not any(fall <= _THEIR_LEAST_FALL for fall in falls):  # where scikit-learn would be content we warn of nothing
+    if not any(fall <= _SKLEARN_LEAST_FALL for fall in falls):  # where scikit-learn would be content we warn of nothing
         _check_optimize_result("lbfgs", result)
     return result.x, result.fun
