@@ -44,10 +44,10 @@ def one_blas_thread() -> _Limit:
     """``with one_blas_thread() as limited:`` has BLAS work on one thread inside, in the whole process, and afterwards on as
     many as before. Gives whether it is so.
 
-    Around SciPy's L-BFGS-B, whose steps on tiny matrices wake OpenBLAS's threads, which then spin for some 100 ms beside our
-    evaluations: training on energy (n = 692, 67 evaluations) took 0.76 s without this and 0.59 s with it. Of several threads
-    that are inside together, the first sets the limit and takes it back; so nobody takes another's limit for the usual number.
-    (Who limits BLAS by threadpoolctl in another thread meanwhile may: that library keeps no count.)
+    Around SciPy's L-BFGS-B, whose steps on tiny matrices wake OpenBLAS's threads, which would then spin beside our
+    evaluations (docs/design/engine.md). Of several threads that are inside together, the first sets the limit and takes it
+    back; so nobody takes another's limit for the usual number. (Who limits BLAS by threadpoolctl in another thread meanwhile
+    may: that library keeps no count.)
 
     There is no lock: a signal's handler or a finaliser may train while its own thread is anywhere in here. Where an interrupt
     keeps a limit from being taken back, that is done when its object goes, or by who comes next.

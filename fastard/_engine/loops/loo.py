@@ -10,12 +10,13 @@ import numpy as np
 from fastard._engine.loops.pairs import OF_TILE, corners, mirror_tile, product_tile, round_up, strip_space, triangle_corner
 from fastard._engine.loops.sweep import STEP, update
 from fastard._numba.atomics import address_of, fetch_add, repeat_call
-from fastard._numba.cpu import COLS, LANES, ROWS
+from fastard._numba.cpu import COLS, LANES, ROWS, SMALL
 from fastard._numba.jit import jit
 from fastard._numba.microkernel import copy_rows
 from fastard._numba.threads import CREW, FAILED, STATE, hand_out, next_task, wait_for
 
-DEPTH = 96  # rows of B that are packed together; 48 to 384 take the same time within the noise, n = 250 to 2000
+DEPTH = 96  # rows of B that are packed together; from 48 to 384 the time is the same
+assert DEPTH % SMALL == 0  # and so of every shape's ROWS and COLS
 
 MIRRORED, PACKED = STATE, STATE + 8  # places in a job's state: how many of these tasks are done
 

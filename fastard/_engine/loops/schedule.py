@@ -4,7 +4,7 @@ The list depends on n alone. A thread takes the next task, waits until the few t
 earlier in the list, so some thread has them already - does it, and says so. There is no barrier, and no thread that has to
 come: one thread alone does the same list, so the results have the same bits on any number of threads.
 
-The matrix is cut into `tile` x `tile` tiles, and a step of the sweep (see _spd) takes a block of whole tiles as its pivot:
+The matrix is cut into `tile` x `tile` tiles, and a step of the sweep (see `sweep`) takes a block of whole tiles as its pivot:
 
     step p:    PANEL t        Z, and the pivot's row or column of the matrix, for every other tile t; needs PIVOT p
                PANEL of the right-hand sides; the inverse of the pivot block
@@ -31,6 +31,8 @@ PIVOTS, RHS_PANELS, COUNTS = STATE, STATE + 8, STATE + 16  # places in a job's s
 
 PANEL, RHS_PANEL, PIVOT_INVERSE, PIVOT, RHS_UPDATE, UPDATE = 0, 1, 2, 3, 4, 5  # kinds of tasks
 
+_TWO_BUFFERS_BELOW = 1400  # points: from there on, two would not leave the whole within 1.1 x 8 n^2 bytes
+
 ALL = 1 << 40  # added to a counter by the last of its tasks: a waiter need not know how many there are
 
 
@@ -54,11 +56,8 @@ def z_doubles(n, m, block):
 
 @jit
 def z_buffers(n):
-    """Two where memory is no matter: then a step's panel need not wait until the last update before it is done.
-
-    From n = 1400 on two would not leave the whole within 1.1 x 8 n^2 bytes.
-    """
-    return 2 if n < 1400 else 1
+    """Two where memory is no matter: then a step's panel need not wait until the last update before it is done."""
+    return 2 if n < _TWO_BUFFERS_BELOW else 1
 
 
 @jit

@@ -16,9 +16,8 @@ triangles, all this is n^3 flops, and at every step the same number.
 
 L^-1 of a pivot block is formed explicitly, itself by such a sweep over small blocks; with S11^-1 in its place the error would
 grow with the square of the condition. The panel V, from which all that follows is computed, comes by substitution over blocks
-of INNER columns and their inverse triangles alone: K^-1 is then 1.8 to 1.9 times as far off as by potrf + potri (median of 24
-problems, condition 1e4 to 1e12; tests/test_accuracy.py) whatever the block, where products with the whole inverse triangle
-made it 3.5 times at a block of 192.
+of INNER columns and their inverse triangles alone, which keeps K^-1 within twice the error of potrf + potri whatever the block
+(tests/test_accuracy.py); products with the whole inverse triangle lose more with larger blocks.
 
 Element (i, j), i >= j, stands at A[j, i]. Addresses and strides are in bytes. A packed panel is COLS rows of a matrix,
 [k][row], so `panel_bytes` = 8 COLS (depth rounded up to COLS); Z and the two packings of L^-1 are arrays of such panels.
@@ -49,6 +48,7 @@ STEP = 8 * COLS  # bytes from one k to the next in a packed panel
 ROUNDING = 32 * 2.0**-52
 
 INNER = 24  # columns of a pivot whose inverse triangle the panel uses: one small pivot
+assert INNER % SMALL == 0
 
 CHOLESKY, TRIANGLE, INVERSE = 0, 1, 2  # what `panel` leaves behind: L, the inverse of L (inside a pivot block), K^-1
 
