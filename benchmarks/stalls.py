@@ -55,7 +55,7 @@ class Stalls:
         return _slowdown(self.evaluate, self.product)
 
 
-# One evaluation after each pause, in a process of its own. Helpers that do not know their thread's number are not moved.
+# One evaluation after each pause, in a process of its own. A worker whose thread's number is 0 is not moved.
 _AFTER_PAUSES = """
 import ctypes, sys, time
 import numpy as np
@@ -68,10 +68,10 @@ objective = fastard.LogMarginalLikelihood(X, y, n_threads={threads})
 for _ in range(3):
     objective(np.zeros(10))
 time.sleep(0.1)
-box = threads._pool[1]
-while box and not {moves}:
-    ctypes.c_int64.from_address(box + 8 * threads.THREAD).value = 0
-    box = ctypes.c_int64.from_address(box + 8 * threads.FOLLOWING).value
+slot = threads._pool[1]
+while slot and not {moves}:
+    ctypes.c_int64.from_address(slot + 8 * threads.THREAD).value = 0
+    slot = ctypes.c_int64.from_address(slot + 8 * threads.FOLLOWING).value
 print("ready", flush=True)
 for line in sys.stdin:
     time.sleep(float(line))
@@ -110,7 +110,7 @@ class FirstAfterPause:
         return float(np.median(times[name]) / np.median(times[other]))
 
     def track_first_after_pause(self, n):
-        """With a helper that is moved to another core than the caller's, over one that wakes where the system puts it."""
+        """With a worker that is moved to another core than the caller's, over one that wakes where the system puts it."""
         return self.ratio("moved", "left")
 
     def track_two_threads_over_one(self, n):

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fastard._numba.cpu import SMALL
-from fastard._numba.threads import rouse, share, share_watched
+from fastard._numba.threads import parallel_call, parallel_call_watched, wake_workers
 
 # Below so many points one thread does all: waking a second costs more than it saves. benchmarks.threads.ThreadScaling
 _SHARED_FROM = 160
@@ -56,9 +56,9 @@ def evaluation_threads(n: int, threads: int) -> int:
 
 
 def announce(n: int, threads: int) -> None:
-    """An evaluation follows at once: helpers wake up while Python prepares it."""
+    """An evaluation follows at once: workers wake up while Python prepares it."""
     if evaluation_threads(n, threads) > 1:
-        rouse(threads)
+        wake_workers(threads)
 
 
 def threads_for(work: int, threads: int) -> int:
@@ -67,8 +67,8 @@ def threads_for(work: int, threads: int) -> int:
 
 
 def run(flops: float, threads: int, function: Callable[..., Any], state: Any, *arguments: Any, watch: Any = None) -> None:
-    """`share`, or `share_watched` where it takes so long that somebody may want to interrupt it."""
+    """`parallel_call`, or `parallel_call_watched` where it takes so long that somebody may want to interrupt it."""
     if flops < _WATCHED_FROM:
-        share(threads, function, state, *arguments)
+        parallel_call(threads, function, state, *arguments)
     else:
-        share_watched(threads, function, state, *arguments, watch=watch)
+        parallel_call_watched(threads, function, state, *arguments, watch=watch)

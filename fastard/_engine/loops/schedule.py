@@ -23,7 +23,7 @@ from fastard._engine.loops.sweep import CHOLESKY, INVERSE, STEP, panel, pivot, p
 from fastard._numba.atomics import address_of, atomic_load, atomic_store, fetch_add, load_double, repeat_call
 from fastard._numba.cpu import COLS, ROWS, SMALL
 from fastard._numba.jit import jit
-from fastard._numba.threads import CREW, FAILED, STATE, hand_out, next_task, wait_for
+from fastard._numba.threads import FAILED, POOL, STATE, dispatch, next_task, wait_for
 
 FILL, INVERT, CONTRACT = 1, 2, 4  # stages beside the factorisation
 
@@ -113,7 +113,7 @@ def task_of(q, others, ahead, is_last):
 
 @jit
 def work(state, kernel, variance, U, free, tied, diagonal, A, R, n, m, space, S, logs, partial, tile, block, stages):
-    """Takes tasks until there are none; the caller and any helpers run this with the same arguments.
+    """Takes tasks until there are none; the caller and any workers run this with the same arguments.
 
     Parameters
     ----------
@@ -134,8 +134,8 @@ def work(state, kernel, variance, U, free, tied, diagonal, A, R, n, m, space, S,
     state : new_state(state_places)
         Zeros. state[FAILED] becomes 1 + the row of a pivot that is not positive beyond rounding.
     """
-    if state[CREW]:
-        hand_out(state, repeat_call())
+    if state[POOL]:
+        dispatch(state, repeat_call())
         return
     here = address_of(state)
     failed = here + 8 * FAILED
