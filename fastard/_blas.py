@@ -1,4 +1,4 @@
-"""BLAS on one thread for a while: where its threads would spin on the cores that ours compute on."""
+"""What calls BLAS: a limit to one thread while ours compute, triangular solves, and a symmetric update."""
 
 from __future__ import annotations
 
@@ -155,8 +155,8 @@ def solve(factor: Array, matrix: Array, *, transposed: bool = False, right: bool
     return dtrsm(1.0, factor.T, matrix, **options)  # type: ignore[no-any-return]
 
 
-def less_gram(matrix: Array, solved: Array) -> None:
-    """A symmetric matrix (q, q), by rows, becomes itself less solved' solved, in place; solved (n, q) is held by columns."""
+def subtract_gram(matrix: Array, solved: Array) -> None:
+    """Subtract solved' solved from a symmetric matrix (q, q), by rows, in place; solved (n, q) is held by columns."""
     from scipy.linalg.blas import dsyrk
 
     dsyrk(-1.0, solved, beta=1.0, c=matrix.T, trans=1, lower=1, overwrite_c=1)  # the upper triangle, by rows

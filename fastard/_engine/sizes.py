@@ -6,7 +6,7 @@ docs/design/engine.md. These are part of compiled code, and therefore stand wher
     _numba/cpu.py           SHAPES, SMALL            python -m benchmarks.limits
     _numba/microkernel.py   UNROLL                   python -m benchmarks.limits
     _numba/threads.py       _SPINS, _PATIENCE        benchmarks.stalls.Stalls
-    loops/sweep.py          INNER                    benchmarks.accuracy.Accuracy, python -m benchmarks.limits
+    loops/sweep.py          PANEL_DEPTH                    benchmarks.accuracy.Accuracy, python -m benchmarks.limits
     loops/schedule.py       _TWO_BUFFERS_BELOW       benchmarks.memory.Memory, python -m benchmarks.limits
     loops/pairs.py          _ACROSS                  benchmarks.threads.Threads (covariance), fit.Predict
     loops/loo.py            DEPTH                    benchmarks.leave_one_out.LeaveOneOut

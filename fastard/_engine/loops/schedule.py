@@ -33,7 +33,7 @@ PANEL, RHS_PANEL, PIVOT_INVERSE, PIVOT, RHS_UPDATE, UPDATE = 0, 1, 2, 3, 4, 5  #
 
 _TWO_BUFFERS_BELOW = 1400  # points: from there on, two would not leave the whole within 1.1 x 8 n^2 bytes
 
-ALL = 1 << 40  # added to a counter by the last of its tasks: a waiter need not know how many there are
+COMPLETE = 1 << 40  # added to a counter by the last of its tasks: a waiter need not know how many there are
 
 
 def state_places(n, tile, block):
@@ -71,7 +71,7 @@ def space_doubles(n, m, block):
 def count_off(place, total):
     """One more of `total` tasks is done."""
     if fetch_add(place, 1) == total - 1:
-        fetch_add(place, ALL)
+        fetch_add(place, COMPLETE)
 
 
 @jit
@@ -194,7 +194,7 @@ def work(state, kernel, variance, U, free, tied, diagonal, A, R, n, m, space, S,
                     wait_for(tile_place(tile_of, i, j), p, failed)
             wait_for(pivots, p + 1, failed)
             if p >= z_buffers(n):
-                wait_for(updates_done + 8 * (p - z_buffers(n)), ALL, failed)  # they read the Z that is now written
+                wait_for(updates_done + 8 * (p - z_buffers(n)), COMPLETE, failed)  # they read the Z that is now written
             if kind != PIVOT_INVERSE:
                 t0 = u * tile
                 rows = round_up(min(n, t0 + tile) - t0, ROWS)
@@ -234,7 +234,7 @@ def work(state, kernel, variance, U, free, tied, diagonal, A, R, n, m, space, S,
                     else:
                         wait_for(tile_place(tile_of, i, j), p + 1, failed)
             if p >= 0:
-                wait_for(panels_done + 8 * p, ALL, failed)  # they read the L^-1 that is now written
+                wait_for(panels_done + 8 * p, COMPLETE, failed)  # they read the L^-1 that is now written
             if atomic_load(failed) == 0:
                 panel_bytes = round_up(rb, COLS) * STEP
                 bad = pivot(
