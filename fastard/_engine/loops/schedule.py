@@ -167,9 +167,9 @@ def work(state, kernel, variance, U, free, tied, diagonal, A, R, n, m, space, S,
             base += count
             is_last = p == steps - 1
             first, after = p * per_block, min(tiles, (p + 1) * per_block)  # the pivot's tiles
-            others = tiles - (after - first) if invert else tiles - after
+            others = tiles - (after - first) if invert else tiles - after  # tiles that the step updates in each direction
             following = min(per_block, tiles - after)
-            ahead = following * (following + 1) // 2
+            ahead = following * (following + 1) // 2  # tiles that are the next pivot: their updates come first
             rows = tiles if is_last and contract else others  # the last pivot's own tiles have no update, but a contraction
             updates = others + others * (others + 1) // 2
             count = others + 2 + others + rows * (rows + 1) // 2 + (0 if is_last else 1)
@@ -183,6 +183,7 @@ def work(state, kernel, variance, U, free, tied, diagonal, A, R, n, m, space, S,
         z = z_space + p % z_buffers(n) * z_bytes
         z_rhs = z + round_up(n, ROWS) // COLS * panel_bytes
 
+        # The panel: Z, and the pivot's rows and columns of the matrix
         if kind <= PIVOT_INVERSE:
             for s in range(first, after):
                 i, j = max(s, u), min(s, u)
@@ -224,6 +225,7 @@ def work(state, kernel, variance, U, free, tied, diagonal, A, R, n, m, space, S,
                         atomic_store(tile_place(tile_of, i, j), p + 1)
             count_off(panels_done + 8 * p, others + 2)
 
+        # The next pivot's factor and inverse triangle
         elif kind == PIVOT:
             first_tile, r0 = (p + 1) * per_block, (p + 1) * block
             rb = min(block, n - r0)
@@ -255,10 +257,11 @@ def work(state, kernel, variance, U, free, tied, diagonal, A, R, n, m, space, S,
                     atomic_store(failed, r0 + bad + 1)
                 atomic_store(pivots, p + 2)
 
+        # The update of one tile, in the last step also its contraction
         else:
             i, j = max(u, v), min(u, v)
             i0, i1, j0, j1 = corners(n, tile, i, j)
-            outside = (i < first or i >= after) and (j < first or j >= after)
+            outside = (i < first or i >= after) and (j < first or j >= after)  # the pivot's own rows and columns are done
             if kind == RHS_UPDATE:
                 mark = rhs_of + 8 * u
                 wait_for(rhs_panels, p + 1, failed)

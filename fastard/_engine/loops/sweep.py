@@ -134,6 +134,7 @@ def panel(source, leading, transposed, sign, rows, b, l_rows, l_columns, z, pane
     """`rows` rows of the panel: Z = sign F L^-T packed at z, and in their place what `leave` says.
 
     Z comes by substitution over blocks of PANEL_DEPTH columns, each by its own inverse triangle; the result by L^-1 whole.
+    `l_rows` and `l_columns`, from `pivot`, are round_up(b, ROWS) / COLS packed panels of depth b each.
 
     Left of the pivot the matrix holds F transposed, and takes the result transposed by a change of roles in the product.
     """
@@ -219,6 +220,7 @@ def pivot(A, p0, b, S, z, l_rows, l_columns, panel_bytes, keep_factor, diagonal,
     Returns -1, or the block's row whose pivot is not positive beyond rounding.
     """
     never_inline()
+    # Copy the block in, its rest zeros
     width = round_up(b, SMALL)
     s, s_leading = address_of(S), 8 * S.shape[1]
     a, leading = address_of(A), 8 * A.shape[1]
@@ -235,6 +237,7 @@ def pivot(A, p0, b, S, z, l_rows, l_columns, panel_bytes, keep_factor, diagonal,
     n_panel = SMALL * STEP
     total = 0.0
     small, leave = min(SMALL, width), TRIANGLE if width > 0 else INVERSE  # variables: Numba compiles anew for a literal
+    # The sweep over small pivots: factor, pack both ways, panel, keep L, update
     for c in range(0, width, SMALL):
         bad = small_pivot(S, c, min(SMALL, b - c), N, L, diagonal, p0 + c, variance)
         if bad >= 0:
@@ -292,6 +295,7 @@ def pivot(A, p0, b, S, z, l_rows, l_columns, panel_bytes, keep_factor, diagonal,
                         )
                     else:
                         add_product_below(z_i, n_panel, z + j // COLS * n_panel, SMALL, target, STEP, s_leading, -1.0, j - i)
+    # Pack L^-1 out
     for j in range(0, round_up(b, ROWS), COLS):
         c = j // PANEL_DEPTH * PANEL_DEPTH
         l_panel = l_rows + j // COLS * panel_bytes + c * STEP
