@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from typing import Any
 
 
 def output_of(code: str, **environment: str) -> str:
@@ -13,3 +14,24 @@ def output_of(code: str, **environment: str) -> str:
     if child.returncode:
         raise RuntimeError(child.stderr)
     return child.stdout
+
+
+class Child:
+    """A process that goes on: each line written to it is answered by one line, both after its first, "ready"."""
+
+    def __init__(self, code: str) -> None:
+        self._process: Any = subprocess.Popen(
+            [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+        )
+        if self._process.stdout.readline() != "ready\n":
+            self.close()
+            raise RuntimeError("the child process ended early")
+
+    def ask(self, line: str) -> str:
+        self._process.stdin.write(f"{line}\n")
+        return str(self._process.stdout.readline())
+
+    def close(self) -> None:
+        self._process.stdin.close()
+        self._process.wait()
+        self._process.stdout.close()

@@ -1,10 +1,14 @@
-"""Without pauses: what a call costs right after another one, when someone's threads may still spin or sleep."""
+"""What a call costs right after another one, when someone's threads may still spin, and after a pause, when ours sleep."""
+
+import random
 
 import numpy as np
 
-from benchmarks import blas
+from benchmarks import blas, timing
+from benchmarks.children import Child
 from benchmarks.implementations import fastard
 from benchmarks.problems import make_problem
+from benchmarks.threads import CORES
 from benchmarks.timing import repeats, seconds
 
 
@@ -49,3 +53,65 @@ class Stalls:
 
     def track_evaluation_after_product(self, n):
         return _slowdown(self.evaluate, self.product)
+
+
+# One evaluation after each pause, in a process of its own. A worker whose thread's number is 0 is not moved.
+_AFTER_PAUSES = """
+import ctypes, sys, time
+import numpy as np
+import fastard
+from fastard._numba import threads
+
+rng = np.random.default_rng(0)
+X, y = rng.standard_normal(({n}, 8)), rng.standard_normal({n})
+objective = fastard.LogMarginalLikelihood(X, y, n_threads={threads})
+for _ in range(3):
+    objective(np.zeros(10))
+time.sleep(0.1)
+slot = threads._pool[1]
+while slot and not {moves}:
+    ctypes.c_int64.from_address(slot + 8 * threads.THREAD).value = 0
+    slot = ctypes.c_int64.from_address(slot + 8 * threads.FOLLOWING).value
+print("ready", flush=True)
+for line in sys.stdin:
+    time.sleep(float(line))
+    start = time.perf_counter()
+    objective(np.zeros(10))
+    print(time.perf_counter() - start, flush=True)
+"""
+
+
+class FirstAfterPause:
+    """The first evaluation after a pause, when the second thread has to be woken: medians, in turns of random order."""
+
+    params = ([250, 500, 1000],)
+    param_names = ("n",)
+    timeout = 600
+    unit = "ratio"
+
+    def setup(self, n):
+        if CORES == 1:
+            raise NotImplementedError("one core")
+        settings = {"one": (1, True), "left": (2, False), "moved": (2, True)}
+        self.children = {
+            name: Child(_AFTER_PAUSES.format(n=n, threads=threads, moves=moves)) for name, (threads, moves) in settings.items()
+        }
+
+    def teardown(self, *_):
+        for child in self.children.values():
+            child.close()
+
+    def ratio(self, name, other):
+        times = {name: [], other: []}
+        wait = timing.PAUSE_SECONDS if timing.EFFORT > 0.0 else 0.0
+        for _ in range(repeats(200)):
+            for who in random.sample(list(times), 2):
+                times[who].append(float(self.children[who].ask(str(wait))))
+        return float(np.median(times[name]) / np.median(times[other]))
+
+    def track_first_after_pause(self, n):
+        """With a worker that is moved to another core than the caller's, over one that wakes where the system puts it."""
+        return self.ratio("moved", "left")
+
+    def track_two_threads_over_one(self, n):
+        return self.ratio("moved", "one")

@@ -47,10 +47,13 @@ def repeats(usual: int) -> int:
     return max(2, int(EFFORT * usual))
 
 
+PAUSE_SECONDS = 0.15  # until OpenMP's and BLAS's workers have stopped spinning and sleep: OpenBLAS's still spin after 100 ms
+
+
 def pause(n: int) -> None:
-    """Until OpenMP's and BLAS's workers have stopped spinning and sleep: OpenBLAS's still spin after 100 ms."""
+    """So long that nobody's threads spin any more."""
     if EFFORT > 0.0:
-        time.sleep(0.15)
+        time.sleep(PAUSE_SECONDS)
 
 
 def best_times(bursts: dict[str, Callable[[], float]], n: int, total_seconds: float) -> dict[str, float]:

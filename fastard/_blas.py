@@ -1,4 +1,4 @@
-"""All that uses BLAS directly: limiting it to one thread for a while, and solves with a Cholesky factor."""
+"""What calls BLAS: a limit to one thread while ours compute, triangular solves, and a symmetric update."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ def one_blas_thread() -> _Limit:
     """``with one_blas_thread() as limited:`` has BLAS work on one thread inside, in the whole process, and afterwards on as
     many as before. Gives whether it is so.
 
-    Around SciPy's L-BFGS-B, whose steps on tiny matrices wake OpenBLAS's threads, which then spin for some 100 ms beside our
-    evaluations: training on energy (n = 692, 67 evaluations) took 0.76 s without this and 0.59 s with it. Of several threads
-    that are inside together, the first sets the limit and takes it back; so nobody takes another's limit for the usual number.
-    (Who limits BLAS by threadpoolctl in another thread meanwhile may: that library keeps no count.)
+    Around SciPy's L-BFGS-B, whose steps on tiny matrices wake OpenBLAS's threads, which would then spin beside our
+    evaluations (docs/design/engine.md). Of several threads that are inside together, the first sets the limit and takes it
+    back; so nobody takes another's limit for the usual number. (Who limits BLAS by threadpoolctl in another thread meanwhile
+    may: that library keeps no count.)
 
     There is no lock: a signal's handler or a finaliser may train while its own thread is anywhere in here. Where an interrupt
     keeps a limit from being taken back, that is done when its object goes, or by who comes next.
@@ -152,8 +152,8 @@ def solve(factor: Array, matrix: Array, *, transposed: bool = False, right: bool
     return dtrsm(1.0, factor.T, matrix, **options)  # type: ignore[no-any-return]
 
 
-def less_gram(matrix: Array, solved: Array) -> None:
-    """A symmetric matrix (q, q), by rows, becomes itself less solved' solved, in place; solved (n, q) is held by columns."""
+def subtract_gram(matrix: Array, solved: Array) -> None:
+    """Subtract solved' solved from a symmetric matrix (q, q), by rows, in place; solved (n, q) is held by columns."""
     from scipy.linalg.blas import dsyrk
 
     dsyrk(-1.0, solved, beta=1.0, c=matrix.T, trans=1, lower=1, overwrite_c=1)  # the upper triangle, by rows

@@ -83,9 +83,9 @@ print(sum(function.stats.cache_hits.values()), s[0])
 MIRROR = """
 import numpy as np
 from fastard._engine.loops.pairs import mirror as function
-from fastard._numba.threads import new_state, share
+from fastard._numba.threads import new_state, parallel_call
 A = np.array([[1.0, 7.0], [0.0, 1.0]])
-share(2, function, new_state(), A, 2, 24)
+parallel_call(2, function, new_state(), A, 2, 24)
 print(sum(function.stats.cache_hits.values()), A[1, 0])
 """
 

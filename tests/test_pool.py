@@ -14,7 +14,7 @@ from numba import njit, types
 import fastard
 from fastard._numba import threads as _threads
 from fastard._numba.atomics import address_of, atomic_load, atomic_store, fetch_add, pause, repeat_call
-from fastard._numba.threads import CREW, FAILED, STATE, hand_out, wait_for
+from fastard._numba.threads import FAILED, POOL, STATE, dispatch, wait_for
 
 NEVER = 1 << 60
 CALLER, CAME, LEFT = STATE, STATE + 1, STATE + 2
@@ -24,8 +24,8 @@ thread_ident = types.ExternalFunction("PyThread_get_thread_ident", types.int64()
 @njit(nogil=True)
 def fails(state, on_the_caller):
     """Of two threads one fails, while the other waits for what it will never do."""
-    if state[CREW]:
-        hand_out(state, repeat_call())
+    if state[POOL]:
+        dispatch(state, repeat_call())
         return
     came, failed = address_of(state) + 8 * CAME, address_of(state) + 8 * FAILED
     fetch_add(came, 1)
@@ -38,11 +38,11 @@ def fails(state, on_the_caller):
 
 @pytest.mark.parametrize("on_the_caller", [False, True])
 def test_an_error_in_compiled_code_is_the_callers(on_the_caller):
-    for _ in range(3):  # the helper lives on
+    for _ in range(3):  # the worker lives on
         state = _threads.new_state(3)
         state[CALLER] = threading.get_ident()
         with pytest.raises(MemoryError, match="no memory for a thread's scratch"):
-            _threads.share(2, fails, state, on_the_caller)
+            _threads.parallel_call(2, fails, state, on_the_caller)
         assert state[LEFT] == 1  # the other has left when we return
 
 
@@ -54,12 +54,12 @@ def test_an_error_in_python_on_a_helper_is_the_callers():
             came.wait(10.0)
             return
         came.set()
-        raise KeyError("helper")
+        raise KeyError("worker")
 
     for _ in range(3):
         came.clear()
-        with pytest.raises(KeyError, match="helper"):
-            _threads.together(2, 2, fails)
+        with pytest.raises(KeyError, match="worker"):
+            _threads.thread_map(2, 2, fails)
 
 
 def test_an_error_in_python_on_the_caller():
@@ -69,13 +69,13 @@ def test_an_error_in_python_on_the_caller():
 
     for _ in range(3):
         with pytest.raises(KeyError, match="caller"):
-            _threads.together(2, 2, fails)
+            _threads.thread_map(2, 2, fails)
 
 
 @njit(nogil=True)
 def sums(state, first, second, scale, third):
-    if state[CREW]:
-        hand_out(state, repeat_call())
+    if state[POOL]:
+        dispatch(state, repeat_call())
         return
     task = _threads.next_task(state)
     while task < second.size:
@@ -88,9 +88,9 @@ def alone(state):
     pass
 
 
-def test_a_function_that_hands_nothing_out_is_noticed():
-    with pytest.raises(AssertionError, match="handed nothing out"):
-        _threads.share(2, alone, _threads.new_state())
+def test_a_function_that_dispatches_nothing_is_noticed():
+    with pytest.raises(AssertionError, match="dispatched nothing"):
+        _threads.parallel_call(2, alone, _threads.new_state())
 
 
 @pytest.mark.parametrize("n_threads", [1, 2, 4])
@@ -98,7 +98,7 @@ def test_every_task_is_done_once(n_threads):
     first, second = np.arange(7000.0).reshape(1000, 7), np.arange(7000.0)
     for _ in range(200):
         third = np.zeros(7000)
-        _threads.share(n_threads, sums, _threads.new_state(), first, second, 0.5, third)
+        _threads.parallel_call(n_threads, sums, _threads.new_state(), first, second, 0.5, third)
         np.testing.assert_array_equal(third, second)
 
 
@@ -108,33 +108,33 @@ def atomic(address):
 
 
 def places(place):
-    """What stands there in the boxes of all helpers."""
-    box, found = _threads._pool[1], []
-    while box:
-        found.append(atomic(box + 8 * place))
-        box = atomic(box + 8 * _threads.FOLLOWING)
+    """What stands there in the slots of all workers."""
+    slot, found = _threads._pool[1], []
+    while slot:
+        found.append(atomic(slot + 8 * place))
+        slot = atomic(slot + 8 * _threads.FOLLOWING)
     return found
 
 
-def share_once(threads=2, n=700):
+def parallel_call_once(threads=2, n=700):
     third = np.zeros(n)
-    _threads.share(threads, sums, _threads.new_state(), np.ones((n // 7, 7)), np.ones(n), 0.5, third)
+    _threads.parallel_call(threads, sums, _threads.new_state(), np.ones((n // 7, 7)), np.ones(n), 0.5, third)
     np.testing.assert_array_equal(third, 1.0)
 
 
 def test_no_one_is_asked_twice_or_lost():
-    """Several threads share at once; afterwards every helper is free."""
+    """Several threads share at once; afterwards every worker is free."""
 
     def work():
         for _ in range(100):
-            share_once(3)
+            parallel_call_once(3)
 
     threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert places(_threads.OFFER) == [_threads.FREE] * _threads._pool[0]
+    assert places(_threads.STATUS) == [_threads.FREE] * _threads._pool[0]
 
 
 def opcodes_until_interrupted(call, opcode):
@@ -165,43 +165,43 @@ def opcodes_until_interrupted(call, opcode):
     return False
 
 
-def share_watched_once(n=700):
+def watched_call_once(n=700):
     third = np.zeros(n)
-    _threads.share_watched(2, sums, _threads.new_state(), np.ones((n // 7, 7)), np.ones(n), 0.5, third)
+    _threads.parallel_call_watched(2, sums, _threads.new_state(), np.ones((n // 7, 7)), np.ones(n), 0.5, third)
     np.testing.assert_array_equal(third, 1.0)
 
 
 @pytest.mark.parametrize(
     ("call", "first"),
     [
-        (share_watched_once, False),
-        (share_once, False),
-        (share_once, True),
-        (lambda: _threads.rouse(2), False),
-        (lambda: _threads.together(2, 2, list), False),
+        (watched_call_once, False),
+        (parallel_call_once, False),
+        (parallel_call_once, True),
+        (lambda: _threads.wake_workers(2), False),
+        (lambda: _threads.thread_map(2, 2, list), False),
     ],
-    ids=["share watched", "share", "first share", "rouse", "together"],
+    ids=["watched call", "call", "first call", "wake workers", "thread map"],
 )
 def test_an_interrupt_at_any_moment(call, first):
-    """Whatever line of Python Ctrl-C stops: every helper is free, and a next call is served."""
-    share_once()
+    """Whatever line of Python Ctrl-C stops: every worker is free, and a next call is served."""
+    parallel_call_once()
     opcode, interrupted = 0, True
     while interrupted:
         if first:
             _threads._forget()
         interrupted = opcodes_until_interrupted(call, opcode)
         opcode += 1
-        assert all(offer == _threads.FREE for offer in places(_threads.OFFER))
+        assert all(status == _threads.FREE for status in places(_threads.STATUS))
     assert opcode > 10
     assert not hasattr(os, "sched_getaffinity") or set(affinities()) == {frozenset(os.sched_getaffinity(0))}
-    share_once()
-    test_an_error_in_compiled_code_is_the_callers(False)  # that needs a helper
+    parallel_call_once()
+    test_an_error_in_compiled_code_is_the_callers(False)  # that needs a worker
 
 
 @njit(nogil=True)
 def stops_late(state):
-    if state[CREW]:
-        hand_out(state, repeat_call())
+    if state[POOL]:
+        dispatch(state, repeat_call())
         return
     atomic_store(address_of(state) + 8 * CAME, 1)
     while atomic_load(address_of(state) + 8 * FAILED) == 0:
@@ -230,7 +230,7 @@ def test_another_interrupt_while_a_watched_call_ends():
     before = signal.signal(signal.SIGALRM, handler)
     try:
         with pytest.raises(KeyError) as caught:
-            _threads.share_watched(2, stops_late, state, watch=watch)
+            _threads.parallel_call_watched(2, stops_late, state, watch=watch)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0.0)
         signal.signal(signal.SIGALRM, before)
@@ -245,15 +245,15 @@ def affinities():
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="the system has no such thing")
 def test_a_helper_on_our_core_may_be_anywhere_afterwards():
-    test_an_error_in_compiled_code_is_the_callers(False)  # a helper is there, and has run
+    test_an_error_in_compiled_code_is_the_callers(False)  # a worker is there, and has run
     before = set(affinities())
     for core in os.sched_getaffinity(0):
         for _ in range(5):
-            box = _threads._pool[1]
-            while box:
-                store(box + 8 * _threads.CORE, core)  # as if it stood in line behind us
-                box = atomic(box + 8 * _threads.FOLLOWING)
-            share_once(4)
+            slot = _threads._pool[1]
+            while slot:
+                store(slot + 8 * _threads.CORE, core)  # as if it stood in line behind us
+                slot = atomic(slot + 8 * _threads.FOLLOWING)
+            parallel_call_once(4)
     assert set(affinities()) == before
 
 
@@ -264,8 +264,8 @@ def store(address, value):
 
 def test_nothing_spins_after_a_call():
     """Nor after one that never comes: CPU time of the whole process while it sleeps."""
-    share_once(4)
-    for call in (lambda: share_once(4), lambda: _threads.rouse(4)):
+    parallel_call_once(4)
+    for call in (lambda: parallel_call_once(4), lambda: _threads.wake_workers(4)):
         call()
         time.sleep(0.05)
         before = time.process_time()

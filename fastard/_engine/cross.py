@@ -7,11 +7,9 @@ from numpy.typing import NDArray
 
 from fastard._arrays import Array, large_array, read_only
 from fastard._engine.loops import pairs
-from fastard._engine.sizes import PAIR_FLOPS, run, threads_for
+from fastard._engine.sizes import PAIR_FLOPS, PRODUCT_TILE, run, threads_for
 from fastard._engine.terms import Scaled, Term, central, scale, scaled, term_gradient, used_columns
 from fastard._numba.threads import new_state
-
-TILE = 96  # three tiles of doubles fit the second cache; 48 costs a tenth more
 
 _NO_TARGETS = np.empty((0, 0))
 
@@ -64,7 +62,7 @@ def vjp(term: Term, X: Array, Q: Array, threads: int) -> Array:
     """The same for valid arguments; 0 for length scales that are not free, and of tied ones the sum at the first."""
     points = scaled(term, X, central(X))
     workers = threads_for(Q.size * (points.free + 8), threads)
-    total = product(term, points, Q, _NO_TARGETS, 0, X.shape[0], TILE, workers)
+    total = product(term, points, Q, _NO_TARGETS, 0, X.shape[0], PRODUCT_TILE, workers)
     found = term_gradient(term, points, total, X.shape[1])
     return np.concatenate([found.log_length_scale, [found.log_signal_variance], found.log_shape])
 

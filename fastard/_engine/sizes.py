@@ -1,18 +1,44 @@
-"""Constants that were tuned on a machine, and what is decided by them: tiles, threads, what is watched."""
+"""Constants that were tuned on one machine, and what is decided by them: tiles, threads, which calls are watched.
 
+To tune another machine, change one constant and run the benchmark named beside it. The figures that the values rest on are in
+docs/design/engine.md. These are part of compiled code, and therefore stand where they are used:
+
+    _numba/cpu.py           SHAPES, SMALL            python -m benchmarks.limits
+    _numba/microkernel.py   UNROLL                   python -m benchmarks.limits
+    _numba/threads.py       _SPINS, _PATIENCE        benchmarks.stalls.Stalls
+    loops/sweep.py          PANEL_DEPTH                    benchmarks.accuracy.Accuracy, python -m benchmarks.limits
+    loops/schedule.py       _TWO_BUFFERS_BELOW       benchmarks.memory.Memory, python -m benchmarks.limits
+    loops/pairs.py          _ACROSS                  benchmarks.threads.Threads (covariance), fit.Predict
+    loops/loo.py            DEPTH                    benchmarks.leave_one_out.LeaveOneOut
+    loops/hessian.py        _DEPTH, _TASK            benchmarks.uncertainty.StandardErrors
+"""
+
+import math
 from collections.abc import Callable
 from typing import Any
 
-from fastard._numba.threads import rouse, share, share_watched
+from fastard._numba.cpu import SMALL
+from fastard._numba.threads import parallel_call, parallel_call_watched, wake_workers
 
-# Below so many points one thread does all: waking a second takes 30 to 60 microseconds, an evaluation at n = 160 takes 350.
+# Below so many points one thread does all: waking a second costs more than it saves. benchmarks.threads.ThreadScaling
 _SHARED_FROM = 160
 
-# For a loop over pairs alone: pairs times dimensions.
+# The same for a loop over pairs alone: pairs times dimensions. benchmarks.threads.ThreadScaling (covariance, covariance_vjp)
 _SERIAL_PAIRS = 300_000
 
-# From so many flops on, a tenth of a second or more, Ctrl-C is answered meanwhile; that costs 0.1 ms.
+# From so many flops on, a tenth of a second or more, Ctrl-C is answered meanwhile. No benchmark yet.
 _WATCHED_FROM = 8e9
+
+# Below so many points: the tile, and the block that is one step's pivot. python -m benchmarks.limits; the last rows also
+# benchmarks.memory.Memory, because one step's Z (n x block) must fit a tenth of the matrix.
+_TILES = ((350, 48, 48), (700, 72, 72), (2000, 96, 96), (2600, 120, 120), (3400, 72, 144), (math.inf, 96, 192))
+
+# The tile of a product with derivatives alone: three fit the second cache. benchmarks.threads.Threads (covariance_vjp)
+PRODUCT_TILE = 96
+
+for _, _tile, _block in (*_TILES, (0, PRODUCT_TILE, PRODUCT_TILE)):
+    assert _tile % SMALL == 0, "a tile is whole blocks of the microkernel, whatever the processor's shape"
+    assert _block % _tile == 0, "a step's pivot is whole tiles"
 
 PAIR_FLOPS = 4.0  # of a pair of points and a dimension, roughly
 
@@ -20,24 +46,8 @@ Watch = Callable[[float], None]  # called with how much of something is done, fr
 
 
 def sizes(n: int) -> tuple[int, int]:
-    """Tile and block: the tasks are updates of tile x tile elements with depth block, the columns of a step of the sweep.
-
-    CPU time on one thread over n^3 flops at one-thread dgemm's rate, whole evaluation: n = 100: (48, 48) 4.45, (24, 24) 4.8;
-    n = 250: (72, 72) 1.78, (48, 48) 1.80 and more even tasks; n = 500: (72, 72) 1.40, (96, 96) 1.46, (48, 48) 1.53;
-    n = 1000: (96, 96) 1.24, (72, 72) 1.28, (96, 192) 1.24; n = 2000: (96, 192) 1.10, (96, 96) 1.14, (72, 72) 1.2;
-    n = 4000: (96, 192) 1.10, (96, 288) 1.13, (120, 240) 1.16. From n = 2000 on, Z (n x block) must fit a tenth of the matrix.
-    """
-    if n < 350:
-        return 48, 48
-    if n < 700:
-        return 72, 72
-    if n < 2000:
-        return 96, 96
-    if n < 2600:
-        return 120, 120
-    if n < 3400:
-        return 72, 144
-    return 96, 192
+    """Tile and block: the tasks are updates of tile x tile elements with depth block, the columns of a step of the sweep."""
+    return next((tile, block) for below, tile, block in _TILES if n < below)
 
 
 def evaluation_threads(n: int, threads: int) -> int:
@@ -46,9 +56,9 @@ def evaluation_threads(n: int, threads: int) -> int:
 
 
 def announce(n: int, threads: int) -> None:
-    """An evaluation follows at once: helpers wake up while Python prepares it."""
+    """An evaluation follows at once: workers wake up while Python prepares it."""
     if evaluation_threads(n, threads) > 1:
-        rouse(threads)
+        wake_workers(threads)
 
 
 def threads_for(work: int, threads: int) -> int:
@@ -57,8 +67,8 @@ def threads_for(work: int, threads: int) -> int:
 
 
 def run(flops: float, threads: int, function: Callable[..., Any], state: Any, *arguments: Any, watch: Any = None) -> None:
-    """`share`, or `share_watched` where it takes so long that somebody may want to interrupt it."""
+    """`parallel_call`, or `parallel_call_watched` where it takes so long that somebody may want to interrupt it."""
     if flops < _WATCHED_FROM:
-        share(threads, function, state, *arguments)
+        parallel_call(threads, function, state, *arguments)
     else:
-        share_watched(threads, function, state, *arguments, watch=watch)
+        parallel_call_watched(threads, function, state, *arguments, watch=watch)

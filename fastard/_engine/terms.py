@@ -80,7 +80,7 @@ def scaled(term: Term, X: Array, center: Array) -> Scaled:
 
 
 def term_gradient(term: Term, points: Scaled, total: Array, d: int) -> TermGradient:
-    """What `product_tile` has found, summed over the tiles, in the places of X's d columns."""
+    """What ``pairs.product_tile`` has found, summed over the tiles, in the places of X's d columns."""
     free = points.free
     return TermGradient(_spread_out(total[:free], points.columns, d), float(total[free]), total[free + 1 :])
 

@@ -11,7 +11,7 @@ from fastard._engine.loops.pairs import round_up
 from fastard._engine.loops.schedule import block_rows, space_doubles, state_places
 from fastard._engine.sizes import sizes, threads_for
 from fastard._numba.cpu import COLS, ROWS
-from fastard._numba.threads import new_state, share
+from fastard._numba.threads import new_state, parallel_call
 
 
 class Workspace:
@@ -48,7 +48,7 @@ class Workspace:
 
     def symmetric(self, threads: int) -> Array:
         """``matrix`` with its lower triangle filled from the upper one, in place: K^-1 whole."""
-        share(threads_for(self.n * self.n, threads), pairs.mirror, new_state(), self.buffer, self.n, self.tile)
+        parallel_call(threads_for(self.n * self.n, threads), pairs.mirror, new_state(), self.buffer, self.n, self.tile)
         return self.matrix
 
     def release(self) -> Array:

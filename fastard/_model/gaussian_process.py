@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastard import _validation as validate
 from fastard._arrays import Array, large_array, read_only
-from fastard._blas import less_gram, solve
+from fastard._blas import solve, subtract_gram
 from fastard._engine.cross import cross_covariance
 from fastard._engine.evaluate import equal_rows, failure_at, least_pivot
 from fastard._engine.terms import Term, central, scaled
@@ -324,7 +324,7 @@ class GaussianProcess:
             cross = cross_covariance(term, points, self._X, self.n_threads)
             solved = solve(self._factor, cross.T, overwrite=True)  # V, (n, k)
             own = cross_covariance(term, points, points, self.n_threads)
-            less_gram(own, solved)
+            subtract_gram(own, solved)
             own_noise = noise + (np.zeros(k) if known is None else known)
             own.ravel()[:: k + 1] += own_noise
             own, info = dpotrf(own.T, lower=1, overwrite_a=1)

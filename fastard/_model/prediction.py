@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastard._arrays import Array
-from fastard._blas import less_gram, solve
+from fastard._blas import solve, subtract_gram
 from fastard._engine.cross import cross_covariance, point_gradient
 from fastard._engine.terms import Term
 
@@ -59,7 +59,7 @@ def predict(
                 result[block] = _variance(terms, noise, solved)
             else:
                 result = _summed(terms, points, points, threads)
-                less_gram(result, solved)
+                subtract_gram(result, solved)
                 result.ravel()[:: q + 1] += noise
     return mean, result
 

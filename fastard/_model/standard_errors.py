@@ -16,7 +16,7 @@ from fastard._engine.cross import cross_covariance
 from fastard._engine.hessian import Derivatives
 from fastard._engine.terms import Term, central
 from fastard._numba.cpu import ROWS
-from fastard._numba.threads import together
+from fastard._numba.threads import thread_map
 from fastard._objectives.likelihood import LogMarginalLikelihood
 from fastard._progress import Progress
 from fastard._validation import listed
@@ -193,7 +193,7 @@ def _traces_of_rows(factor: Array, derivatives: Derivatives, rows: Array, start:
         for i in mine:
             _divide(parts[i], factor)
 
-    together(threads, len(parts), work)
+    thread_map(threads, len(parts), work)
     S[:start] *= math.sqrt(2.0)  # these elements stand for their mirror images too
     total = np.zeros((count, count))
     for low in range(0, stop, _COLUMNS):

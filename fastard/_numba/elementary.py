@@ -17,7 +17,7 @@ _ROUND = 1.5 * 2.0**52  # x + _ROUND - _ROUND rounds x to an integer, which stan
 
 _ONE_BITS = 1023 << 52
 
-_SMALLEST = -708.0  # exp of less is taken as 0: below the normal numbers, where 2^n can not be made by bits
+_SMALLEST = -708.0  # exp of less is taken as 0: below the normal numbers, where 2^n cannot be made by bits
 
 # q(r) = (e^r - 1 - r) / r^2 interpolated at eleven Chebyshev nodes of |r| <= ln(2) / 2: leaves 3e-19 of e^r.
 (_Q0, _Q1, _Q2, _Q3, _Q4, _Q5, _Q6, _Q7, _Q8, _Q9, _Q10) = (

@@ -1,18 +1,17 @@
-"""Thread pool for the compiled loops, and how many threads they take.
+"""The thread pool of the compiled loops: how many threads there are, how they are woken, and how they share a call.
 
 The pool is our own: threads that sleep inside compiled code, on a lock, without the GIL. The caller wakes them before it has
-its arguments ready (`rouse`) and enters a GIL-free compiled function (`share`), which hands its own arguments on to them
-(`hand_out`); then all take tasks from one atomic counter. Claiming helpers, offering them the call, taking part in it and
-waiting until they have left it is one compiled call: no line of Python runs meanwhile, so no KeyboardInterrupt, nor whatever
-else a signal raises, loses a helper or leaves one at work on arrays that Python may free. No OpenMP or TBB runs anywhere, so
-nothing spins after a call beside BLAS's threads, no threading layer changes a result, several Python threads may call at
-once, and a forked child (which has no threads but its own) makes a new pool. The caller never waits for a helper that has not
-come: it does all the tasks itself if need be, and waits only for those that a helper has begun.
+its arguments ready (`wake_workers`) and enters a compiled function that does not hold the GIL (`parallel_call`), which passes
+its own arguments on to them (`dispatch`); then all take tasks from one atomic counter. Claiming workers, offering them the
+call, taking part in it and waiting until they have left it is one compiled call: no line of Python runs meanwhile, so no
+KeyboardInterrupt, nor whatever else a signal raises, loses a worker or leaves one at work on arrays that Python may free. No
+OpenMP or TBB runs anywhere, so nothing spins after a call beside BLAS's threads, no threading layer changes a result, several
+Python threads may call at once, and a forked child (which has no threads but its own) makes a new pool. The caller never waits
+for a worker that has not come: it does all the tasks itself if need be, and waits only for those that a worker has begun.
 
 Linux on a virtual machine wakes a sleeping thread on the core of the thread that wakes it, although another core is idle: to
-its scheduler a halted virtual core looks occupied. Both then share one core for tens of milliseconds; at n = 250 an
-evaluation after a pause took 1.05 ms on two threads, 0.95 on one, and 0.6 where they ran on two cores. So a helper that was
-last seen on the caller's core is moved to another one first.
+its scheduler a halted virtual core looks occupied. Both would then share one core for tens of milliseconds, so a worker that
+was last seen on the caller's core is moved to another one first (benchmarks.stalls.FirstAfterPause, docs/design/engine.md).
 """
 
 import ctypes
@@ -46,9 +45,9 @@ from fastard._numba.atomics import (
 from fastard._numba.jit import jit
 
 # Places in a job's `state`, an int64 array, zeros at the start; those that all threads write are 64 bytes apart. FAILED is not
-# 0 where the job cannot be finished: ABORTED after an exception, or what the job itself writes there. CREW is the address of
-# the first box of the pool, until the function has handed its arguments on to at most HELPERS helpers.
-NEXT, CREW, HELPERS, FAILED = 0, 8, 9, 16
+# 0 where the job cannot be finished: ABORTED after an exception, or what the job itself writes there. POOL is the address of
+# the first slot of the pool, until the function has passed its arguments on to at most WORKERS workers.
+NEXT, POOL, WORKERS, FAILED = 0, 8, 9, 16
 
 STATE = 24  # further places are the job's own
 
@@ -62,19 +61,19 @@ _WAITING, _UNDER_WAY, _ENDED = 0, 1, 2
 
 _NO_TASK = 1 << 40  # NEXT, where there are no more tasks to be had
 
-# Places in a helper's box, an int64 array that lives as long as the helper. FOLLOWING leads to all boxes made before and
-# never changes; what follows FUNCTION is written by who has claimed the helper, and MASK by who has set MOVING.
-OFFER, ASLEEP, CORE, MOVING, EXPECT, BELL, FOLLOWING, THREAD = 0, 8, 16, 24, 25, 26, 27, 28
+# Places in a worker's slot, an int64 array that lives as long as the worker. FOLLOWING leads to all slots made before and
+# never changes; what follows FUNCTION is written by who has claimed the worker, and MASK by who has set MOVING.
+STATUS, ASLEEP, CORE, MOVING, SPIN, LOCK, FOLLOWING, THREAD = 0, 8, 16, 24, 25, 26, 27, 28
 
-FUNCTION, ARGUMENTS, STATUS, CREWMATE = 32, 33, 34, 35
+FUNCTION, ARGUMENTS, FAILURE, NEXT_CLAIMED = 32, 33, 34, 35
 
 MASK, _MASK_WORDS = 40, 16
 
 ENVIRONMENT, _ENVIRONMENT_WORDS = MASK + _MASK_WORDS, 8
 
-_BOX = ENVIRONMENT + _ENVIRONMENT_WORDS
+_SLOT = ENVIRONMENT + _ENVIRONMENT_WORDS
 
-FREE, CLAIMED, OFFERED, TAKEN, DONE = 0, 1, 2, 3, 4  # OFFER: the helper itself makes TAKEN of OFFERED, and DONE of that
+FREE, CLAIMED, OFFERED, TAKEN, DONE = 0, 1, 2, 3, 4  # STATUS: the worker itself makes TAKEN of OFFERED, and DONE of that
 
 _MOST_PER_CORE = 4  # more threads than that only wait
 
@@ -82,7 +81,7 @@ _SPINS = 4000  # turns of waiting, some 200 microseconds, before the processor i
 
 _WATCH_EVERY = 0.1  # seconds from one look at a long call to the next
 
-_PATIENCE = 4000  # turns that a helper who was roused waits for the job: a caller with cold caches takes 200 microseconds
+_PATIENCE = 4000  # turns that a woken worker waits for the job: a caller with cold caches takes 200 microseconds
 
 _acquire_lock = types.ExternalFunction("PyThread_acquire_lock", types.int32(types.intp, types.int32))
 
@@ -145,9 +144,9 @@ def wait_for(place, value, failed):  # type: ignore[no-untyped-def]
 
 
 @jit
-def _wake(box):  # type: ignore[no-untyped-def]
-    if compare_exchange(box + 8 * ASLEEP, 1, 0):
-        _release_lock(atomic_load(box + 8 * BELL))
+def _wake(slot):  # type: ignore[no-untyped-def]
+    if compare_exchange(slot + 8 * ASLEEP, 1, 0):
+        _release_lock(atomic_load(slot + 8 * LOCK))
 
 
 if sys.platform == "linux":
@@ -155,27 +154,27 @@ if sys.platform == "linux":
     _set_affinity = types.ExternalFunction("sched_setaffinity", types.int32(types.int32, types.intp, types.intp))
 
     @jit
-    def _wake_elsewhere(box):  # type: ignore[no-untyped-def]
-        """Wakes the helper on another core than this one, where it may run on another: it moves, and stays there when it may
+    def _wake_elsewhere(slot):  # type: ignore[no-untyped-def]
+        """Wakes the worker on another core than this one, where it may run on another: it moves, and stays there when it may
         be anywhere again. A sandbox may forbid that, and there may be more cores than the mask holds; then just wakes it."""
-        core, thread, mask, size = this_core(), atomic_load(box + 8 * THREAD), box + 8 * MASK, 8 * _MASK_WORDS
-        if thread > 0 and atomic_load(box + 8 * CORE) == core >= 0 and compare_exchange(box + 8 * MOVING, 0, 1):
+        core, thread, mask, size = this_core(), atomic_load(slot + 8 * THREAD), slot + 8 * MASK, 8 * _MASK_WORDS
+        if thread > 0 and atomic_load(slot + 8 * CORE) == core >= 0 and compare_exchange(slot + 8 * MOVING, 0, 1):
             if core < 8 * size and _get_affinity(thread, size, mask) == 0:
                 word, bit = mask + 8 * (core // 64), 1 << core % 64
                 allowed = atomic_load(word)
                 atomic_store(word, allowed & ~bit)
                 if allowed & bit and _set_affinity(thread, size, mask) == 0:  # fails where no other core is left
-                    atomic_store(box + 8 * CORE, -1)  # until it says which
-                    _wake(box)
+                    atomic_store(slot + 8 * CORE, -1)  # until it says which
+                    _wake(slot)
                     atomic_store(word, allowed)
                     _set_affinity(thread, size, mask)
-            atomic_store(box + 8 * MOVING, 0)
-        _wake(box)
+            atomic_store(slot + 8 * MOVING, 0)
+        _wake(slot)
 
 else:
     _wake_elsewhere = _wake
 
-# The rounding mode, and whether denormal numbers count, are each thread's own: a helper takes its caller's.
+# The rounding mode, and whether denormal numbers count, are each thread's own: a worker takes its caller's.
 if llvm.address_of_symbol("fegetenv") and llvm.address_of_symbol("fesetenv"):
     _get_environment = types.ExternalFunction("fegetenv", types.int32(types.intp))
     _set_environment = types.ExternalFunction("fesetenv", types.int32(types.intp))
@@ -189,78 +188,78 @@ else:
 
 
 @jit(nogil=False)
-def _rouse(box, helpers):  # type: ignore[no-untyped-def]
+def _wake_workers(slot, workers):  # type: ignore[no-untyped-def]
     """Microseconds of work: to have the GIL back may take longer."""
-    while box != 0 and helpers > 0:
-        if atomic_load(box + 8 * OFFER) == FREE:
-            atomic_store(box + 8 * EXPECT, 1)
-            _wake_elsewhere(box)
-            helpers -= 1
-        box = atomic_load(box + 8 * FOLLOWING)
+    while slot != 0 and workers > 0:
+        if atomic_load(slot + 8 * STATUS) == FREE:
+            atomic_store(slot + 8 * SPIN, 1)
+            _wake_elsewhere(slot)
+            workers -= 1
+        slot = atomic_load(slot + 8 * FOLLOWING)
 
 
 @jit
-def hand_out(state, call):  # type: ignore[no-untyped-def]
-    """Makes ``call``, which ``repeat_call`` packed, here and on the helpers that are free; returns when all have left it."""
+def dispatch(state, call):  # type: ignore[no-untyped-def]
+    """Makes ``call``, which ``repeat_call`` packed, here and on the workers that are free; returns when all have left it."""
     never_inline()
     function, arguments = call
     failed = address_of(state) + 8 * FAILED
-    box, helpers, crew = state[CREW], state[HELPERS], 0
-    state[CREW] = 0  # before anyone is in: whoever makes the call again hands nothing out
-    while box != 0 and helpers > 0:
-        if compare_exchange(box + 8 * OFFER, FREE, CLAIMED):
-            atomic_store(box + 8 * FUNCTION, function)
-            atomic_store(box + 8 * ARGUMENTS, arguments)
-            atomic_store(box + 8 * STATUS, failed)
-            atomic_store(box + 8 * CREWMATE, crew)
-            _get_environment(box + 8 * ENVIRONMENT)
-            atomic_store(box + 8 * EXPECT, 0)  # nothing spins once the call has returned
-            atomic_store(box + 8 * OFFER, OFFERED)
-            _wake(box)
-            crew = box
-            helpers -= 1
-        box = atomic_load(box + 8 * FOLLOWING)
+    slot, workers, claimed = state[POOL], state[WORKERS], 0
+    state[POOL] = 0  # before anyone is in: whoever makes the call again dispatches nothing
+    while slot != 0 and workers > 0:
+        if compare_exchange(slot + 8 * STATUS, FREE, CLAIMED):
+            atomic_store(slot + 8 * FUNCTION, function)
+            atomic_store(slot + 8 * ARGUMENTS, arguments)
+            atomic_store(slot + 8 * FAILURE, failed)
+            atomic_store(slot + 8 * NEXT_CLAIMED, claimed)
+            _get_environment(slot + 8 * ENVIRONMENT)
+            atomic_store(slot + 8 * SPIN, 0)  # nothing spins once the call has returned
+            atomic_store(slot + 8 * STATUS, OFFERED)
+            _wake(slot)
+            claimed = slot
+            workers -= 1
+        slot = atomic_load(slot + 8 * FOLLOWING)
     if call_again(function, arguments) != 0:
-        atomic_store(failed, ABORTED)  # helpers that wait for a task of ours wait no longer
-    while crew != 0:
-        box, crew = crew, atomic_load(crew + 8 * CREWMATE)
-        if compare_exchange(box + 8 * OFFER, OFFERED, CLAIMED):
-            atomic_store(box + 8 * CORE, this_core())  # it did not come: as a rule it stands in line behind this thread
+        atomic_store(failed, ABORTED)  # workers that wait for a task of ours wait no longer
+    while claimed != 0:
+        slot, claimed = claimed, atomic_load(claimed + 8 * NEXT_CLAIMED)
+        if compare_exchange(slot + 8 * STATUS, OFFERED, CLAIMED):
+            atomic_store(slot + 8 * CORE, this_core())  # it did not come: as a rule it stands in line behind this thread
         else:
             turns = 0
-            while atomic_load(box + 8 * OFFER) != DONE:
+            while atomic_load(slot + 8 * STATUS) != DONE:
                 pause()
                 turns += 1
                 if turns > _SPINS:
                     yield_processor()
-        atomic_store(box + 8 * OFFER, FREE)
+        atomic_store(slot + 8 * STATUS, FREE)
 
 
 @jit
-def _serve(here):  # type: ignore[no-untyped-def]
-    """A helper's life: sleep, and do what is offered."""
+def _worker_loop(here):  # type: ignore[no-untyped-def]
+    """What a worker does for ever: sleep, and take part in the call it is offered."""
     while True:
         turns = 0
-        while atomic_load(here + 8 * OFFER) != OFFERED and atomic_load(here + 8 * EXPECT) and turns < _PATIENCE:
+        while atomic_load(here + 8 * STATUS) != OFFERED and atomic_load(here + 8 * SPIN) and turns < _PATIENCE:
             pause()
             turns += 1
-        if compare_exchange(here + 8 * OFFER, OFFERED, TAKEN):
+        if compare_exchange(here + 8 * STATUS, OFFERED, TAKEN):
             _set_environment(here + 8 * ENVIRONMENT)
             if call_again(atomic_load(here + 8 * FUNCTION), atomic_load(here + 8 * ARGUMENTS)) != 0:
-                atomic_store(atomic_load(here + 8 * STATUS), ABORTED)
-            atomic_store(here + 8 * OFFER, DONE)  # from here on the caller may be gone, and what it had lent
+                atomic_store(atomic_load(here + 8 * FAILURE), ABORTED)
+            atomic_store(here + 8 * STATUS, DONE)  # from here on the caller may be gone, and what it had lent
             continue
         atomic_store(here + 8 * CORE, this_core())
         atomic_store(here + 8 * ASLEEP, 1)
-        # An offer made before ASLEEP was set rang no bell; one made after it did, and the lock is free at once.
-        if atomic_load(here + 8 * OFFER) != OFFERED or not compare_exchange(here + 8 * ASLEEP, 1, 0):
-            _acquire_lock(atomic_load(here + 8 * BELL), 1)
+        # An offer made before ASLEEP was set released no lock; one made after it did, and the lock is free at once.
+        if atomic_load(here + 8 * STATUS) != OFFERED or not compare_exchange(here + 8 * ASLEEP, 1, 0):
+            _acquire_lock(atomic_load(here + 8 * LOCK), 1)
         atomic_store(here + 8 * CORE, this_core())
 
 
-def _live(box: Any) -> None:
-    box[THREAD] = _thread.get_native_id()
-    _serve(box.ctypes.data)  # for ever; this frame keeps the box
+def _worker_main(slot: Any) -> None:
+    slot[THREAD] = _thread.get_native_id()
+    _worker_loop(slot.ctypes.data)  # for ever; this frame keeps the slot
 
 
 # Python's own locks, for code without the GIL: they are what every system has.
@@ -276,7 +275,7 @@ _free_lock = ctypes.pythonapi.PyThread_free_lock
 
 _free_lock.argtypes = [ctypes.c_void_p]
 
-_pool = (0, 0)  # how many helpers there are, and the address of the last one's box
+_pool = (0, 0)  # how many workers there are, and the address of the last one's slot
 
 
 def _forget() -> None:
@@ -288,54 +287,54 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget)
 
 
-def _enlist(helpers: int) -> None:
+def _spawn_workers(workers: int) -> None:
     """Without a lock, which an interrupt might leave locked, and which a signal's handler that calls us might hold already."""
     global _pool
     _need_the_compiler()
-    helpers = min(helpers, _MOST_PER_CORE * available_cores() - 1)
-    while _pool[0] < helpers:
-        _serve.compile((types.int64,))  # not on the helper: Numba's lock may be gevent's or eventlet's
+    workers = min(workers, _MOST_PER_CORE * available_cores() - 1)
+    while _pool[0] < workers:
+        _worker_loop.compile((types.int64,))  # not on the worker: Numba's lock may be gevent's or eventlet's
         before = _pool
-        bell = _allocate_lock()
-        if not bell:
+        lock = _allocate_lock()
+        if not lock:
             return
-        _take_lock(bell, 1)
-        box = np.zeros(_BOX, dtype=np.int64)
-        box[BELL], box[CORE], box[FOLLOWING] = bell, -1, before[1]
+        _take_lock(lock, 1)
+        slot = np.zeros(_SLOT, dtype=np.int64)
+        slot[LOCK], slot[CORE], slot[FOLLOWING] = lock, -1, before[1]
         try:
-            _thread.start_new_thread(_live, (box,))
+            _thread.start_new_thread(_worker_main, (slot,))
         except RuntimeError:  # the system or the container gives no more threads: fewer will do
-            _free_lock(bell)
+            _free_lock(lock)
             return
         # Where another thread was faster, ours sleeps for ever, unknown to all; so it does after an interrupt just here.
         if _pool is before:
-            _pool = before[0] + 1, box.ctypes.data
+            _pool = before[0] + 1, slot.ctypes.data
 
 
-def rouse(threads: int) -> int:
-    """Wake ``threads - 1`` helpers for a call of `share` that comes within some 200 microseconds: by then they are awake.
+def wake_workers(threads: int) -> int:
+    """Wake ``threads - 1`` workers for a `parallel_call` within some 200 microseconds: by then they are awake.
 
-    Returns the address of the first box, or 0.
+    Returns the address of the first slot, or 0.
     """
     if _pool[0] < threads - 1:
-        _enlist(threads - 1)
+        _spawn_workers(threads - 1)
     first = _pool[1]
     if first:
-        _rouse(first, threads - 1)
+        _wake_workers(first, threads - 1)
     return first
 
 
-def share(threads: int, function: Callable[..., Any], state: Any, *arguments: Any) -> None:
-    """Run the compiled ``function(state, *arguments)`` here and on up to ``threads - 1`` helpers that are free, until all have
+def parallel_call(threads: int, function: Callable[..., Any], state: Any, *arguments: Any) -> None:
+    """Run the compiled ``function(state, *arguments)`` here and on up to ``threads - 1`` workers that are free, until all have
     left it.
 
-    The function begins by ``if state[CREW]: hand_out(state, repeat_call()); return``, takes tasks by ``next_task(state)``, and
+    The function begins by ``if state[POOL]: dispatch(state, repeat_call()); return``, takes tasks by ``next_task(state)``, and
     where a task waits for others, it waits by ``wait_for``.
     """
     if threads > 1:
-        state[CREW], state[HELPERS] = rouse(threads), threads - 1
+        state[POOL], state[WORKERS] = wake_workers(threads), threads - 1
     function(state, *arguments)
-    assert state[CREW] == 0, "the function has handed nothing out"
+    assert state[POOL] == 0, "the function has dispatched nothing"
     if state[FAILED] == ABORTED:
         raise MemoryError("no memory for a thread's scratch")
 
@@ -360,16 +359,16 @@ def _leave(state):  # type: ignore[no-untyped-def]
             yield_processor()
 
 
-def share_watched(
+def parallel_call_watched(
     threads: int, function: Callable[..., Any], state: Any, *arguments: Any, watch: Callable[[Any], None] | None = None
 ) -> None:
-    """`share` for a call that takes long: Ctrl-C and the handlers of signals are answered meanwhile.
+    """`parallel_call` for one that takes long: Ctrl-C and the handlers of signals are answered meanwhile.
 
     The call is made on a thread of its own, while this one sleeps and calls ``watch(state)`` now and then. Whatever is raised
     here meanwhile ends the call at its next task, and is raised when all threads have left it.
     """
     if _threads_are_coroutines():
-        share(threads, function, state, *arguments)
+        parallel_call(threads, function, state, *arguments)
         return
     compiled: Any = function
     compiled.compile(tuple(typeof(argument) for argument in (state, *arguments)))  # here, where it can be interrupted
@@ -382,7 +381,7 @@ def share_watched(
     def job() -> None:
         if _begin(state):
             try:
-                share(threads, function, state, *arguments)
+                parallel_call(threads, function, state, *arguments)
             except BaseException as error:  # for the caller to raise
                 errors.append(error)
             state[STAGE] = _ENDED
@@ -403,12 +402,12 @@ def share_watched(
     finally:  # where another interrupt came before that
         _leave(state)
     if refused:
-        share(threads, function, state, *arguments)
+        parallel_call(threads, function, state, *arguments)
     elif errors:
         raise errors.pop()
 
 
-def together(threads: int, count: int, function: Callable[[Iterator[int]], None]) -> None:
+def thread_map(threads: int, count: int, function: Callable[[Iterator[int]], None]) -> None:
     """Run a function of Python here and on ``threads - 1`` threads made for it, or as many of them as there are to be had.
 
     They share the numbers below ``count``, ``function``'s argument; after an exception nobody is given another one.

@@ -16,7 +16,7 @@ from fastard._engine.evaluate import Evaluation, evaluate
 from fastard._engine.sizes import Watch, announce
 from fastard._engine.terms import Term, TermGradient, central
 from fastard._engine.workspace import Workspace, borrowed, spare_workspace
-from fastard._numba.threads import together
+from fastard._numba.threads import thread_map
 from fastard.exceptions import NotPositiveDefiniteError
 from fastard.kernels import Kernel
 
@@ -258,7 +258,7 @@ class LogMarginalLikelihood:
             if worth_it:
                 self._spare.append(workspace)
 
-        together(side_by_side, count, work)
+        thread_map(side_by_side, count, work)
         return values, gradients
 
     def evaluate(
@@ -281,7 +281,7 @@ class LogMarginalLikelihood:
             return self.evaluate_in(workspace, *arguments)
 
     def workspace(self) -> AbstractContextManager[Workspace]:
-        """The workspace that ``release`` gives away afterwards, and that no other thread has meanwhile; helpers wake up."""
+        """The workspace that ``release`` gives away afterwards, and that no other thread has meanwhile; workers wake up."""
         announce(len(self.X), self.n_threads)
         return borrowed(self._last, *self.y.shape)
 

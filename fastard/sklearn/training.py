@@ -16,7 +16,7 @@ from fastard._blas import one_blas_thread
 from fastard._engine.evaluate import Evaluation, evaluate
 from fastard._engine.terms import central
 from fastard._engine.workspace import Workspace
-from fastard._numba.threads import default_threads, together
+from fastard._numba.threads import default_threads, thread_map
 from fastard._validation import least_length_scales
 from fastard.sklearn.original import _SKLEARN_METHODS
 from fastard.sklearn.recognition import Covariance, UnsupportedKernelError
@@ -109,7 +109,7 @@ def _search(estimator: Any, covariance: Covariance, data: _Data, workspace: Work
                 optima[i] = search(drawn[i], own, 1)
 
         with one_blas_thread():
-            together(min(threads, 1 + restarts), 1 + restarts, search_some)
+            thread_map(min(threads, 1 + restarts), 1 + restarts, search_some)
     return optima[int(np.argmin([optima[i][1] for i in range(1 + restarts)]))]
 
 

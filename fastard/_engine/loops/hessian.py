@@ -5,16 +5,17 @@ import numpy as np
 from fastard._engine.loops.pairs import covariance_slope_and_shape, round_up, squared_distances, strip_space
 from fastard._engine.loops.sweep import STEP
 from fastard._numba.atomics import address_of, repeat_call
-from fastard._numba.cpu import COLS, ROWS
+from fastard._numba.cpu import COLS, ROWS, SMALL
 from fastard._numba.jit import jit
 from fastard._numba.microkernel import add_product, transpose_blocks
-from fastard._numba.threads import CREW, hand_out, next_task
+from fastard._numba.threads import POOL, dispatch, next_task
 
 LENGTH_SCALE, SIGNAL, NOISE, SHAPE = 0, 1, 2, 3  # what a group of parameters is; the second shape is SHAPE + 1
 
-_DEPTH = 96  # points k of a block of derivatives, a multiple of ROWS and COLS
+_DEPTH = 96  # points k of a block of derivatives
 
-_TASK = 24  # columns j of a task, a multiple of COLS
+_TASK = 24  # columns j of a task
+assert _DEPTH % SMALL == _TASK % SMALL == 0  # and so of every shape's ROWS and COLS
 
 
 @jit
@@ -55,8 +56,8 @@ def times_derivatives(state, kernel, variance, noise, U, kinds, starts, Z, S):
     S : (round_up(k, COLS), g, h)
         h a multiple of ROWS.
     """
-    if state[CREW]:
-        hand_out(state, repeat_call())
+    if state[POOL]:
+        dispatch(state, repeat_call())
         return
     stop, count, height = Z.shape[1], S.shape[1], S.shape[2]
     z, panel_bytes, target = address_of(Z), stop * STEP, address_of(S)

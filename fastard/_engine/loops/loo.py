@@ -10,12 +10,13 @@ import numpy as np
 from fastard._engine.loops.pairs import OF_TILE, corners, mirror_tile, product_tile, round_up, strip_space, triangle_corner
 from fastard._engine.loops.sweep import STEP, update
 from fastard._numba.atomics import address_of, fetch_add, repeat_call
-from fastard._numba.cpu import COLS, LANES, ROWS
+from fastard._numba.cpu import COLS, LANES, ROWS, SMALL
 from fastard._numba.jit import jit
 from fastard._numba.microkernel import copy_rows
-from fastard._numba.threads import CREW, FAILED, STATE, hand_out, next_task, wait_for
+from fastard._numba.threads import FAILED, POOL, STATE, dispatch, next_task, wait_for
 
-DEPTH = 96  # rows of B that are packed together; 48 to 384 take the same time within the noise, n = 250 to 2000
+DEPTH = 96  # rows of B that are packed together; from 48 to 384 the time is the same
+assert DEPTH % SMALL == 0  # and so of every shape's ROWS and COLS
 
 MIRRORED, PACKED = STATE, STATE + 8  # places in a job's state: how many of these tasks are done
 
@@ -84,8 +85,8 @@ def contract(state, kernel, variance, U, free, tied, A, n, tile, alpha, v, facto
 
     A is a workspace's buffer whose upper triangle holds a symmetric matrix; it is used up. moved (targets, n) gets u.
     """
-    if state[CREW]:
-        hand_out(state, repeat_call())
+    if state[POOL]:
+        dispatch(state, repeat_call())
         return
     here = address_of(state)
     mirrored, packed, failed = here + 8 * MIRRORED, here + 8 * PACKED, here + 8 * FAILED

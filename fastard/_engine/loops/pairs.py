@@ -22,7 +22,7 @@ from fastard._numba.atomics import address_of, never_inline, repeat_call
 from fastard._numba.cpu import COLS, LANES, ROWS
 from fastard._numba.jit import INLINE, jit
 from fastard._numba.microkernel import distances, transpose_blocks, weighted_distances
-from fastard._numba.threads import CREW, hand_out, next_task
+from fastard._numba.threads import POOL, dispatch, next_task
 from fastard.kernels import profile
 
 OF_TILE = -1  # in the place of a number of targets: the weights are a tile's own
@@ -337,8 +337,8 @@ def product_tile(kernel, variance, U, free, tied, Q, alpha, targets, n, tile, i,
 @jit
 def fill(state, kernel, variance, U, A, diagonal, n, tile, accumulate):
     """Every tile of the covariance of n points."""
-    if state[CREW]:
-        hand_out(state, repeat_call())
+    if state[POOL]:
+        dispatch(state, repeat_call())
         return
     tiles = (n + tile - 1) // tile
     scratch = np.empty((2, strip_space(tile)))
@@ -352,8 +352,8 @@ def fill(state, kernel, variance, U, A, diagonal, n, tile, accumulate):
 @jit
 def product(state, kernel, variance, U, free, tied, Q, alpha, targets, n, tile, partial):
     """partial[tile] = that tile's share, by ``product_tile``."""
-    if state[CREW]:
-        hand_out(state, repeat_call())
+    if state[POOL]:
+        dispatch(state, repeat_call())
         return
     tiles = (n + tile - 1) // tile
     scratch = np.empty((3 + len(kernel), strip_space(tile)))
@@ -367,8 +367,8 @@ def product(state, kernel, variance, U, free, tied, Q, alpha, targets, n, tile, 
 @jit
 def cross_covariance(state, kernel, variance, U, V, out):
     """out[j, i] = variance k(s) of point j of V and point i of U; a strip is a task."""
-    if state[CREW]:
-        hand_out(state, repeat_call())
+    if state[POOL]:
+        dispatch(state, repeat_call())
         return
     n, columns = out.shape
     scratch = np.empty((2, strip_space(_ACROSS)))
@@ -405,8 +405,8 @@ def point_gradient(state, kernel, variance, U, V, Q, out):
 
     Q is (targets, 1 or points, n): weights of each pair, or the same for every point.
     """
-    if state[CREW]:
-        hand_out(state, repeat_call())
+    if state[POOL]:
+        dispatch(state, repeat_call())
         return
     targets, shared, n = Q.shape[0], Q.shape[1] == 1, Q.shape[2]
     scratch = np.empty((3, strip_space(_ACROSS)))
@@ -460,8 +460,8 @@ def mirror_tile(A, n, tile, i, j):
 @jit
 def mirror(state, A, n, tile):
     """The upper triangle of A in its lower one."""
-    if state[CREW]:
-        hand_out(state, repeat_call())
+    if state[POOL]:
+        dispatch(state, repeat_call())
         return
     tiles = (n + tile - 1) // tile
     task = next_task(state)

@@ -23,7 +23,7 @@ from fastard._engine.loops.sweep import CHOLESKY, INVERSE, STEP, panel, pivot, p
 from fastard._numba.atomics import address_of, atomic_load, atomic_store, fetch_add, load_double, repeat_call
 from fastard._numba.cpu import COLS, ROWS, SMALL
 from fastard._numba.jit import jit
-from fastard._numba.threads import CREW, FAILED, STATE, hand_out, next_task, wait_for
+from fastard._numba.threads import FAILED, POOL, STATE, dispatch, next_task, wait_for
 
 FILL, INVERT, CONTRACT = 1, 2, 4  # stages beside the factorisation
 
@@ -31,7 +31,9 @@ PIVOTS, RHS_PANELS, COUNTS = STATE, STATE + 8, STATE + 16  # places in a job's s
 
 PANEL, RHS_PANEL, PIVOT_INVERSE, PIVOT, RHS_UPDATE, UPDATE = 0, 1, 2, 3, 4, 5  # kinds of tasks
 
-ALL = 1 << 40  # added to a counter by the last of its tasks: a waiter need not know how many there are
+_TWO_BUFFERS_BELOW = 1400  # points: from there on, two would not leave the whole within 1.1 x 8 n^2 bytes
+
+COMPLETE = 1 << 40  # added to a counter by the last of its tasks: a waiter need not know how many there are
 
 
 def state_places(n, tile, block):
@@ -54,11 +56,8 @@ def z_doubles(n, m, block):
 
 @jit
 def z_buffers(n):
-    """Two where memory is no matter: then a step's panel need not wait until the last update before it is done.
-
-    From n = 1400 on two would not leave the whole within 1.1 x 8 n^2 bytes.
-    """
-    return 2 if n < 1400 else 1
+    """Two where memory is no matter: then a step's panel need not wait until the last update before it is done."""
+    return 2 if n < _TWO_BUFFERS_BELOW else 1
 
 
 @jit
@@ -72,7 +71,7 @@ def space_doubles(n, m, block):
 def count_off(place, total):
     """One more of `total` tasks is done."""
     if fetch_add(place, 1) == total - 1:
-        fetch_add(place, ALL)
+        fetch_add(place, COMPLETE)
 
 
 @jit
@@ -114,7 +113,7 @@ def task_of(q, others, ahead, is_last):
 
 @jit
 def work(state, kernel, variance, U, free, tied, diagonal, A, R, n, m, space, S, logs, partial, tile, block, stages):
-    """Takes tasks until there are none; the caller and any helpers run this with the same arguments.
+    """Takes tasks until there are none; the caller and any workers run this with the same arguments.
 
     Parameters
     ----------
@@ -135,8 +134,8 @@ def work(state, kernel, variance, U, free, tied, diagonal, A, R, n, m, space, S,
     state : new_state(state_places)
         Zeros. state[FAILED] becomes 1 + the row of a pivot that is not positive beyond rounding.
     """
-    if state[CREW]:
-        hand_out(state, repeat_call())
+    if state[POOL]:
+        dispatch(state, repeat_call())
         return
     here = address_of(state)
     failed = here + 8 * FAILED
@@ -168,9 +167,9 @@ def work(state, kernel, variance, U, free, tied, diagonal, A, R, n, m, space, S,
             base += count
             is_last = p == steps - 1
             first, after = p * per_block, min(tiles, (p + 1) * per_block)  # the pivot's tiles
-            others = tiles - (after - first) if invert else tiles - after
+            others = tiles - (after - first) if invert else tiles - after  # tiles that the step updates in each direction
             following = min(per_block, tiles - after)
-            ahead = following * (following + 1) // 2
+            ahead = following * (following + 1) // 2  # tiles that are the next pivot: their updates come first
             rows = tiles if is_last and contract else others  # the last pivot's own tiles have no update, but a contraction
             updates = others + others * (others + 1) // 2
             count = others + 2 + others + rows * (rows + 1) // 2 + (0 if is_last else 1)
@@ -184,6 +183,7 @@ def work(state, kernel, variance, U, free, tied, diagonal, A, R, n, m, space, S,
         z = z_space + p % z_buffers(n) * z_bytes
         z_rhs = z + round_up(n, ROWS) // COLS * panel_bytes
 
+        # The panel: Z, and the pivot's rows and columns of the matrix
         if kind <= PIVOT_INVERSE:
             for s in range(first, after):
                 i, j = max(s, u), min(s, u)
@@ -195,7 +195,7 @@ def work(state, kernel, variance, U, free, tied, diagonal, A, R, n, m, space, S,
                     wait_for(tile_place(tile_of, i, j), p, failed)
             wait_for(pivots, p + 1, failed)
             if p >= z_buffers(n):
-                wait_for(updates_done + 8 * (p - z_buffers(n)), ALL, failed)  # they read the Z that is now written
+                wait_for(updates_done + 8 * (p - z_buffers(n)), COMPLETE, failed)  # they read the Z that is now written
             if kind != PIVOT_INVERSE:
                 t0 = u * tile
                 rows = round_up(min(n, t0 + tile) - t0, ROWS)
@@ -225,6 +225,7 @@ def work(state, kernel, variance, U, free, tied, diagonal, A, R, n, m, space, S,
                         atomic_store(tile_place(tile_of, i, j), p + 1)
             count_off(panels_done + 8 * p, others + 2)
 
+        # The next pivot's factor and inverse triangle
         elif kind == PIVOT:
             first_tile, r0 = (p + 1) * per_block, (p + 1) * block
             rb = min(block, n - r0)
@@ -235,7 +236,7 @@ def work(state, kernel, variance, U, free, tied, diagonal, A, R, n, m, space, S,
                     else:
                         wait_for(tile_place(tile_of, i, j), p + 1, failed)
             if p >= 0:
-                wait_for(panels_done + 8 * p, ALL, failed)  # they read the L^-1 that is now written
+                wait_for(panels_done + 8 * p, COMPLETE, failed)  # they read the L^-1 that is now written
             if atomic_load(failed) == 0:
                 panel_bytes = round_up(rb, COLS) * STEP
                 bad = pivot(
@@ -256,10 +257,11 @@ def work(state, kernel, variance, U, free, tied, diagonal, A, R, n, m, space, S,
                     atomic_store(failed, r0 + bad + 1)
                 atomic_store(pivots, p + 2)
 
+        # The update of one tile, in the last step also its contraction
         else:
             i, j = max(u, v), min(u, v)
             i0, i1, j0, j1 = corners(n, tile, i, j)
-            outside = (i < first or i >= after) and (j < first or j >= after)
+            outside = (i < first or i >= after) and (j < first or j >= after)  # the pivot's own rows and columns are done
             if kind == RHS_UPDATE:
                 mark = rhs_of + 8 * u
                 wait_for(rhs_panels, p + 1, failed)

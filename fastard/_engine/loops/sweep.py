@@ -16,9 +16,8 @@ triangles, all this is n^3 flops, and at every step the same number.
 
 L^-1 of a pivot block is formed explicitly, itself by such a sweep over small blocks; with S11^-1 in its place the error would
 grow with the square of the condition. The panel V, from which all that follows is computed, comes by substitution over blocks
-of INNER columns and their inverse triangles alone: K^-1 is then 1.8 to 1.9 times as far off as by potrf + potri (median of 24
-problems, condition 1e4 to 1e12; tests/test_accuracy.py) whatever the block, where products with the whole inverse triangle
-made it 3.5 times at a block of 192.
+of PANEL_DEPTH columns and their inverse triangles alone, which keeps K^-1 within twice the error of potrf + potri whatever
+the block (tests/test_accuracy.py); products with the whole inverse triangle lose more with larger blocks.
 
 Element (i, j), i >= j, stands at A[j, i]. Addresses and strides are in bytes. A packed panel is COLS rows of a matrix,
 [k][row], so `panel_bytes` = 8 COLS (depth rounded up to COLS); Z and the two packings of L^-1 are arrays of such panels.
@@ -48,7 +47,8 @@ STEP = 8 * COLS  # bytes from one k to the next in a packed panel
 # A pivot of no more than this part of K's diagonal is rounding error: equal rows without noise leave up to 25 times 2^-52.
 ROUNDING = 32 * 2.0**-52
 
-INNER = 24  # columns of a pivot whose inverse triangle the panel uses: one small pivot
+PANEL_DEPTH = 24  # columns of a pivot whose inverse triangle the panel uses: one small pivot
+assert PANEL_DEPTH % SMALL == 0
 
 CHOLESKY, TRIANGLE, INVERSE = 0, 1, 2  # what `panel` leaves behind: L, the inverse of L (inside a pivot block), K^-1
 
@@ -133,7 +133,8 @@ def unpack(z, panel_bytes, rows, depth, sign, target, leading, transposed):
 def panel(source, leading, transposed, sign, rows, b, l_rows, l_columns, z, panel_bytes, leave):
     """`rows` rows of the panel: Z = sign F L^-T packed at z, and in their place what `leave` says.
 
-    Z comes by substitution over blocks of INNER columns, each by its own inverse triangle; the result from Z by L^-1 whole.
+    Z comes by substitution over blocks of PANEL_DEPTH columns, each by its own inverse triangle; the result by L^-1 whole.
+    `l_rows` and `l_columns`, from `pivot`, are round_up(b, ROWS) / COLS packed panels of depth b each.
 
     Left of the pivot the matrix holds F transposed, and takes the result transposed by a change of roles in the product.
     """
@@ -141,8 +142,8 @@ def panel(source, leading, transposed, sign, rows, b, l_rows, l_columns, z, pane
     pack(source, leading, transposed, rows, b, sign, z, panel_bytes)
     for i in range(0, rows, ROWS):
         here = z + i // COLS * panel_bytes
-        for c in range(0, b, INNER):
-            stop = min(c + INNER, round_up(b, COLS))
+        for c in range(0, b, PANEL_DEPTH):
+            stop = min(c + PANEL_DEPTH, round_up(b, COLS))
             if c > 0:
                 for j in range(c, stop, COLS):  # less what the columns before c explain: l_rows holds -L there
                     l_panel = l_rows + j // COLS * panel_bytes
@@ -213,12 +214,13 @@ def update(z_i, z_j, panel_bytes, depth, c, leading, rows, columns, sign, diagon
 def pivot(A, p0, b, S, z, l_rows, l_columns, panel_bytes, keep_factor, diagonal, variance, half_log_det):
     """What `panel` takes for the b x b block of A at p0, and half its log determinant; L in its place if wanted.
 
-    `l_rows` gets L^-1's blocks of INNER on the diagonal and -L left of them, `l_columns` the whole of L^-1.
+    `l_rows` gets L^-1's blocks of PANEL_DEPTH on the diagonal and -L left of them, `l_columns` the whole of L^-1.
 
     S (round_up(b, SMALL) square) and z (as many rows by SMALL) are scratch. K's diagonal is ``variance + diagonal``, (n,).
     Returns -1, or the block's row whose pivot is not positive beyond rounding.
     """
     never_inline()
+    # Copy the block in, its rest zeros
     width = round_up(b, SMALL)
     s, s_leading = address_of(S), 8 * S.shape[1]
     a, leading = address_of(A), 8 * A.shape[1]
@@ -235,6 +237,7 @@ def pivot(A, p0, b, S, z, l_rows, l_columns, panel_bytes, keep_factor, diagonal,
     n_panel = SMALL * STEP
     total = 0.0
     small, leave = min(SMALL, width), TRIANGLE if width > 0 else INVERSE  # variables: Numba compiles anew for a literal
+    # The sweep over small pivots: factor, pack both ways, panel, keep L, update
     for c in range(0, width, SMALL):
         bad = small_pivot(S, c, min(SMALL, b - c), N, L, diagonal, p0 + c, variance)
         if bad >= 0:
@@ -264,7 +267,7 @@ def pivot(A, p0, b, S, z, l_rows, l_columns, panel_bytes, keep_factor, diagonal,
                 n_panel,
                 leave,
             )
-        for j in range((c // INNER + 1) * INNER, round_up(b, ROWS), COLS):  # z holds -L
+        for j in range((c // PANEL_DEPTH + 1) * PANEL_DEPTH, round_up(b, ROWS), COLS):  # z holds -L
             l_panel = l_rows + j // COLS * panel_bytes + c * STEP
             copy_rows(z + j // COLS * n_panel, STEP, l_panel, STEP, SMALL, 1.0)
         if keep_factor:
@@ -292,8 +295,9 @@ def pivot(A, p0, b, S, z, l_rows, l_columns, panel_bytes, keep_factor, diagonal,
                         )
                     else:
                         add_product_below(z_i, n_panel, z + j // COLS * n_panel, SMALL, target, STEP, s_leading, -1.0, j - i)
+    # Pack L^-1 out
     for j in range(0, round_up(b, ROWS), COLS):
-        c = j // INNER * INNER
+        c = j // PANEL_DEPTH * PANEL_DEPTH
         l_panel = l_rows + j // COLS * panel_bytes + c * STEP
         copy_rows(s + 8 * j + c * s_leading, s_leading, l_panel, STEP, max(0, min(j + COLS, b) - c), 1.0)
         first = j // ROWS * ROWS
