@@ -1,11 +1,11 @@
 """BLAS is limited to one thread while SciPy's optimiser runs, and then as it was."""
 
 import os
-import sys
 import threading
 
 import pytest
 from conftest import data, run_python
+from helpers import at_opcode
 
 import fastard
 from fastard import _blas
@@ -99,7 +99,7 @@ def test_a_signal_handler_that_trains_waits_for_nobody():
 
     before = blas_threads()
     for opcode in range(1000):
-        if not at_opcode(opcode, use_once, nested):
+        if not at_opcode(opcode, use_once, nested, (_blas.__file__, __file__)):
             break
         assert blas_threads() == before
     assert opcode > 100
@@ -110,33 +110,6 @@ def use_once():
         pass
 
 
-def at_opcode(count, call, what):
-    """Whether there is an opcode of that number in fastard._blas during ``call``; before it, does ``what``."""
-    left = [count]
-
-    def step(frame, event, _):
-        if event == "opcode":
-            left[0] -= 1
-            if left[0] == -1:
-                sys.settrace(None)
-                what()
-        return step
-
-    def enter(frame, event, _):
-        if frame.f_code.co_filename not in (_blas.__file__, __file__):
-            return None
-        frame.f_trace_opcodes = True
-        return step
-
-    before = sys.gettrace()
-    sys.settrace(enter)
-    try:
-        call()
-    finally:
-        sys.settrace(before)
-    return left[0] < 0
-
-
 def interrupt():
     raise KeyboardInterrupt
 
@@ -145,7 +118,7 @@ def test_an_interrupt_at_any_moment_leaves_no_limit():
     before = blas_threads()
     for opcode in range(1000):
         try:
-            if not at_opcode(opcode, use_once, interrupt):
+            if not at_opcode(opcode, use_once, interrupt, (_blas.__file__, __file__)):
                 break
         except KeyboardInterrupt:
             pass
@@ -159,7 +132,7 @@ def test_who_comes_after_an_interrupt_that_is_not_forgotten():
     left_behind = 0
     for opcode in range(1000):
         try:
-            if not at_opcode(opcode, use_once, interrupt):
+            if not at_opcode(opcode, use_once, interrupt, (_blas.__file__, __file__)):
                 break
         except KeyboardInterrupt as error:
             kept.append(error)

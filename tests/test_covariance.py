@@ -4,7 +4,7 @@ import naive
 import numpy as np
 import pytest
 from conftest import assert_agree, data
-from test_likelihood import STORAGE
+from helpers import STORAGE
 
 import fastard
 

@@ -3,23 +3,15 @@
 import numpy as np
 import pytest
 from conftest import assert_agree, data
+from helpers import parameters_of, two_of_four
 
 import fastard
-
-
-def problem(n=60):
-    X, noise = data(n, 4)
-    return X, np.sin(X[:, 0] + X[:, 1]) + 0.3 * X[:, 2] + 0.1 * noise
-
-
-def given(model):
-    return {name: getattr(model, name) for name in ("length_scale", "signal_variance", "noise_variance", "kernel")}
 
 
 @pytest.mark.parametrize("standardize", [True, False])
 @pytest.mark.parametrize("objective", ["log_marginal_likelihood", "loo"])
 def test_tied_length_scales_are_one_parameter(kernel, standardize, objective):
-    X, y = problem()
+    X, y = two_of_four()
     X = X * [1.0, 3.0, 1.0, 1.0] + [5.0, 0.0, 0.0, 0.0]
     states = []
     model = fastard.fit(
@@ -29,19 +21,21 @@ def test_tied_length_scales_are_one_parameter(kernel, standardize, objective):
     assert model.length_scale[0] == model.length_scale[1] != model.length_scale[2] != model.length_scale[3]
     assert all(state.parameters["length_scale"][0] == state.parameters["length_scale"][1] for state in states)
     function = fastard.loo_log_predictive_density if objective == "loo" else fastard.log_marginal_likelihood
-    _, gradient = function(X, y - y.mean(), **given(model), eval_gradient=True)
+    _, gradient = function(X, y - y.mean(), **parameters_of(model), eval_gradient=True)
     assert abs(gradient[0] + gradient[1]) < 0.02  # the sum, not each
     assert max(abs(gradient[:2])) > 0.05
 
 
 def test_isotropic():
-    X, y = problem()
+    X, y = two_of_four()
     model = fastard.fit(X, y, length_scale_groups="isotropic")
     assert np.ptp(model.length_scale) == 0.0
-    _, gradient = fastard.log_marginal_likelihood(X, y - y.mean(), **given(model), eval_gradient=True)
+    _, gradient = fastard.log_marginal_likelihood(X, y - y.mean(), **parameters_of(model), eval_gradient=True)
     assert abs(gradient[:4].sum()) < 0.02
     scales = np.geomspace(0.5, 2.0, 41) * model.length_scale[0]
-    values = [fastard.log_marginal_likelihood(X, y - y.mean(), **given(model) | {"length_scale": scale}) for scale in scales]
+    values = [
+        fastard.log_marginal_likelihood(X, y - y.mean(), **parameters_of(model) | {"length_scale": scale}) for scale in scales
+    ]
     assert np.argmax(values) == 20  # along this line: the others are at their optimum too
     loose = fastard.fit(X, y)
     assert model.log_marginal_likelihood <= loose.log_marginal_likelihood
@@ -50,7 +44,7 @@ def test_isotropic():
 def test_agrees_with_scikit_learns_isotropic_kernel():
     gaussian_process = pytest.importorskip("sklearn.gaussian_process")
     k = gaussian_process.kernels
-    X, y = problem()
+    X, y = two_of_four()
     peer = gaussian_process.GaussianProcessRegressor(
         k.ConstantKernel(1.0, (1e-3, 1e3)) * k.RBF(2.0, (1e-2, 1e2)) + k.WhiteKernel(0.1, (1e-6, 1e1)), alpha=0.0
     ).fit(X, y - y.mean())
@@ -62,14 +56,14 @@ def test_agrees_with_scikit_learns_isotropic_kernel():
 
 
 def test_groups_of_one_change_no_bit():
-    X, y = problem()
+    X, y = two_of_four()
     plain, tied = fastard.fit(X, y), fastard.fit(X, y, length_scale_groups=[3, 1, 2, 0])
     np.testing.assert_array_equal(plain.length_scale, tied.length_scale)
     assert plain.n_evaluations == tied.n_evaluations
 
 
 def test_constant_columns_and_fixed_groups():
-    X, y = problem()
+    X, y = two_of_four()
     X[:, 3] = 2.0
     model = fastard.fit(X, y, length_scale_groups=[0, 1, 2, 2], max_iterations=20)
     assert model.length_scale[2] == model.length_scale[3]
@@ -81,7 +75,7 @@ def test_constant_columns_and_fixed_groups():
 
 
 def test_a_tied_parameter_at_its_bound_is_named_as_all_it_is():
-    X, _ = problem()
+    X, _ = two_of_four()
     model = fastard.fit(X, np.sin(3.0 * X[:, 0]), length_scale_groups=[0, 1, 1, 1], length_scale_bounds=(1e-2, 3.0))
     for i in (1, 2, 3):
         assert f"length_scale[{i}]" in model.message
@@ -112,7 +106,7 @@ def test_no_columns():
     ],
 )
 def test_errors_name_the_argument(changed, exception, name):
-    X, y = problem()
+    X, y = two_of_four()
     with pytest.raises(exception, match=name):
         fastard.fit(X, y, **{"length_scale_groups": [0, 0, 1, 2], **changed})
 
@@ -187,7 +181,7 @@ def test_isotropic_sums_no_dimension(monkeypatch):
         return points
 
     monkeypatch.setattr(_engine, "scaled", spy)
-    X, y = problem()
+    X, y = two_of_four()
     fastard.fit(X, y, length_scale_groups="isotropic", max_iterations=3)
     assert set(rows[:-1]) == {(1, True)}  # the last one has no gradient
     rows.clear()
@@ -196,7 +190,7 @@ def test_isotropic_sums_no_dimension(monkeypatch):
 
 
 def test_a_callback_is_given_the_derivative_by_a_common_logarithm():
-    X, y = problem()
+    X, y = two_of_four()
     for groups in ("isotropic", [0, 0, 1, 0]):
         states = []
         fastard.fit(X, y, length_scale_groups=groups, callback=states.append, max_iterations=3)

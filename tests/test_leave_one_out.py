@@ -4,7 +4,7 @@ import naive
 import numpy as np
 import pytest
 from conftest import assert_agree, data
-from test_memory import peak
+from helpers import peak
 
 import fastard
 

@@ -4,6 +4,7 @@ import naive
 import numpy as np
 import pytest
 from conftest import assert_agree, data
+from helpers import STORAGE
 
 import fastard
 
@@ -55,39 +56,6 @@ def test_sizes(kernel, n, d, m, known):
 def test_the_larger_tiles(kernel, m):
     X, y = data(770, 3, m)
     check(kernel, X, y, scales(3))
-
-
-def unaligned(array):
-    return np.frombuffer(b"?" + array.tobytes(), dtype=array.dtype, offset=1).reshape(array.shape)
-
-
-def read_only(array):
-    array = array.copy()
-    array.flags.writeable = False
-    return array
-
-
-def strided(array):
-    wide = np.full(tuple(3 * size for size in array.shape), np.nan)
-    view = wide[tuple(slice(None, None, 3) for _ in array.shape)]
-    view[...] = array
-    return view
-
-
-STORAGE = {
-    "float32": lambda a: a.astype(np.float32),
-    "long_double": lambda a: a.astype(np.longdouble),
-    "list": lambda a: a.tolist(),
-    "tuple": lambda a: tuple(map(tuple, a.tolist())) if a.ndim == 2 else tuple(a.tolist()),
-    "fortran": np.asfortranarray,
-    "big_endian": lambda a: a.astype(">f8"),
-    "strided": strided,
-    "reversed": lambda a: a[::-1].copy()[::-1],
-    "read_only": read_only,
-    "unaligned": unaligned,
-    "objects": lambda a: a.astype(object),
-    "masked_nowhere": lambda a: np.ma.masked_array(a),
-}
 
 
 @pytest.mark.parametrize("storage", STORAGE)

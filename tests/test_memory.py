@@ -1,28 +1,14 @@
 """One n x n buffer, and hardly anything beside it. tracemalloc sees every array that NumPy allocates."""
 
-import tracemalloc
-
 import numpy as np
 import pytest
 from conftest import data
+from helpers import peak
 
 import fastard
 
 N, D = 2400, 8  # below, where vectors are long, the panels of O(n b) weigh more than the tenth that they may
 SQUARE = 8 * N * N
-
-
-def peak(function):
-    """The most memory, beyond what was there before, that a second call of ``function`` needs; the first one compiles."""
-    function()
-    tracemalloc.start()
-    try:
-        before = tracemalloc.get_traced_memory()[0]
-        tracemalloc.reset_peak()
-        function()
-        return tracemalloc.get_traced_memory()[1] - before
-    finally:
-        tracemalloc.stop()
 
 
 @pytest.fixture(scope="module")

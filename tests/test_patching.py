@@ -4,6 +4,7 @@ import sys
 import threading
 
 import pytest
+from helpers import at_opcode
 
 from fastard import _patching
 from fastard._patching import Patch
@@ -73,36 +74,9 @@ def test_for_good():
     assert is_as_before()
 
 
-def at_opcode(count, call, what):
-    """Whether there is an opcode of that number in fastard._patching during ``call``; before it, does ``what``."""
-    left = [count]
-
-    def step(frame, event, _):
-        if event == "opcode":
-            left[0] -= 1
-            if left[0] == -1:
-                sys.settrace(None)
-                what()
-        return step
-
-    def enter(frame, event, _):
-        if frame.f_code.co_filename != _patching.__file__:
-            return None
-        frame.f_trace_opcodes = True
-        return step
-
-    before = sys.gettrace()
-    sys.settrace(enter)
-    try:
-        call()
-    finally:
-        sys.settrace(before)
-    return left[0] < 0
-
-
 def test_a_signal_handler_that_patches_too_waits_for_nobody():
     for opcode in range(1000):
-        if not at_opcode(opcode, use_once, use_once):
+        if not at_opcode(opcode, use_once, use_once, (_patching.__file__,)):
             break
         assert is_as_before()
     assert opcode > 100
@@ -116,7 +90,7 @@ def test_an_interrupt_at_any_moment():
 
     for opcode in range(1000):
         try:
-            if not at_opcode(opcode, use_once, interrupt):
+            if not at_opcode(opcode, use_once, interrupt, (_patching.__file__,)):
                 break
         except KeyboardInterrupt:
             pass

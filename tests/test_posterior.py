@@ -9,32 +9,10 @@ import naive
 import numpy as np
 import pytest
 from conftest import assert_agree, data
+from helpers import FIXED, SCALES, points, trained
 
 import fastard
 from fastard._model import prediction as _prediction
-
-SCALES = np.array([0.5, 1.3, 2.0])
-FIXED = {
-    "length_scale": SCALES,
-    "signal_variance": 1.7,
-    "noise_variance": 0.1,
-    "length_scale_bounds": "fixed",
-    "signal_variance_bounds": "fixed",
-    "noise_variance_bounds": "fixed",
-    "standardize": False,
-}
-
-
-def trained(kernel=("rbf", "rbf", ()), n=70, m=1, **changed):
-    """A model whose parameters are given, and its data."""
-    X, y = data(n, 3, m)
-    y = y + 5.0
-    shape = {"shape_bounds": "fixed"} if kernel[2] else {}
-    return fastard.fit(X, y, kernel=kernel[1], **{**FIXED, **shape, **changed}), X, y
-
-
-def points(q=23):
-    return data(q, 3, seed=9)[0]
 
 
 @pytest.mark.parametrize("m", [1, 3])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from conftest import assert_agree, data
-from test_memory import peak
+from helpers import peak
 
 import fastard
 from fastard._model import prediction as _prediction

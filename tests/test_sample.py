@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 from conftest import assert_agree, data
-from test_memory import peak
-from test_posterior import points, trained
+from helpers import peak, points, trained
 
 import fastard
 

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 from conftest import data, run_python
-from test_posterior import trained
+from helpers import trained
 
 import fastard
 

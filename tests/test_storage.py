@@ -16,8 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import ROOT, data
-from test_memory import peak
-from test_posterior import points, trained
+from helpers import peak, points, trained
 
 import fastard
 

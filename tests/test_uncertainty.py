@@ -6,8 +6,7 @@ import naive
 import numpy as np
 import pytest
 from conftest import assert_agree, data
-from test_groups import given, problem
-from test_memory import peak
+from helpers import parameters_of, peak, two_of_four
 
 import fastard
 from fastard._engine.terms import Term
@@ -64,7 +63,7 @@ def test_differences_of_the_gradient(kernel):
 
 
 def model_and_theta(**options):
-    X, y = problem()
+    X, y = two_of_four()
     model = fastard.fit(X[:, :3], y, **options)
     theta = np.log([*model.length_scale, model.signal_variance, model.noise_variance, *model.kernel])
     return model, theta, X[:, :3], y - y.mean()
@@ -115,7 +114,7 @@ def test_everything_fixed_and_no_columns():
 
 
 def test_a_parameter_at_its_bound_is_left_out_with_a_warning():
-    X, y = problem()
+    X, y = two_of_four()
     model = fastard.fit(X, y, length_scale_bounds=(1e-2, 3.0))
     assert "length_scale[3]" in model.message
     with pytest.warns(UserWarning, match=r"length_scale\[\d\].*at a bound") as caught:
@@ -127,7 +126,7 @@ def test_a_parameter_at_its_bound_is_left_out_with_a_warning():
 
 
 def test_all_parameters_at_a_bound_are_named():
-    X, y = problem()
+    X, y = two_of_four()
     model = fastard.fit(X, y, length_scale_bounds=(1e-2, 1.5), noise_variance_bounds=(0.05, 1.0))
     at_bound = [*np.isclose(model.length_scale, 1.5), False, np.isclose(model.noise_variance, 0.05)]
     assert sum(at_bound[:4]) >= 2
@@ -142,18 +141,18 @@ def test_all_parameters_at_a_bound_are_named():
 @pytest.mark.parametrize("method", ["exact", "average_information"])
 def test_far_from_the_origin(method):
     """Of inputs on a grid, so that moving them rounds nothing."""
-    X, y = problem()
+    X, y = two_of_four()
     X = np.round(X[:, :3] * 2.0**15) / 2.0**15
     near = fastard.fit(X, y)
     fixed = {f"{name}_bounds": "fixed" for name in ("length_scale", "signal_variance", "noise_variance")}
     for distance in (2.0**20, 2.0**35):
-        far = fastard.fit(X + distance, y, **given(near), **fixed)
+        far = fastard.fit(X + distance, y, **parameters_of(near), **fixed)
         far._slots[:] = near._slots  # the very same parameters, as if they had been trained
         assert_agree(far.standard_errors(method).covariance, near.standard_errors(method).covariance, 1e-9)
 
 
 def test_where_there_is_no_maximum():
-    X, y = problem()
+    X, y = two_of_four()
     model = fastard.fit(X, y, max_iterations=1, length_scale=20.0, length_scale_bounds=(1e-3, 1e3))
     with pytest.warns(UserWarning, match="not at a maximum of the free parameters") as caught:
         found = model.standard_errors()
@@ -162,7 +161,7 @@ def test_where_there_is_no_maximum():
 
 
 def test_where_the_curvature_is_right_but_the_slope_is_not():
-    X, y = problem()
+    X, y = two_of_four()
     model = fastard.fit(X[:, :3], y, max_iterations=3)
     with pytest.warns(UserWarning, match=r"not at a maximum: some [\d.]+ nats") as caught:
         found = model.standard_errors()
@@ -178,7 +177,7 @@ def test_where_the_curvature_is_right_but_the_slope_is_not():
 
 @pytest.mark.parametrize("method", ["exact", "average_information"])
 def test_what_the_data_do_not_determine_is_left_out_and_named(method):
-    X, y = problem()
+    X, y = two_of_four()
     known = fastard.fit(X[:, :3], y).standard_errors(method).standard_errors
     for column, names in [(np.full(60, 7.0), r"length_scale\[3\]:"), (X[:, 0], r"length_scale\[0\], length_scale\[3\]:")]:
         model = fastard.fit(np.column_stack([X[:, :3], column]), y)
@@ -197,7 +196,7 @@ def test_what_the_data_do_not_determine_is_left_out_and_named(method):
 
 def test_names_are_those_of_the_columns():
     pandas = pytest.importorskip("pandas")
-    X, y = problem()
+    X, y = two_of_four()
     model = fastard.fit(pandas.DataFrame(X[:, :2], columns=["depth", "time"]), y, length_scale_bounds=(1e-2, 1.0))
     assert "length_scale[time]" in model.message
     with pytest.warns(UserWarning, match=r"length_scale\[time\].*at a bound"):

@@ -4,8 +4,7 @@ import naive
 import numpy as np
 import pytest
 from conftest import assert_agree, data
-from test_memory import peak
-from test_posterior import SCALES, points, trained
+from helpers import SCALES, peak, points, trained
 
 import fastard
 from fastard._model import gaussian_process
