@@ -363,7 +363,7 @@ def test_ctrl_c_within_a_long_evaluation():
     out = child(
         """
         import signal, time
-        X, y = rng.standard_normal((2500, 4)), rng.standard_normal(2500)
+        X, y = rng.standard_normal((3000, 4)), rng.standard_normal(3000)
         objective = fastard.LogMarginalLikelihood(X, y)
         seen = []
         objective.watch = seen.append

@@ -26,8 +26,8 @@ _SHARED_FROM = 160
 # The same for a loop over pairs alone: pairs times dimensions. benchmarks.threads.ThreadScaling (covariance, covariance_vjp)
 _SERIAL_PAIRS = 300_000
 
-# From so many flops on, a tenth of a second or more, Ctrl-C is answered meanwhile. No benchmark yet.
-_WATCHED_FROM = 8e9
+# From so many flops on (n = 3000), a quarter of a second or more, Ctrl-C is answered meanwhile. No benchmark yet.
+_WATCHED_FROM = 2.5e10
 
 # Below so many points: the tile, and the block that is one step's pivot. python -m benchmarks.limits; the last rows also
 # benchmarks.memory.Memory, because one step's Z (n x block) must fit a tenth of the matrix.
