@@ -10,11 +10,8 @@ import numpy as np
 
 @cache
 def _controller() -> Any:
-    try:
-        from threadpoolctl import ThreadpoolController
-    except ImportError:
-        raise NotImplementedError("BLAS's threads are limited with threadpoolctl, which scikit-learn installs") from None
     import scipy.linalg.lapack  # noqa: F401  # the controller knows the libraries loaded before it, and SciPy has its own
+    from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController()
 

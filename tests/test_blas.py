@@ -4,15 +4,14 @@ import os
 import threading
 
 import pytest
+import scipy.linalg  # noqa: F401  # so that BLAS is loaded
+import threadpoolctl
 from conftest import data, run_python
 from helpers import at_opcode
 
 import fastard
 from fastard import _blas
 from fastard._blas import one_blas_thread
-
-threadpoolctl = pytest.importorskip("threadpoolctl")
-import scipy.linalg  # noqa: E402, F401  # so that BLAS is loaded
 
 
 def blas_threads():

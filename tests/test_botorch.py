@@ -14,6 +14,7 @@ from conftest import ROOT
 pytest.importorskip("botorch")
 import gpytorch
 import linear_operator
+import threadpoolctl
 import torch
 from botorch.exceptions.errors import ModelFittingError
 from botorch.exceptions.warnings import OptimizationWarning
@@ -240,7 +241,6 @@ def test_fit_gives_up_as_botorch_does():
 @pytest.mark.usefixtures("no_fallback")
 def test_threads_within_a_fit(monkeypatch):
     """BoTorch limits BLAS to one thread around SciPy's optimiser; ours are not BLAS's."""
-    threadpoolctl = pytest.importorskip("threadpoolctl")
     seen = set()
     evaluate = fastard.gpytorch.mll.evaluate
 

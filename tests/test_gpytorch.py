@@ -14,6 +14,7 @@ pytest.importorskip("torch")
 pytest.importorskip("gpytorch")
 import gpytorch
 import linear_operator
+import threadpoolctl
 import torch
 from gpytorch.constraints import GreaterThan, Interval
 from gpytorch.kernels import AdditiveKernel, MaternKernel, PeriodicKernel, RBFKernel, RQKernel, ScaleKernel
@@ -653,7 +654,6 @@ def test_prediction_is_gpytorchs():
 
 def test_threads_are_our_own_matter(monkeypatch):
     """A limit on BLAS's threads, as BoTorch sets it around SciPy's optimiser, is none on ours."""
-    threadpoolctl = pytest.importorskip("threadpoolctl")
     used = []
     evaluate = fastard.gpytorch.mll.evaluate
     monkeypatch.setattr(

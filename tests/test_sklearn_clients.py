@@ -14,7 +14,6 @@ import pytest
 from conftest import data
 
 pytest.importorskip("sklearn")
-pytest.importorskip("threadpoolctl")
 import joblib
 from joblib.externals.loky import get_reusable_executor
 from sklearn.base import clone

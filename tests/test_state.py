@@ -6,6 +6,7 @@ import warnings
 import numba
 import numpy as np
 import pytest
+import threadpoolctl
 from conftest import data
 
 import fastard
@@ -67,7 +68,6 @@ CALLS = {
 
 
 def state():
-    threadpoolctl = pytest.importorskip("threadpoolctl")
     pools = {pool["filepath"]: pool["num_threads"] for pool in threadpoolctl.threadpool_info()}
     return {
         "environment": dict(os.environ),
