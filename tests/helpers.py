@@ -1,4 +1,4 @@
-"""What several test files use: trained models, storage of arrays, memory, and interrupts at every moment."""
+"""What several test files use: agreement of tensors, trained models, storage of arrays, memory, interrupts anywhere."""
 
 import sys
 import tracemalloc
@@ -7,6 +7,15 @@ import numpy as np
 from conftest import data
 
 import fastard
+
+
+def assert_close(ours, theirs, tolerance):
+    """Of two of PyTorch's tensors: the same type, and max |a - b| <= tolerance * max(1, max |b|)."""
+    assert ours.shape == theirs.shape
+    assert ours.dtype == theirs.dtype
+    ours, theirs = ours.detach(), theirs.detach()
+    error, allowed = (ours - theirs).abs().max(), tolerance * max(1.0, theirs.abs().max().item())
+    assert error <= allowed, f"differ by {error:.3g}, {allowed:.3g} allowed"
 
 
 def peak(function):

@@ -7,7 +7,7 @@ import pytest
 import scipy.linalg  # noqa: F401  # so that BLAS is loaded
 import threadpoolctl
 from conftest import data, run_python
-from helpers import at_opcode
+from helpers import at_opcode, interrupt
 
 import fastard
 from fastard import _blas
@@ -107,10 +107,6 @@ def test_a_signal_handler_that_trains_waits_for_nobody():
 def use_once():
     with one_blas_thread():
         pass
-
-
-def interrupt():
-    raise KeyboardInterrupt
 
 
 def test_an_interrupt_at_any_moment_leaves_no_limit():

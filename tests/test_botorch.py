@@ -10,6 +10,7 @@ import warnings
 
 import pytest
 from conftest import ROOT
+from helpers import assert_close
 
 pytest.importorskip("botorch")
 import gpytorch
@@ -26,7 +27,6 @@ from botorch.optim.closures import get_loss_closure_with_grads
 from botorch.optim.fit import fit_gpytorch_mll_torch
 from gpytorch.mlls import SumMarginalLogLikelihood
 from linear_operator.utils.errors import NotPSDError
-from test_gpytorch import assert_close
 
 import fastard.gpytorch
 from fastard.gpytorch import ExactMarginalLogLikelihood, explain, patched

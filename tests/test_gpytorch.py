@@ -9,6 +9,7 @@ import warnings
 import numpy as np
 import pytest
 from conftest import run_python
+from helpers import assert_close
 
 pytest.importorskip("torch")
 pytest.importorskip("gpytorch")
@@ -83,14 +84,6 @@ def value_and_gradients(mll_class, model, X=None, params=()):
     wanted = free if X is None else [*free, X]
     names = [name for name, parameter in model.named_parameters() if parameter.requires_grad] + ["X"]
     return value, dict(zip(names, torch.autograd.grad(value.sum(), wanted), strict=False))
-
-
-def assert_close(ours, theirs, tolerance):
-    assert ours.shape == theirs.shape
-    assert ours.dtype == theirs.dtype
-    ours, theirs = ours.detach(), theirs.detach()
-    error, allowed = (ours - theirs).abs().max(), tolerance * max(1.0, theirs.abs().max().item())
-    assert error <= allowed, f"differ by {error:.3g}, {allowed:.3g} allowed"
 
 
 @pytest.fixture

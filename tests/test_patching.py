@@ -4,7 +4,7 @@ import sys
 import threading
 
 import pytest
-from helpers import at_opcode
+from helpers import at_opcode, interrupt
 
 from fastard import _patching
 from fastard._patching import Patch
@@ -84,10 +84,6 @@ def test_a_signal_handler_that_patches_too_waits_for_nobody():
 
 def test_an_interrupt_at_any_moment():
     """It may come where nothing has been undone yet, but who comes next undoes it."""
-
-    def interrupt():
-        raise KeyboardInterrupt
-
     for opcode in range(1000):
         try:
             if not at_opcode(opcode, use_once, interrupt, (_patching.__file__,)):

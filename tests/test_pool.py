@@ -2,13 +2,13 @@
 
 import os
 import signal
-import sys
 import threading
 import time
 
 import numpy as np
 import pytest
 from conftest import data
+from helpers import at_opcode, interrupt
 from numba import njit, types
 
 import fastard
@@ -137,31 +137,12 @@ def test_no_one_is_asked_twice_or_lost():
     assert places(_threads.STATUS) == [_threads.FREE] * _threads._pool[0]
 
 
-def opcodes_until_interrupted(call, opcode):
-    """Whether a KeyboardInterrupt before so many opcodes of the pool's Python code meets `call`, rather than its end."""
-    left = [opcode]
-
-    def step(frame, event, _):
-        if event == "opcode":
-            left[0] -= 1
-            if left[0] < 0:
-                raise KeyboardInterrupt
-        return step
-
-    def enter(frame, event, _):
-        if frame.f_code.co_filename != _threads.__file__:
-            return None
-        frame.f_trace_opcodes = True
-        return step
-
-    before = sys.gettrace()
-    sys.settrace(enter)
+def is_interrupted(call, opcode):
+    """Whether a KeyboardInterrupt before that opcode of the pool's Python code meets `call`, rather than its end."""
     try:
-        call()
+        at_opcode(opcode, call, interrupt, (_threads.__file__,))
     except KeyboardInterrupt:
         return True
-    finally:
-        sys.settrace(before)
     return False
 
 
@@ -189,7 +170,7 @@ def test_an_interrupt_at_any_moment(call, first):
     while interrupted:
         if first:
             _threads._forget()
-        interrupted = opcodes_until_interrupted(call, opcode)
+        interrupted = is_interrupted(call, opcode)
         opcode += 1
         assert all(status == _threads.FREE for status in places(_threads.STATUS))
     assert opcode > 10
