@@ -5,12 +5,17 @@ is one]. An implementation that cannot do a problem raises NotImplementedError, 
 imported where they are used, because the peers' environments run this file too and hold one library each.
 """
 
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks.problems import Problem
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
+import naive  # the tests' plain formulas, which need NumPy only
 
 Evaluate = Callable[[], tuple[float, np.ndarray]]
 
@@ -87,27 +92,6 @@ def largest_array(name: str, n: int, d: int) -> int:
     return 8 * n * n * (d if name in {"numpy-all-dimensions", "scikit-learn"} else 1)
 
 
-def profile(problem: Problem, s: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """k(s), w(s) = -2 k'(s), and dk / d ln(shape) or None; in the precision of ``s``."""
-    kernel, shape = problem.kernel, problem.natural.shape
-    if kernel == "rbf":
-        k = np.exp(-s / 2)
-        return k, k, None
-    if kernel == "rational_quadratic":
-        u = s / (2 * s.dtype.type(shape))
-        k = (1 + u) ** -s.dtype.type(shape)
-        return k, k / (1 + u), shape * k * (u / (1 + u) - np.log1p(u))
-    r = np.sqrt({"matern12": 1, "matern32": 3, "matern52": 5, "matern72": 7}[kernel] * s)
-    e = np.exp(-r)
-    if kernel == "matern12":
-        return e, np.divide(e, r, out=np.zeros_like(r), where=r > 0), None
-    if kernel == "matern32":
-        return (1 + r) * e, 3 * e, None
-    if kernel == "matern52":
-        return (1 + r + r * r / 3) * e, (1 + r) * e * 5 / 3, None
-    return (1 + r + r * r * 2 / 5 + r * r * r / 15) * e, (3 + 3 * r + r * r) * e * 7 / 15, None
-
-
 def _assemble(problem: Problem, s: np.ndarray, contract: Callable[[np.ndarray], Any]) -> tuple[float, np.ndarray]:
     """Value and gradient from the scaled squared distances; ``contract(G)`` is sum_jk G_jk of each dimension's squares.
 
@@ -118,7 +102,7 @@ def _assemble(problem: Problem, s: np.ndarray, contract: Callable[[np.ndarray], 
     y = problem.y
     n = y.size
     _, signal, noise, _ = problem.natural
-    k, w, of_shape = profile(problem, s)
+    k, w, of_shape = naive.profile(problem.kernel, s, (problem.natural.shape,))
     K = signal * k
     K[np.diag_indices(n)] += noise
     L, info = dpotrf(K.T, lower=1, overwrite_a=1)  # K is symmetric: its transpose is what LAPACK takes without a copy
@@ -130,6 +114,5 @@ def _assemble(problem: Problem, s: np.ndarray, contract: Callable[[np.ndarray], 
     inverse = np.tril(inverse) + np.tril(inverse, -1).T
     Q = np.outer(alpha, alpha) - inverse
     gradient = [*contract(Q * (signal * w)), signal * np.vdot(Q, k), noise * np.trace(Q)]
-    if of_shape is not None:
-        gradient.append(signal * np.vdot(Q, of_shape))
+    gradient += [signal * np.vdot(Q, derivative) for derivative in of_shape]
     return value, 0.5 * np.array(gradient)
