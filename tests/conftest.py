@@ -27,7 +27,7 @@ KERNELS = [
 # By their files: what leaves the edit loop, see CONTRIBUTING.
 MARKED = {
     "integration": ("sklearn", "sklearn_agreement", "sklearn_clients", "gpytorch", "botorch", "real_data"),
-    "process": ("processes", "surroundings", "cache", "blas", "pool"),
+    "process": ("processes", "surroundings", "cache", "cpu_shapes"),
     "benchmarks": ("benchmarks",),
 }
 
