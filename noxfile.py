@@ -2,7 +2,7 @@
 # /// script
 # dependencies = ["nox>=2025.2.9"]
 # ///
-"""Sessions for contributors: nox -s tests, lint, integration, oldest. `.ci/run` does all of it in fresh environments."""
+"""Sessions for contributors; `nox` alone runs lint and tests. `.ci/run` does all of it in fresh environments."""
 
 import nox
 
@@ -17,6 +17,7 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("mypy")
+    session.run("codespell", *session.run("git", "ls-files", external=True, silent=True).split())
 
 
 @nox.session
@@ -28,9 +29,18 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def integration(session: nox.Session) -> None:
-    """Programs that use it through other libraries."""
+    """Programs that use it through other libraries, and coroutines in the place of threads."""
     session.install(".[test,integration]")
-    session.run("pytest", "tests/test_sklearn_clients.py", "tests/test_surroundings.py", *session.posargs)
+    clients = "tests/test_benchmarks.py::test_clients_regrets_are_compared"
+    session.run("pytest", "tests/test_sklearn_clients.py", "tests/test_surroundings.py", clients, *session.posargs)
+
+
+@nox.session(default=False)
+def torch(session: nox.Session) -> None:
+    """GPyTorch and BoTorch."""
+    session.install(".[torch]", "botorch", "pytest")
+    session.run("pytest", "tests/test_gpytorch.py", "tests/test_botorch.py", *session.posargs)
+    session.run("pytest", "tests/test_docs.py", "tests/test_benchmarks.py", "-k", "gpytorch or Fit")
 
 
 @nox.session(default=False)
@@ -38,6 +48,13 @@ def oldest(session: nox.Session) -> None:
     """The oldest scikit-learn that is supported."""
     session.install(".[test]", "scikit-learn==1.5.*")
     session.run("pytest", "tests/test_sklearn.py", *session.posargs)
+
+
+@nox.session(default=False)
+def benchmarks(session: nox.Session) -> None:
+    """That asv finds every benchmark."""
+    session.install(".[sklearn]", *nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "dev"))
+    session.run("asv", "check", "--python=same")
 
 
 if __name__ == "__main__":
