@@ -38,7 +38,7 @@ def examples():
     with contextlib.suppress(ImportError):
         integration = importlib.import_module("fastard.sklearn")
         public += [(f"sklearn.{name}", getattr(integration, name)) for name in integration.__all__]
-    finder = doctest.DocTestFinder(recurse=False)
+    finder = doctest.DocTestFinder()  # methods too
     for name, thing in public:
         for test in finder.find(thing, name):
             if test.examples:
