@@ -16,6 +16,7 @@ from pathlib import Path
 import numba
 import pytest
 from conftest import ROOT, run_python
+from numba.core.codegen import CPUCodeLibrary
 from numba.core.dispatcher import Dispatcher
 
 import fastard
@@ -300,6 +301,19 @@ def test_interrupt_while_saving(place, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         jit(cube)(3.0)
     assert not list(place.iterdir())
+
+
+def test_interrupt_that_numba_loses(place, monkeypatch):
+    """It comes in LLVM's callback, where nothing can be raised: the function works, and is not kept."""
+    compiled_object = CPUCodeLibrary._get_compiled_object
+
+    def without_it(library):
+        library._compiled_object = None
+        return compiled_object(library)
+
+    monkeypatch.setattr(CPUCodeLibrary, "_get_compiled_object", without_it)
+    assert not evaluate()
+    assert not place.exists()
 
 
 def test_several_processes_at_once(site):

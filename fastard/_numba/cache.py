@@ -169,7 +169,10 @@ class Cache(NullCache):
         if not seal or data.lifted or data.library.has_dynamic_globals:  # the last hold addresses in this process
             return
         key, name = self._key(sig, data.codegen)
-        body = dumps((key, data._reduce()))
+        try:
+            body = dumps((key, data._reduce()))
+        except RuntimeError:  # an interrupt came while LLVM gave Numba the machine code, and both were lost
+            return
         for place in places():
             if _write(place, name, _sealed(seal, body) + body):
                 return
