@@ -27,7 +27,7 @@ def note(line: str) -> None:
         return
     encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
     text = printable(line).encode(encoding, "replace").decode(encoding)
-    with contextlib.suppress(OSError, ValueError):  # a ValueError where it is closed
+    with contextlib.suppress(OSError, ValueError, AttributeError):  # full, closed, or something without flush
         print(text, file=sys.stderr, flush=True)
 
 
@@ -187,12 +187,12 @@ class Progress:
         self.wanted, self.began = wanted, time.perf_counter()
         self.said = self.began
         if wanted:
-            print(f"fastard: {what}, {flops:.1e} flops", file=sys.stderr, flush=True)
+            note(f"fastard: {what}, {flops:.1e} flops")
 
     def done(self, share: float) -> None:
         now = time.perf_counter()
         if self.wanted and (share == 1.0 or now - self.said > _SILENCE):
             seconds = now - self.began
             left = seconds / share - seconds
-            print(f"fastard: {share:.0%} done, {seconds:.1f} s, {left:.0f} s left", file=sys.stderr, flush=True)
+            note(f"fastard: {share:.0%} done, {seconds:.1f} s, {left:.0f} s left")
             self.said = now

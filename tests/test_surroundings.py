@@ -1,5 +1,6 @@
 """What surrounds a process and its threads: coroutines in their place, rounding modes, quotas, signals."""
 
+import io
 import sys
 import textwrap
 
@@ -421,6 +422,33 @@ def test_the_cost_is_said_before_the_first_evaluation(monkeypatch, capsys):
     assert first.endswith("per evaluation")
     assert "factoring" in factoring
     assert "evaluations" in last
+
+
+class OnlyWrites:
+    def write(self, text):
+        pass
+
+
+def closed():
+    stream = io.StringIO()
+    stream.close()
+    return stream
+
+
+STDERR = {"none": None, "closed": closed(), "only_writes": OnlyWrites(), "ascii": io.TextIOWrapper(io.BytesIO(), "ascii")}
+
+
+@pytest.mark.filterwarnings("ignore:the likelihood is not at a maximum")
+@pytest.mark.parametrize("stream", STDERR)
+def test_progress_to_an_odd_stderr(stream, monkeypatch, capsys):
+    """It is no reason to end a training, nor the Hessian; and it goes nowhere else."""
+    from fastard import _progress
+
+    monkeypatch.setattr(_progress, "_SILENCE", 0.0)
+    monkeypatch.setattr(sys, "stderr", STDERR[stream])
+    model = fastard.fit(*data(30, 2), progress=True, max_iterations=2)
+    model.standard_errors(progress=True)
+    assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize(
