@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numba
 import numpy as np
 
+from fastard import _validation as validate
 from fastard._numba.cache import read_only_places, writable_place
 from fastard._numba.threads import available_cores, default_threads
 from fastard._version import __version__
@@ -33,8 +34,7 @@ def show_config(mode: Literal["stdout", "dicts"] = "stdout") -> dict[str, dict[s
     ValueError
         For another ``mode``.
     """
-    if mode not in ("stdout", "dicts"):
-        raise ValueError(f"mode must be 'stdout' or 'dicts', got {mode!r}")
+    validate.either("mode", mode, "stdout", "dicts")
     config = {
         "versions": versions(),
         "processor": _processor(),

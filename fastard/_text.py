@@ -1,4 +1,6 @@
-"""Text from files and from the shell, with escapes for what is not printable."""
+"""Text for people: from files and from the shell, with escapes for what is not printable, and lists that are cut."""
+
+from collections.abc import Sequence
 
 
 def printable(text: str) -> str:
@@ -17,3 +19,10 @@ def shortened(text: str, longest: int = 60) -> str:
 def quoted(text: str) -> str:
     """The same between quotes, for a message."""
     return f"'{shortened(text)}'"
+
+
+def listed(items: Sequence[object]) -> str:
+    """The first dozen of them, and how many more there are."""
+    most = 12
+    more = f" and {len(items) - most} more" if len(items) > most else ""
+    return ", ".join(map(str, items[:most])) + more

@@ -24,8 +24,8 @@ ROOMS = [
     "_progress",
     "_engine",
     "_engine/loops",
-    "_validation",
     "_config",
+    "_validation",
     "_blas",
     "kernels",
     "exceptions",
@@ -40,6 +40,14 @@ ROOMS = [
 INTEGRATIONS = ["sklearn", "gpytorch"]
 OPTIONAL = {"sklearn", "torch", "gpytorch", "botorch", "linear_operator", "pandas", "pyarrow", "matplotlib", "rich"}
 COMPILED = ["_engine", "_engine/loops", "kernels", "_numba"]  # who may import compiled code
+# Who else than `_validation` raises ValueError or TypeError, and about what.
+RAISES = {
+    "sklearn/regressor": "predict_gradient has no counterpart in scikit-learn, which checks what its own methods are given",
+    "sklearn/recognition": "explain of what is no kernel of scikit-learn's",
+    "gpytorch/recognition": "explain of what is no model of GPyTorch's",
+    "_model/storage": "a file's contents are checked as they are read",
+    "_numba/cache": "a file of the cache that is old or damaged; caught where it is read",
+}
 FILES = {path.relative_to(PACKAGE).with_suffix("").as_posix(): path for path in PACKAGE.rglob("*.py")}
 
 
@@ -59,7 +67,8 @@ def imports(path, *, at_the_top=False):
         elif isinstance(node, ast.ImportFrom):
             for alias in node.names:
                 inner = f"{node.module}.{alias.name}"
-                is_module = inner.removeprefix("fastard.").replace(".", "/") in FILES and inner.startswith("fastard.")
+                own = inner.removeprefix("fastard.").replace(".", "/")
+                is_module = inner.startswith("fastard.") and bool({own, f"{own}/__init__"} & FILES.keys())
                 yield inner if is_module else node.module
 
 
@@ -136,3 +145,15 @@ def test_public_and_private_are_told_by_the_name(name):
     if room_of(name) in INTEGRATIONS or name in ("__init__", "__main__", "kernels", "exceptions"):
         return
     assert any(part.startswith("_") for part in name.removesuffix("/__init__").split("/"))
+
+
+def test_user_errors_are_raised_in_validation():
+    """What cannot be so inside is asserted; numerical failures have their own classes."""
+    found = set()
+    for name, path in FILES.items():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Raise):
+                raised = node.exc.func if isinstance(node.exc, ast.Call) else node.exc
+                if isinstance(raised, ast.Name) and raised.id in ("ValueError", "TypeError"):
+                    found.add(name)
+    assert {name for name in found if room_of(name) != "_validation"} == set(RAISES)

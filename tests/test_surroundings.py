@@ -168,7 +168,7 @@ def test_asking_for_the_default_starts_no_threads_of_numbas():
 
 def test_no_more_threads_than_cores(monkeypatch):
     """More would only wait for each other."""
-    monkeypatch.setattr(fastard._validation, "available_cores", lambda: 2)
+    monkeypatch.setattr(fastard._validation.options, "available_cores", lambda: 2)
     X, y = data(20, 2)
     assert fastard.LogMarginalLikelihood(X, y, n_threads=8).n_threads == 2
     assert fastard.LogMarginalLikelihood(X, y, n_threads=1).n_threads == 1

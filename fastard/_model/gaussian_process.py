@@ -147,8 +147,7 @@ class GaussianProcess:
         ----------
         Rasmussen & Williams (2006), equations (2.23) and (2.24), page 16, and Algorithm 2.1, page 19.
         """
-        if return_std and return_cov:
-            raise ValueError("return_std and return_cov are both true; ask for one: the variances are cov's diagonal")
+        validate.std_or_cov(return_std, return_cov)
         points = self._points(X)
         noise = self._noise(include_noise, observation_variance, points.shape[0])
         m = self._alpha.shape[1]
@@ -304,15 +303,10 @@ class GaussianProcess:
 
         points = self._points(X)
         n, k, m = self._X.shape[0], points.shape[0], self._y.shape[1]
-        targets = validate.targets(y, k).reshape(k, -1)
-        if targets.shape[1] != m:
-            raise ValueError(f"y must have {m} columns as in training, got shape {np.shape(y)}")
-        known = validate.known_variances(observation_variance, k)
-        if (known is None) != (self._observation_variance is None):
-            state = "without" if self._observation_variance is None else "with"
-            raise ValueError(f"observation_variance must be given in update as in training: the model was trained {state} it")
+        targets = validate.targets(y, k, outputs=m).reshape(k, -1)
+        known = validate.variances_of_more_points(observation_variance, k, trained_with=self._observation_variance is not None)
         inputs = np.vstack([self._X, points])
-        validate.spread(validate.least_length_scales(inputs), self.length_scale)
+        validate.length_scale_range(validate.min_length_scales(inputs), self.length_scale)
 
         term, noise = self._term, self.noise_variance
         diagonal = noise if known is None else noise + np.concatenate([self._observation_variance, known])
@@ -344,8 +338,7 @@ class GaussianProcess:
             fit = float(np.einsum("nt,nt->", whitened, whitened))
             value = -0.5 * fit - m * half_log_determinant - 0.5 * centred.size * math.log(2.0 * math.pi)
             alpha = np.ascontiguousarray(solve(factor, whitened, transposed=True))
-        if not (math.isfinite(value) and np.isfinite(alpha).all()):
-            raise ValueError("the log marginal likelihood overflows float64: y is too large for the variances")
+        validate.no_overflow("the log marginal likelihood", value, alpha)
         changed: dict[str, Any] = {
             "log_marginal_likelihood": value,
             "_X": read_only(inputs),
@@ -425,8 +418,7 @@ class GaussianProcess:
         Rasmussen & Williams (2006), section 5.4.1, equation (5.9), differentiated once more; Gilmour, Thompson & Cullis,
         Average information REML, Biometrics 51 (1995), 1440-1450.
         """
-        if method not in standard_errors.METHODS:
-            raise ValueError(f"method must be one of {', '.join(map(repr, standard_errors.METHODS))}, got {method!r}")
+        validate.choice("method", method, standard_errors.METHODS)
         if self.objective != "log_marginal_likelihood":
             warnings.warn(
                 f"the model was trained by {self.objective}; the standard errors are of the log marginal likelihood alone",
@@ -468,7 +460,7 @@ class GaussianProcess:
         """Points as the model takes them, (q, d)."""
         validate.same_names(X, self.feature_names)
         points = validate.inputs(X, dimensions=self._X.shape[1])
-        validate.spread(validate.least_length_scales(points, self._X[:1]), self.length_scale)
+        validate.length_scale_range(validate.min_length_scales(points, self._X[:1]), self.length_scale)
         return points
 
     def _noise(self, include_noise: bool, observation_variance: ArrayLike | None, q: int) -> tuple[float, Array | None]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastard import _text
+from fastard import _validation as validate
 
 _MOST_BARS = 100  # a chart of more is taller than a screen shows and an image may be
 
@@ -25,10 +26,11 @@ def new_axes(height: float) -> Any:
     return pyplot.subplots(figsize=(6.4, height), layout="constrained")[1]
 
 
-def checked(ax: Any) -> Any:
-    """The axes that a user gave."""
-    if not hasattr(ax, "barh"):
-        raise TypeError(f"ax must be one matplotlib Axes, got {type(ax).__name__}; of an array of them pass one, ax[0] say")
+def _axes(ax: Any, height: float) -> Any:
+    """The axes that a user gave, or new ones."""
+    if ax is None:
+        return new_axes(height)
+    validate.axes(ax)
     return ax
 
 
@@ -57,7 +59,7 @@ def draw_relevance(axes: Any, model: Any, names: Sequence[str]) -> str:
 
 def plot_relevance(model: Any, ax: Any) -> Any:
     """See :meth:`fastard.GaussianProcess.plot_relevance`."""
-    axes = new_axes(relevance_height(model.length_scale.size)) if ax is None else checked(ax)
+    axes = _axes(ax, relevance_height(model.length_scale.size))
     which = draw_relevance(axes, model, model.input_names)
     axes.set_xlabel("relevance: standard deviation / length scale, scaled to sum 1")
     axes.set_title(f"{which}, length scales beside their bars", fontsize="medium")
@@ -66,7 +68,7 @@ def plot_relevance(model: Any, ax: Any) -> Any:
 
 def plot_loo(model: Any, ax: Any) -> Any:
     """See :meth:`fastard.GaussianProcess.plot_loo`."""
-    axes = new_axes(4.8) if ax is None else checked(ax)
+    axes = _axes(ax, 4.8)
     found = model.loo()
     n, m = model._y.shape
     targets = model._y + model._y_mean

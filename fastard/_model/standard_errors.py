@@ -19,7 +19,7 @@ from fastard._numba.cpu import ROWS
 from fastard._numba.threads import thread_map
 from fastard._objectives.likelihood import LogMarginalLikelihood
 from fastard._progress import Progress
-from fastard._validation import listed
+from fastard._text import listed
 from fastard.kernels import curvature
 
 _BLOCK_ENTRIES = 2**19  # of all arrays of a block of rows, which NumPy goes through one call after the other

@@ -45,7 +45,7 @@ def covariance(
     others = X if Z is None else validate.inputs(Z, "Z", X.shape[1])
     scales = validate.length_scales(length_scale, X)
     if Z is not None:
-        validate.spread(validate.least_length_scales(X, others), scales)
+        validate.length_scale_range(validate.min_length_scales(X, others), scales)
     term = Term(validate.as_kernel(kernel), scales, validate.number("signal_variance", signal_variance))
     return cross_covariance(term, X, others, validate.thread_count(n_threads))
 

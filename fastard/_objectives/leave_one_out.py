@@ -158,8 +158,7 @@ def evaluate(
         b = workspace.matrix.diagonal().copy()
         squares = np.einsum("jt,jt->j", alpha, alpha)
         value = float(0.5 * (m * np.log(b).sum() - (squares / b).sum()) - 0.5 * alpha.size * math.log(2.0 * math.pi))
-        if not math.isfinite(value):
-            raise ValueError("the leave-one-out log density overflows float64: y is too large for the variances; rescale y")
+        validate.no_overflow("the leave-one-out log density", value)
         result = LooEvaluation(value, of_marginal.log_marginal_likelihood, np.empty(0), alpha, b)
         if not gradient:
             return result

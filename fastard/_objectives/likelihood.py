@@ -177,8 +177,8 @@ class LogMarginalLikelihood:
         self.n_threads = validate.thread_count(n_threads)
         self.n_parameters = d + 2 + len(self.kernel)
         self.center = read_only(central(self.X))
-        self._least = validate.least_length_scales(self.X)
-        self._usual = validate.usual_logarithms(self._least)
+        self._min_length_scales = validate.min_length_scales(self.X)
+        self._safe_logarithm = validate.safe_logarithm(self._min_length_scales)
         self.watch: Watch | None = None  # of evaluations that take long; see the engine's `evaluate`
         # Buffers to be used again, by ``spare_workspace``: the last evaluation's, and of batches at most one a thread.
         self._last: list[Workspace] = []
@@ -188,7 +188,7 @@ class LogMarginalLikelihood:
         """+l and its gradient at ``theta``; see the class."""
         n, d = self.X.shape
         announce(n, self.n_threads)
-        natural = validate.log_parameters(theta, self.n_parameters, d + 1, self._least, self._usual)
+        natural = validate.log_parameters(theta, self.n_parameters, d + 1, self._min_length_scales, self._safe_logarithm)
         values = natural.tolist()
         kernel = self.kernel.with_shape(values[d + 2 :]) if len(values) > d + 2 else self.kernel
         noise = values[d + 1]
@@ -229,7 +229,9 @@ class LogMarginalLikelihood:
             If K is not positive definite at one of the thetas, unless ``failures`` is "-inf".
         """
         n, d = self.X.shape
-        natural, valid, targets = validate.batch(thetas, y, self.n_parameters, d + 1, n, self._least, self._usual, failures)
+        natural, valid, targets = validate.batch(
+            thetas, y, self.n_parameters, d + 1, n, self._min_length_scales, self._safe_logarithm, failures
+        )
         m = self.y.shape[1] if targets is None else targets.shape[2]
         count = natural.shape[0]
         values, gradients = np.full(count, -math.inf), np.zeros((count, self.n_parameters))
@@ -310,8 +312,7 @@ class LogMarginalLikelihood:
         )  # fmt: skip
         if evaluation.failure is not None:
             raise NotPositiveDefiniteError(*evaluation.failure)
-        if not math.isfinite(evaluation.log_marginal_likelihood):
-            raise ValueError("the log marginal likelihood overflows float64: y is too large for the variances; rescale y")
+        validate.no_overflow("the log marginal likelihood", evaluation.log_marginal_likelihood)
         return evaluation
 
     def assemble(self, evaluation: Evaluation, noise_variance: float) -> Array:

@@ -130,7 +130,7 @@ def fit(
         X, centred, kernel=kernel, observation_variance=observation_variance, n_threads=n_threads
     )
     kernel = likelihood.kernel
-    evaluate = validate.choice("objective", objective, OBJECTIVES)
+    validate.choice("objective", objective, OBJECTIVES)
     n_restarts = validate.count("n_restarts", n_restarts, least=0)
     max_iterations = validate.count("max_iterations", max_iterations, least=1)
     random = validate.generator(rng)
@@ -152,7 +152,7 @@ def fit(
         },
     )
     validate.warn_of_scales(y)
-    search = Search(likelihood, evaluate, space, priors, max_iterations, callback)
+    search = Search(likelihood, OBJECTIVES[objective], space, priors, max_iterations, callback)
     with contextlib.ExitStack() as stack:
         display = callback if isinstance(callback, TrainingProgress) else None
         if progress:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-import reprlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fastard import _validation as validate
 from fastard._arrays import Array
 from fastard._parameters import ParameterSpace, kinds_of
-from fastard._validation import listed
 
 # From k natural values to the log density and its derivatives with respect to them, (k,).
 LogPrior = Callable[[Array], tuple[float, Array]]
@@ -29,85 +28,40 @@ _FORMS: dict[str, Callable[..., tuple[Array, Array]]] = {
 
 def log_priors(space: ParameterSpace, priors: dict[str, Any]) -> Priors:
     """Of the kinds of parameters that have a prior and are not all fixed: name, places in theta, and log density."""
+    validate.shape_prior(priors["shape"], space.kernel)
     result = []
     for name, where in kinds_of(space.d).items():
-        if name == "shape" and priors[name] is not None and len(space.kernel) == 0:
-            raise ValueError(f"shape_prior is given, but {space.kernel!r} has no shape parameter")
         prior = log_prior(f"{name}_prior", priors[name], space.first_of_group if name == "length_scale" else None)
         if prior is not None and space.is_free[where].any():
             result.append((name, where, prior))
     return result
 
 
-def log_prior(name: str, prior: Any, same: NDArray[np.int64] | None = None) -> LogPrior | None:
+def log_prior(name: str, prior: Any, first_of_group: NDArray[np.int64] | None = None) -> LogPrior | None:
     """The log density of a number, or of an array of parameters, from what a user gave as ``name``; None for no prior.
 
-    ``same`` is for an array, whose entries may have a prior each: of each entry the first one that it is tied to. Of tied
-    ones, which are one parameter, one counts.
+    ``first_of_group`` is for an array, whose entries may have a prior each: of each entry the first one that it is tied to. Of
+    tied ones, which are one parameter, one counts.
     """
     if prior is None:
         return None
-    if _is_frozen(prior):
-        return _frozen(name, prior, np.zeros(1, dtype=np.int64) if same is None else same)
-    if callable(prior) and not hasattr(prior, "logpdf"):
-        return _called(name, prior, None if same is None else same.size)
-    if same is not None and isinstance(prior, list | tuple):
-        if len(prior) != same.size:
-            raise ValueError(f"{name} must be one prior or {same.size} of them, got {len(prior)}")
-        return _each([log_prior(f"{name}[{i}]", entry) for i, entry in enumerate(_one_for_all(name, prior, same))])
-    if callable(prior) and hasattr(prior, "logpdf"):
-        raise TypeError(f"{name} must be a frozen distribution: call {prior.name} with its parameters")
-    raise TypeError(
-        f"{name} must be a frozen scipy.stats distribution ({', '.join(_FORMS)}) or a callable that returns the log density "
-        f"and its derivative with respect to the natural parameter; got {prior!r}"
-    )
+    first = np.zeros(1, dtype=np.int64) if first_of_group is None else first_of_group
+    kind = validate.prior_kind(name, prior, _FORMS, None if first_of_group is None else first.size)
+    if kind == "distribution":
+        return _distribution(name, prior, first)
+    if kind == "callable":
+        return _callable(name, prior, first_of_group is None)
+    priors = validate.prior_of_each(name, prior, first)
+    return _each([log_prior(f"{name}[{i}]", entry) for i, entry in enumerate(priors)])
 
 
-def _is_frozen(prior: Any) -> bool:
-    return all(hasattr(prior, attribute) for attribute in ("dist", "args", "kwds", "logpdf"))
-
-
-def _one_for_all(name: str, priors: Sequence[Any], same: NDArray[np.int64]) -> list[Any]:
-    """Of tied parameters' priors one, where they are the same object or None, and None for the others."""
-    result: list[Any] = [None] * same.size
-    for first, prior in zip(same.tolist(), priors, strict=True):
-        if prior is not None and result[first] is not None and result[first] is not prior:
-            raise ValueError(
-                f"{name} has several priors for one parameter: give tied length scales one, and None to the others"
-            )
-        if prior is not None:
-            result[first] = prior
-    return result
-
-
-def _frozen(name: str, prior: Any, same: NDArray[np.int64]) -> LogPrior:
-    distribution, count = prior.dist, same.size
-    counts = (same == np.arange(count)).astype(float)  # of tied parameters the first
-    if distribution.name not in _FORMS:
-        raise TypeError(
-            f"{name} must be one of scipy.stats' {', '.join(_FORMS)}, got {distribution.name}; for another one pass a "
-            "callable that returns the log density and its derivative with respect to the natural parameter"
-        )
-    form = _FORMS[distribution.name]
-    shapes = distribution.shapes.split(", ") if distribution.shapes else []
-    given = dict(zip([*shapes, "loc", "scale"], prior.args, strict=False)) | prior.kwds
-    try:
-        loc, scale, *shape = (
-            np.array(np.broadcast_to(np.asarray(given.get(key, default), dtype=float), count))
-            for key, default in [("loc", 0.0), ("scale", 1.0), *((key, math.nan) for key in shapes)]
-        )
-    except ValueError:
-        raise ValueError(f"{name} must have parameters that are numbers, or {count} of them") from None
-    for values in (loc, scale, *shape):
-        if not np.array_equal(values, values[same], equal_nan=True):
-            raise ValueError(
-                f"{name} has several values for one parameter, [{listed(values.tolist())}]: tied length scales need the same"
-            )
+def _distribution(name: str, prior: Any, first_of_group: NDArray[np.int64]) -> LogPrior:
+    count = first_of_group.size
+    counts = (first_of_group == np.arange(count)).astype(float)  # of tied parameters the first
+    form = _FORMS[prior.dist.name]
+    loc, scale, *shape = validate.prior_parameters(name, prior, first_of_group)
     with np.errstate(all="ignore"):
         constant = float(np.sum(counts * (prior.logpdf(loc + scale) - form(np.ones(count), *shape)[0])))
-    if not math.isfinite(constant):
-        raise ValueError(f"{name} has parameters that make it no distribution: {given}")
-
     per_unit = counts / scale
 
     def log_density(x: Array) -> tuple[float, Array]:
@@ -121,17 +75,9 @@ def _frozen(name: str, prior: Any, same: NDArray[np.int64]) -> LogPrior:
     return log_density
 
 
-def _called(name: str, prior: Callable[..., Any], size: int | None) -> LogPrior:
+def _callable(name: str, prior: Callable[..., Any], of_number: bool) -> LogPrior:
     def log_density(x: Array) -> tuple[float, Array]:
-        answer = prior(float(x[0]) if size is None else x.copy())
-        try:
-            value, slope = answer
-            value, slope = float(value), np.array(slope, dtype=float).reshape(-1)
-        except (TypeError, ValueError):
-            raise TypeError(f"{name} must return the log density and its derivative, got {reprlib.repr(answer)}") from None
-        if slope.size != x.size:
-            raise ValueError(f"{name} must return {x.size} derivatives, one for each parameter, got {slope.size}")
-        return value, slope
+        return validate.prior_value(name, prior(float(x[0]) if of_number else x.copy()), x.size)
 
     return log_density
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from fastard._arrays import Array, read_only
 from fastard._engine.terms import central
 from fastard._engine.workspace import Workspace, spare_workspace
-from fastard._validation import least_length_scales
+from fastard._validation import min_length_scales
 from fastard.kernels import MATERN, RBF, Kernel, RationalQuadratic
 
 # What fastard knows the outcome of. A class whose methods are others, by a subclass or by hand, is not recognised.
@@ -139,7 +139,7 @@ class _State:
         if not np.isfinite(x).all():
             return None
         x = read_only(x.copy())
-        points = [_Points(X, central(X), least_length_scales(X)) for X in x]
+        points = [_Points(X, central(X), min_length_scales(X)) for X in x]
         self.last = x, points
         return points
 

@@ -197,7 +197,7 @@ class Covariance:
     def at(self, theta: Array | None, least: Array) -> tuple[list[Term], float]:
         """The terms and the noise's variance at ``theta``, or at the values that the kernel has.
 
-        ``least`` are the data's ``least_length_scales``. Raises UnsupportedKernelError for a number out of fastard's range.
+        ``least`` are the data's ``min_length_scales``. Raises UnsupportedKernelError for a number out of fastard's range.
         """
         natural = None
         if theta is not None:

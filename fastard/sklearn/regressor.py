@@ -25,7 +25,7 @@ from fastard._engine.terms import Term
 from fastard._engine.workspace import Workspace, borrowed
 from fastard._model import prediction
 from fastard._numba.threads import default_threads
-from fastard._validation import least_length_scales
+from fastard._validation import min_length_scales
 from fastard.exceptions import where
 from fastard.sklearn.original import _SKLEARN_METHODS, _default_kernel, _validated
 from fastard.sklearn.recognition import Covariance, UnsupportedKernelError, _recognise, explain
@@ -313,7 +313,7 @@ class _Trained:
             points = self.covariance.points(points)
             if points.shape[1] != self.X.shape[1]:  # by a transform
                 return None
-            return *self.covariance.at(None, least_length_scales(self.X, points)), points
+            return *self.covariance.at(None, min_length_scales(self.X, points)), points
         except UnsupportedKernelError:
             return None
 

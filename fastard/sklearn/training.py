@@ -17,7 +17,7 @@ from fastard._engine.evaluate import Evaluation, evaluate
 from fastard._engine.terms import central
 from fastard._engine.workspace import Workspace
 from fastard._numba.threads import default_threads, thread_map
-from fastard._validation import least_length_scales
+from fastard._validation import min_length_scales
 from fastard.sklearn.original import _SKLEARN_METHODS
 from fastard.sklearn.recognition import Covariance, UnsupportedKernelError
 
@@ -42,7 +42,7 @@ class _Data:
         self.y = read_only(np.ascontiguousarray(y, dtype=np.float64).reshape(self.X.shape[0], -1))
         self.noise_diagonal = np.asarray(alpha, dtype=np.float64)
         self.center = central(self.X)
-        self.least = least_length_scales(self.X)
+        self.least = min_length_scales(self.X)
 
     @staticmethod
     def takes(X: Any, y: Any, alpha: Any) -> bool:

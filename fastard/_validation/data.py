@@ -1,0 +1,158 @@
+"""Do X, y and what belongs to their rows fit each other, and the training's?"""
+
+import math
+import warnings
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastard._arrays import Array
+from fastard._text import listed
+from fastard._validation.arrays import names_of, real_array
+
+_SCALES_APART = 10.0  # of outputs that share their variances; functions of one process seldom differ by so much
+
+_LEAST_UNIT = 1e-250  # of a variance or standard deviation; and 1 over it is the largest
+
+# Of its largest magnitude: a column with a smaller range is constant but for its rounding errors, as (t + 0.7) - t is for t up
+# to 127. Seconds since 1970 that range over more than 40 microseconds are not, nor integers near 1e15 over more than 22.
+_ROUNDING = 100.0 * float(np.finfo(np.float64).eps)
+
+
+def inputs(X: ArrayLike, name: str = "X", dimensions: int | None = None) -> Array:
+    """Points, (n, d) with n >= 1."""
+    array = real_array(name, X)
+    if array.ndim != 2:
+        hint = ""
+        if array.ndim == 1 and dimensions is not None and array.size == dimensions:
+            hint = f"; for one point pass [{name}]"
+        elif array.ndim == 1:
+            frame = hasattr(X, "to_frame")  # a Series, of pandas or polars
+            hint = f"; for one input dimension pass {name}{'.to_frame()' if frame else '[:, None]'}"
+        raise ValueError(f"{name} must have shape (n, d), got {array.shape}{hint}")
+    if array.shape[0] == 0:
+        raise ValueError(f"{name} must have at least one row, got shape {array.shape}")
+    if dimensions is not None and array.shape[1] != dimensions:
+        raise ValueError(f"{name} must have {dimensions} columns as the training inputs have, got shape {array.shape}")
+    return array
+
+
+def same_names(X: Any, expected: list[str] | None) -> None:
+    """Refuse a DataFrame whose columns have other names, or another order, than those of training."""
+    names = names_of(X)
+    if names is None or expected is None or names == expected:
+        return
+    lacks = [repr(name) for name in dict.fromkeys(expected) if name not in names]
+    has = [repr(name) for name in dict.fromkeys(names) if name not in expected]
+    what = [f"it lacks {listed(lacks)}"] * bool(lacks) + [f"it has {listed(has)} besides"] * bool(has)
+    raise ValueError(
+        "X must have the columns of training in their order, which is that of model.feature_names; "
+        + ("; ".join(what) or "it has them in another order")
+    )
+
+
+def targets(y: ArrayLike, n: int, outputs: int | None = None) -> Array:
+    """Targets, (n,) or (n, m) with m >= 1; ``outputs``: the m of training."""
+    array = real_array("y", y)
+    if array.ndim not in (1, 2) or array.shape[0] != n or 0 in array.shape:
+        raise ValueError(f"y must have shape ({n},) or ({n}, m), one row for each row of X, got {array.shape}")
+    if outputs is not None and array.size != n * outputs:
+        raise ValueError(f"y must have {outputs} columns as in training, got shape {array.shape}")
+    return array
+
+
+def weights(Q: ArrayLike, n: int) -> Array:
+    """Weights of a vector-Jacobian product, (n, n)."""
+    array = real_array("Q", Q)
+    if array.shape != (n, n):
+        raise ValueError(f"Q must have shape ({n}, {n}), one row and column for each row of X, got {array.shape}")
+    return array
+
+
+def known_variances(value: ArrayLike | None, n: int) -> Array | None:
+    """Known observation variances >= 0, (n,), or None."""
+    if value is None:
+        return None
+    array = real_array("observation_variance", value)
+    if array.shape != (n,):
+        raise ValueError(f"observation_variance must have shape ({n},), one for each row of X, got {array.shape}")
+    if (array < 0.0).any():
+        raise ValueError(f"observation_variance must be >= 0, got {float(array.min())!r}; it is a variance, not its logarithm")
+    return array
+
+
+def variances_of_more_points(value: ArrayLike | None, k: int, *, trained_with: bool) -> Array | None:
+    """Known variances of k more training points, (k,), or None: as in training."""
+    variances = known_variances(value, k)
+    if (variances is not None) != trained_with:
+        state = "with" if trained_with else "without"
+        raise ValueError(f"observation_variance must be given in update as in training: the model was trained {state} it")
+    return variances
+
+
+def variances_of_points(value: ArrayLike | None, q: int, *, include_noise: bool, trained_with: bool) -> Array | None:
+    """Known variances of noisy targets at q new points, (q,), or None; a scalar is broadcast."""
+    if value is None:
+        if include_noise and trained_with:
+            raise ValueError(
+                "observation_variance must be given with include_noise: the model was trained with known variances, and those "
+                "of new targets are not in noise_variance; pass one for each row of X, or 0 for none"
+            )
+        return None
+    if not include_noise:
+        raise ValueError(
+            "observation_variance is given, but include_noise is false; pass include_noise=True for noisy targets"
+        )
+    array = real_array("observation_variance", value)
+    return known_variances(np.full(q, array) if array.ndim == 0 else array, q)
+
+
+def centred(y: Array) -> tuple[Array, Array]:
+    """Targets (n, m) less their means, and these, (m,)."""
+    with np.errstate(all="ignore"):
+        mean = y.mean(axis=0)
+        result = y - mean
+    finite = np.isfinite(result).all(axis=0)
+    if not finite.all():
+        bad = int(np.argmin(finite))
+        raise ValueError(_out_of_range("y" if y.shape[1] == 1 else f"column {bad} of y", "large", y[:, bad]))
+    return result, mean
+
+
+def constant(columns: Array) -> NDArray[np.bool_]:
+    """Which columns (n, k) have equal entries, but for what rounding errors explain: (k,)."""
+    lowest, highest = columns.min(axis=0), columns.max(axis=0)
+    with np.errstate(all="ignore"):
+        return highest - lowest <= _ROUNDING * np.maximum(np.abs(lowest), np.abs(highest))  # type: ignore[no-any-return]
+
+
+def unit(what: str, value: float, column: Array) -> None:
+    """Refuse a column whose variance or standard deviation leaves no room in a float64 for bounds and squares."""
+    if not _LEAST_UNIT < value < 1.0 / _LEAST_UNIT:
+        raise ValueError(_out_of_range(what, "small" if value < 1.0 else "large", column))
+
+
+def _out_of_range(what: str, size: str, column: Array) -> str:
+    lowest, highest = float(column.min()), float(column.max())
+    return f"{what} is too {size} for its variance to be a float64: it goes from {lowest!r} to {highest!r}; rescale it"
+
+
+def warn_of_scales(y: Array) -> None:
+    """Say that outputs (n, m) whose scales differ widely share their variances."""
+    with np.errstate(all="ignore"):
+        deviations = np.where(constant(y), 0.0, np.std(y, axis=0))
+    least, most = int(deviations.argmin()), int(deviations.argmax())
+    if deviations[most] > _SCALES_APART * deviations[least]:
+        warnings.warn(
+            "the outputs share signal_variance and noise_variance, but their standard deviations differ widely, from "
+            f"{deviations[least]:.3g} (column {least} of y) to {deviations[most]:.3g} (column {most}): one predicted standard "
+            "deviation for all of them means little; scale the columns of y alike, or train a model for each",
+            stacklevel=3,
+        )
+
+
+def no_overflow(what: str, value: float, *arrays: Array) -> None:
+    """Refuse targets for which an objective, or an array that comes with it, leaves float64."""
+    if not (math.isfinite(value) and all(np.isfinite(array).all() for array in arrays)):
+        raise ValueError(f"{what} overflows float64: y is too large for the variances; rescale y")

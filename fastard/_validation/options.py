@@ -1,0 +1,67 @@
+"""Is an option one of its values?"""
+
+import operator
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+
+from fastard._numba.threads import available_cores, default_threads
+
+
+def choice(name: str, value: Any, choices: Collection[str]) -> None:
+    """One of several names."""
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
+
+
+def either(name: str, value: Any, first: str, second: str) -> None:
+    """One of two names."""
+    if not isinstance(value, str) or value not in (first, second):
+        raise ValueError(f"{name} must be {first!r} or {second!r}, got {value!r}")
+
+
+def count(name: str, value: Any, *, least: int) -> int:
+    """An integer >= least."""
+    try:
+        result = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an integer >= {least}, got {value!r}") from None
+    if result < least:
+        raise ValueError(f"{name} must be an integer >= {least}, got {value!r}")
+    return result
+
+
+def thread_count(n_threads: int | None) -> int:
+    """A positive number of threads, at most one per core: more only wait for each other. None is all that Numba would use."""
+    if n_threads is None:
+        return default_threads()
+    return min(count("n_threads", n_threads, least=1), available_cores())
+
+
+def generator(rng: Any) -> np.random.Generator:
+    """A generator of our own: the global random state is neither read nor moved."""
+    if isinstance(rng, np.random.RandomState):
+        return np.random.default_rng(rng.randint(2**31))
+    try:
+        return np.random.default_rng(rng)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"rng must be None, an integer >= 0 or a NumPy generator: {error}") from None
+
+
+def callback(value: Any) -> None:
+    """A training's callback, or None."""
+    if value is not None and not callable(value):
+        raise TypeError(f"callback must be callable with a TrainingState, or None; got {value!r}")
+
+
+def std_or_cov(return_std: bool, return_cov: bool) -> None:
+    """At most one of them."""
+    if return_std and return_cov:
+        raise ValueError("return_std and return_cov are both true; ask for one: the variances are cov's diagonal")
+
+
+def axes(ax: Any) -> None:
+    """One matplotlib Axes."""
+    if not hasattr(ax, "barh"):
+        raise TypeError(f"ax must be one matplotlib Axes, got {type(ax).__name__}; of an array of them pass one, ax[0] say")

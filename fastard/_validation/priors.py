@@ -1,0 +1,93 @@
+"""Is it a prior density, or one for each parameter?"""
+
+import math
+import reprlib
+from collections.abc import Collection, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastard._arrays import Array
+from fastard._text import listed
+from fastard.kernels import Kernel
+
+
+def shape_prior(prior: Any, kernel: Kernel) -> None:
+    """None for a kernel without a shape parameter."""
+    if prior is not None and len(kernel) == 0:
+        raise ValueError(f"shape_prior is given, but {kernel!r} has no shape parameter")
+
+
+def prior_kind(
+    name: str, prior: Any, distributions: Collection[str], size: int | None
+) -> Literal["distribution", "callable", "list"]:
+    """Which of these a prior is: a frozen distribution, or, where it may have one for each of ``size`` parameters, a list."""
+    if all(hasattr(prior, attribute) for attribute in ("dist", "args", "kwds", "logpdf")):
+        if prior.dist.name not in distributions:
+            raise TypeError(
+                f"{name} must be one of scipy.stats' {', '.join(distributions)}, got {prior.dist.name}; for another one pass "
+                "a callable that returns the log density and its derivative with respect to the natural parameter"
+            )
+        return "distribution"
+    if callable(prior) and not hasattr(prior, "logpdf"):
+        return "callable"
+    if size is not None and isinstance(prior, list | tuple):
+        if len(prior) != size:
+            raise ValueError(f"{name} must be one prior or {size} of them, got {len(prior)}")
+        return "list"
+    if callable(prior):
+        raise TypeError(f"{name} must be a frozen distribution: call {prior.name} with its parameters")
+    raise TypeError(
+        f"{name} must be a frozen scipy.stats distribution ({', '.join(distributions)}) or a callable that returns the log "
+        f"density and its derivative with respect to the natural parameter; got {prior!r}"
+    )
+
+
+def prior_of_each(name: str, priors: Sequence[Any], first_of_group: NDArray[np.int64]) -> list[Any]:
+    """The priors of tied parameters, which must be the same object or None: at the first parameter, and None at the others."""
+    result: list[Any] = [None] * first_of_group.size
+    for first, prior in zip(first_of_group.tolist(), priors, strict=True):
+        if prior is not None and result[first] is not None and result[first] is not prior:
+            raise ValueError(
+                f"{name} has several priors for one parameter: give tied length scales one, and None to the others"
+            )
+        if prior is not None:
+            result[first] = prior
+    return result
+
+
+def prior_parameters(name: str, prior: Any, first_of_group: NDArray[np.int64]) -> list[Array]:
+    """A frozen distribution's loc, scale and shapes, each for all parameters, and equal for tied ones."""
+    shapes = prior.dist.shapes.split(", ") if prior.dist.shapes else []
+    given = dict(zip([*shapes, "loc", "scale"], prior.args, strict=False)) | prior.kwds
+    size = first_of_group.size
+    try:
+        parameters = [
+            np.array(np.broadcast_to(np.asarray(given.get(key, default), dtype=float), size))
+            for key, default in [("loc", 0.0), ("scale", 1.0), *((key, math.nan) for key in shapes)]
+        ]
+    except ValueError:
+        raise ValueError(f"{name} must have parameters that are numbers, or {size} of them") from None
+    for values in parameters:
+        if not np.array_equal(values, values[first_of_group], equal_nan=True):
+            raise ValueError(
+                f"{name} has several values for one parameter, [{listed(values.tolist())}]: tied length scales need the same"
+            )
+    loc, scale = parameters[:2]
+    with np.errstate(all="ignore"):
+        if not np.isfinite(prior.logpdf(loc + scale)).all():
+            raise ValueError(f"{name} has parameters that make it no distribution: {given}")
+    return parameters
+
+
+def prior_value(name: str, answer: Any, size: int) -> tuple[float, Array]:
+    """The log density that a user's callable returned, and its derivatives with respect to ``size`` parameters."""
+    try:
+        value, slope = answer
+        value, slope = float(value), np.array(slope, dtype=float).reshape(-1)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must return the log density and its derivative, got {reprlib.repr(answer)}") from None
+    if slope.size != size:
+        raise ValueError(f"{name} must return {size} derivatives, one for each parameter, got {slope.size}")
+    return value, slope
