@@ -1,4 +1,4 @@
-"""What calls BLAS: a limit to one thread while ours compute, triangular solves, and a symmetric update."""
+"""What calls BLAS and LAPACK: a limit to one thread while ours compute, triangular solves, symmetric updates, factors."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from types import FrameType
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from fastard._arrays import Array
+from fastard._arrays import Array, large_array
 
 
 class _Library(NamedTuple):
@@ -161,3 +162,43 @@ def subtract_gram(matrix: Array, solved: Array) -> None:
         block = matrix[start : start + _STRIP, start : start + _STRIP]
         block[:] = np.triu(block) + np.triu(block, 1).T
         matrix[start + _STRIP :, start : start + _STRIP] = matrix[start : start + _STRIP, start + _STRIP :].T
+
+
+def extend_factor(factor: Array, cross: Array, own: Array, noise: Array, least: Array) -> Array | int:
+    """The factor of K with k more rows, laid out as in `solve`, from that of K, (n, n).
+
+    ``cross`` (k, n) and ``own`` (k, k) are the new rows, whose diagonal lacks ``noise`` (k,); both are overwritten. Where a
+    pivot is not finite and above its ``least`` (k,), the result is the number of the first such among the new rows.
+    """
+    from scipy.linalg.lapack import dpotrf
+
+    n, k = factor.shape[0], own.shape[0]
+    solved = solve(factor, cross.T, overwrite=True)  # V = L^-1 cross', (n, k)
+    subtract_gram(own, solved)
+    own.ravel()[:: k + 1] += noise
+    own, info = dpotrf(own.T, lower=1, overwrite_a=1)
+    complete = info - 1 if info > 0 else k
+    pivots = np.zeros(k)
+    pivots[:complete] = own.diagonal()[:complete] ** 2
+    positive = (pivots > least) & (pivots < np.inf)
+    if not positive.all():
+        return int(np.argmin(positive))
+    extended = large_array(n + k, n + k)
+    extended[:n, :n] = factor
+    extended[:n, n:] = solved
+    extended[n:, :n] = 0.0
+    extended[n:, n:] = own.T
+    return extended
+
+
+def semidefinite_factor(covariance: Array) -> tuple[Array, NDArray[np.int64]]:
+    """A (q, rank) and the order of its rows, A A' = covariance in that order; the covariance (q, q) is overwritten.
+
+    By a Cholesky factorisation with pivoting, which ends where the variances left are rounding errors.
+    """
+    from scipy.linalg.lapack import dpstrf
+
+    factor, order, rank, _ = dpstrf(covariance.T, lower=1, overwrite_a=1)
+    for column in range(1, rank):
+        factor[:column, column] = 0.0  # the other triangle
+    return factor[:, :rank], order - 1

@@ -7,6 +7,7 @@ from conftest import assert_agree, data
 from helpers import SCALES, peak, points, trained
 
 import fastard
+from fastard import _blas
 from fastard._model import gaussian_process
 
 
@@ -97,7 +98,7 @@ def test_points_too_far_from_any_of_those_it_has():
 def test_what_it_keeps(monkeypatch):
     """Data that nobody can write to, and beside the new rows of the factor zeros, not what was in memory before."""
     model, _, _ = trained(observation_variance=np.ones(70))
-    monkeypatch.setattr(gaussian_process, "large_array", lambda rows, columns: np.full((rows, columns), np.nan))
+    monkeypatch.setattr(_blas, "large_array", lambda rows, columns: np.full((rows, columns), np.nan))
     model.update(*data(3, 3, seed=1), np.ones(3))
     for array in (model._X, model._y, model._observation_variance):
         assert len(array) == 73
@@ -108,10 +109,8 @@ def test_what_it_keeps(monkeypatch):
 
 @pytest.mark.parametrize("call", [1, 2, 3])
 def test_an_interrupt_leaves_the_model_as_it_was(monkeypatch, call):
-    from fastard._model import gaussian_process as posterior
-
     model, X, _ = trained()
-    before, count, solve = model.predict(points(), return_std=True), [], posterior.solve
+    before, count, solve = model.predict(points(), return_std=True), [], _blas.solve
 
     def interrupted(*arguments, **options):
         count.append(1)
@@ -120,7 +119,8 @@ def test_an_interrupt_leaves_the_model_as_it_was(monkeypatch, call):
         return solve(*arguments, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(posterior, "solve", interrupted)
+        for module in (_blas, gaussian_process):
+            patch.setattr(module, "solve", interrupted)
         with pytest.raises(KeyboardInterrupt):
             model.update(*data(2, 3, seed=1))
     np.testing.assert_array_equal(before, model.predict(points(), return_std=True))

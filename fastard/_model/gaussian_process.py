@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastard import _validation as validate
-from fastard._arrays import Array, large_array, read_only
-from fastard._blas import solve, subtract_gram
+from fastard._arrays import Array, read_only
+from fastard._blas import extend_factor, semidefinite_factor, solve
 from fastard._engine.cross import cross_covariance
 from fastard._engine.evaluate import equal_rows, failure_at, least_pivot
 from fastard._engine.terms import Term, central, scaled
@@ -252,20 +252,16 @@ class GaussianProcess:
         ----------
         Rasmussen & Williams (2006), equations (2.23) and (2.24), page 16, and section A.2, page 201.
         """
-        from scipy.linalg.lapack import dpstrf
-
         size = validate.count("size", size, least=1)
         random = validate.generator(rng)
         points = self._points(X)
         q, m = points.shape[0], self._alpha.shape[1]
         noise = self._noise(include_noise, observation_variance, q)
         mean, covariance = self._predict(points, "covariance", *noise)
-        factor, order, rank, _ = dpstrf(covariance.T, lower=1, overwrite_a=1)
-        for column in range(1, rank):
-            factor[:column, column] = 0.0  # the other triangle
+        factor, order = semidefinite_factor(covariance)
         values = np.empty((size, m, q))
         with np.errstate(all="ignore"):  # an underflow of ours is nobody's error
-            values[..., order - 1] = random.standard_normal((size, m, rank)) @ factor[:, :rank].T
+            values[..., order] = random.standard_normal((size, m, factor.shape[1])) @ factor.T
         result = values.transpose(0, 2, 1) + mean
         return result[..., 0] if m == 1 else result
 
@@ -299,8 +295,6 @@ class GaussianProcess:
         ----------
         Rasmussen & Williams (2006), Algorithm 2.1, page 19, and section A.4, page 202 (the Cholesky factor).
         """
-        from scipy.linalg.lapack import dpotrf
-
         points = self._points(X)
         n, k, m = self._X.shape[0], points.shape[0], self._y.shape[1]
         targets = validate.targets(y, k, outputs=m).reshape(k, -1)
@@ -316,22 +310,11 @@ class GaussianProcess:
 
         with np.errstate(all="ignore"):  # an underflow is nobody's error, an overflow is told below
             cross = cross_covariance(term, points, self._X, self.n_threads)
-            solved = solve(self._factor, cross.T, overwrite=True)  # V, (n, k)
             own = cross_covariance(term, points, points, self.n_threads)
-            subtract_gram(own, solved)
             own_noise = noise + (np.zeros(k) if known is None else known)
-            own.ravel()[:: k + 1] += own_noise
-            own, info = dpotrf(own.T, lower=1, overwrite_a=1)
-            pivots = np.zeros(k)  # as far as it came
-            pivots[: info - 1 if info > 0 else k] = own.diagonal()[: info - 1 if info > 0 else k] ** 2
-            positive = (pivots > least_pivot(self.signal_variance + own_noise)) & (pivots < np.inf)
-            if not positive.all():
-                raise NotPositiveDefiniteError(*failure_at([scaled_inputs], n + int(np.argmin(positive))))
-            factor = large_array(n + k, n + k)
-            factor[:n, :n] = self._factor
-            factor[:n, n:] = solved
-            factor[n:, :n] = 0.0
-            factor[n:, n:] = own.T
+            factor = extend_factor(self._factor, cross, own, own_noise, least_pivot(self.signal_variance + own_noise))
+            if isinstance(factor, int):
+                raise NotPositiveDefiniteError(*failure_at([scaled_inputs], n + factor))
             centred = np.vstack([self._y, targets - self._y_mean])
             whitened = solve(factor, centred)  # L^-1 y
             half_log_determinant = float(np.log(factor.diagonal()).sum())

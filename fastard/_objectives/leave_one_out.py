@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal, NamedTuple, overload
+from typing import Any, Literal, NamedTuple, Unpack, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -12,7 +12,7 @@ from fastard import _validation as validate
 from fastard._arrays import Array
 from fastard._engine.loo import _contract
 from fastard._engine.terms import Term
-from fastard._objectives.likelihood import LogMarginalLikelihood, by_theta
+from fastard._objectives.likelihood import Arguments, LogMarginalLikelihood, by_theta
 from fastard.kernels import Kernel
 
 
@@ -49,31 +49,13 @@ class LooEvaluation(NamedTuple):
 
 @overload
 def loo_log_predictive_density(
-    X: ArrayLike,
-    y: ArrayLike,
-    *,
-    length_scale: ArrayLike,
-    signal_variance: float = ...,
-    noise_variance: float = ...,
-    observation_variance: ArrayLike | None = ...,
-    kernel: str | Kernel = ...,
-    eval_gradient: Literal[False] = ...,
-    n_threads: int | None = ...,
+    X: ArrayLike, y: ArrayLike, *, eval_gradient: Literal[False] = ..., **arguments: Unpack[Arguments]
 ) -> float: ...
 
 
 @overload
 def loo_log_predictive_density(
-    X: ArrayLike,
-    y: ArrayLike,
-    *,
-    length_scale: ArrayLike,
-    signal_variance: float = ...,
-    noise_variance: float = ...,
-    observation_variance: ArrayLike | None = ...,
-    kernel: str | Kernel = ...,
-    eval_gradient: Literal[True],
-    n_threads: int | None = ...,
+    X: ArrayLike, y: ArrayLike, *, eval_gradient: Literal[True], **arguments: Unpack[Arguments]
 ) -> tuple[float, Array]: ...
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from typing import Any, Literal, overload
+from typing import Any, Literal, Required, TypedDict, Unpack, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -28,33 +28,26 @@ _SIDE_BY_SIDE = (160, 700)
 _SIDE_BY_SIDE_FROM = 2e8  # thetas times n^3
 
 
+class Arguments(TypedDict, total=False):
+    """What an objective takes beside the data, for type checkers."""
+
+    length_scale: Required[ArrayLike]
+    signal_variance: float
+    noise_variance: float
+    observation_variance: ArrayLike | None
+    kernel: str | Kernel
+    n_threads: int | None
+
+
 @overload
 def log_marginal_likelihood(
-    X: ArrayLike,
-    y: ArrayLike,
-    *,
-    length_scale: ArrayLike,
-    signal_variance: float = ...,
-    noise_variance: float = ...,
-    observation_variance: ArrayLike | None = ...,
-    kernel: str | Kernel = ...,
-    eval_gradient: Literal[False] = ...,
-    n_threads: int | None = ...,
+    X: ArrayLike, y: ArrayLike, *, eval_gradient: Literal[False] = ..., **arguments: Unpack[Arguments]
 ) -> float: ...
 
 
 @overload
 def log_marginal_likelihood(
-    X: ArrayLike,
-    y: ArrayLike,
-    *,
-    length_scale: ArrayLike,
-    signal_variance: float = ...,
-    noise_variance: float = ...,
-    observation_variance: ArrayLike | None = ...,
-    kernel: str | Kernel = ...,
-    eval_gradient: Literal[True],
-    n_threads: int | None = ...,
+    X: ArrayLike, y: ArrayLike, *, eval_gradient: Literal[True], **arguments: Unpack[Arguments]
 ) -> tuple[float, Array]: ...
 
 

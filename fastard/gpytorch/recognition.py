@@ -107,7 +107,7 @@ class _Points(NamedTuple):
 
     X: Array  # (n, d)
     center: Array  # (d,)
-    least: Array  # (d,)
+    min_length_scales: Array  # (d,)
 
 
 class _Numbers(NamedTuple):
@@ -158,40 +158,18 @@ def _is(module: Any, known: type) -> bool:
 
 def _recognise(likelihood: Any, output: Any, target: Tensor, params: Any, kwargs: Any) -> _Problem | str:
     """The problem, or the first reason why it is not one for fastard."""
-    if type(output) is not MultivariateNormal:
-        return f"the model's output is a {type(output).__name__}, not a MultivariateNormal"
-    if kwargs:
-        return f"keyword arguments are passed to the likelihood ({', '.join(kwargs)})"
+    objection = _objection(output, kwargs)
+    if objection:
+        return objection
     lazy = output.lazy_covariance_matrix
-    if type(lazy) is not LazyEvaluatedKernelTensor:
-        return f"the covariance is a {type(lazy).__name__}, not that of one kernel, lazily evaluated"
-    if lazy.x1 is not lazy.x2 or lazy.last_dim_is_batch or lazy.params:
-        return "the kernel is called with other points or with parameters"
-    if lazy._is_grad_enabled is not torch.is_grad_enabled():
-        return "the output was made with gradients on and is used with gradients off, or the other way round"
-    if settings.observation_nan_policy.value() != "ignore":
-        return f"observation_nan_policy is {settings.observation_nan_policy.value()!r}"
-    if settings.trace_mode.on() or linear_settings.skip_logdet_forward.on() or beta_features.checkpoint_kernel.value():
-        return "one of GPyTorch's settings trace_mode, skip_logdet_forward, checkpoint_kernel is on"
-    if _transformed():
-        return "a transform of torch.func is at work"
-
-    kernel, output_scale, shape = lazy.kernel, None, None
-    if _is(kernel, ScaleKernel):
-        output_scale, kernel = kernel.outputscale, kernel.base_kernel
-    if _is(kernel, RBFKernel):
-        ours: Kernel = RBF()
-    elif _is(kernel, MaternKernel) and kernel.nu in MATERN:
-        ours = MATERN[kernel.nu]
-    elif _is(kernel, RQKernel):
-        ours, shape = RationalQuadratic(), kernel.alpha
-    else:
-        return f"the kernel is a {type(kernel).__name__}, not [a ScaleKernel of] an RBFKernel, MaternKernel or RQKernel"
-    x, length_scale = lazy.x1, kernel.lengthscale
+    recognised = _kernel(lazy.kernel)
+    if isinstance(recognised, str):
+        return recognised
+    kernel, length_scale, output_scale, shape = recognised
+    x = lazy.x1
     n, d = x.shape[-2:]
     if length_scale.shape[-2:] not in ((1, d), (1, 1)) or 0 in x.shape:
         return f"length scales of shape {tuple(length_scale.shape)} for inputs of shape {tuple(x.shape)}"
-
     noise = _noise(likelihood, n, params)
     if isinstance(noise, str):
         return noise
@@ -209,24 +187,66 @@ def _recognise(likelihood: Any, output: Any, target: Tensor, params: Any, kwargs
     ):
         if tensor is not None and not (tensor.dtype is torch.float64 and tensor.is_cpu):
             return f"the {name} is {tensor.dtype} on {tensor.device}, not torch.float64 on the cpu; see model.double()"
-
+    residual = target - mean
     ranks = [x.shape[:-2], length_scale.shape[:-2], noise.shape[:-1]]
     if output_scale is not None:
         ranks.append(output_scale.shape)
     if shape is not None:
         ranks.append(shape.shape[:-1])
-    residual = target - mean
-    batch = residual.shape[:-1]
-    if any(ranks):
-        try:
-            own = torch.broadcast_shapes(*ranks)
-            together = torch.broadcast_shapes(own, batch)
-        except RuntimeError:
-            return f"batches of shapes {', '.join(str(tuple(rank)) for rank in (*ranks, batch))}"
-        if batch != together and not (len(batch) < len(own) and own == together):
-            return f"targets of batch shape {tuple(batch)} for covariances of batch shape {tuple(own)}"
-        batch = together
-    return _Problem(ours, batch, x, residual, length_scale, output_scale, shape, noise)
+    batch = _common_batch(ranks, residual.shape[:-1])
+    if isinstance(batch, str):
+        return batch
+    return _Problem(kernel, batch, x, residual, length_scale, output_scale, shape, noise)
+
+
+def _objection(output: Any, kwargs: Any) -> str | None:
+    """Why a model's output, or the settings that it is evaluated under, are not known; None where they are."""
+    if type(output) is not MultivariateNormal:
+        return f"the model's output is a {type(output).__name__}, not a MultivariateNormal"
+    if kwargs:
+        return f"keyword arguments are passed to the likelihood ({', '.join(kwargs)})"
+    lazy = output.lazy_covariance_matrix
+    if type(lazy) is not LazyEvaluatedKernelTensor:
+        return f"the covariance is a {type(lazy).__name__}, not that of one kernel, lazily evaluated"
+    if lazy.x1 is not lazy.x2 or lazy.last_dim_is_batch or lazy.params:
+        return "the kernel is called with other points or with parameters"
+    if lazy._is_grad_enabled is not torch.is_grad_enabled():
+        return "the output was made with gradients on and is used with gradients off, or the other way round"
+    if settings.observation_nan_policy.value() != "ignore":
+        return f"observation_nan_policy is {settings.observation_nan_policy.value()!r}"
+    if settings.trace_mode.on() or linear_settings.skip_logdet_forward.on() or beta_features.checkpoint_kernel.value():
+        return "one of GPyTorch's settings trace_mode, skip_logdet_forward, checkpoint_kernel is on"
+    if _transformed():
+        return "a transform of torch.func is at work"
+    return None
+
+
+def _kernel(kernel: Any) -> tuple[Kernel, Tensor, Tensor | None, Tensor | None] | str:
+    """Fastard's kernel, length scales, output scale and shape, or why the kernel is not known."""
+    output_scale: Tensor | None = None
+    if _is(kernel, ScaleKernel):
+        output_scale, kernel = kernel.outputscale, kernel.base_kernel
+    if _is(kernel, RBFKernel):
+        return RBF(), kernel.lengthscale, output_scale, None
+    if _is(kernel, MaternKernel) and kernel.nu in MATERN:
+        return MATERN[kernel.nu], kernel.lengthscale, output_scale, None
+    if _is(kernel, RQKernel):
+        return RationalQuadratic(), kernel.lengthscale, output_scale, kernel.alpha
+    return f"the kernel is a {type(kernel).__name__}, not [a ScaleKernel of] an RBFKernel, MaternKernel or RQKernel"
+
+
+def _common_batch(of_parameters: list[torch.Size], of_targets: torch.Size) -> torch.Size | str:
+    """The batch that the parameters' and the targets' make together, or why it is not known."""
+    if not any(of_parameters):
+        return of_targets
+    try:
+        own = torch.broadcast_shapes(*of_parameters)
+        together = torch.broadcast_shapes(own, of_targets)
+    except RuntimeError:
+        return f"batches of shapes {', '.join(str(tuple(rank)) for rank in (*of_parameters, of_targets))}"
+    if of_targets != together and not (len(of_targets) < len(own) and own == together):
+        return f"targets of batch shape {tuple(of_targets)} for covariances of batch shape {tuple(own)}"
+    return together
 
 
 def _noise(likelihood: Any, n: int, params: Any) -> Tensor | str:
@@ -273,6 +293,6 @@ def _numbers(problem: _Problem, state: _State) -> _Numbers | None:
     for array in (length_scale, output_scale, shape):
         if array is not None and not (array.min() > 0.0 and array.max() < np.inf):
             return None
-    if any((scales <= own.least).any() for scales, own in zip(length_scale, points, strict=True)):
+    if any((scales <= own.min_length_scales).any() for scales, own in zip(length_scale, points, strict=True)):
         return None
     return _Numbers(points, residual, length_scale, output_scale, shape, noise)

@@ -113,19 +113,7 @@ def _expand(kernel: Any, start: int, inside: type | None = None) -> tuple[list[S
         return [_times(a, b) for a in left for b in right], stop
     parameters = {}
     for name in _PARAMETERS[cls]:
-        value = np.asarray(getattr(kernel, name))
-        if value.ndim > (name == "length_scale" and cls is not sk.RationalQuadratic) or value.dtype.kind not in "fiu":
-            raise UnsupportedKernelError(f"{name} of {type(kernel).__name__} is not a number or a vector of numbers")
-        value = np.squeeze(value)
-        is_variance = cls in (sk.ConstantKernel, sk.WhiteKernel)
-        if not ((value < _LARGEST) & ((value > 1.0 / _LARGEST) | (is_variance & (value == 0.0)))).all():
-            raise UnsupportedKernelError(f"{name} of {type(kernel).__name__} is out of range")
-        bounds = getattr(kernel, f"{name}_bounds")
-        place: int | slice | None = None
-        if not (isinstance(bounds, str) and bounds == "fixed"):
-            place = start if value.ndim == 0 else slice(start, start + value.size)
-            start += value.size
-        parameters[name] = Parameter(value.astype(float), place)
+        parameters[name], start = _parameter(kernel, cls, name, start)
     if cls is sk.ConstantKernel:
         return [Summand((parameters["constant_value"],))], start
     if cls is sk.WhiteKernel:
@@ -139,6 +127,22 @@ def _expand(kernel: Any, start: int, inside: type | None = None) -> tuple[list[S
             f"Matern with nu={kernel.nu} is not one that fastard computes: nu is {', '.join(others)} or {last} there"
         )
     return [Summand((), profile, parameters["length_scale"])], start
+
+
+def _parameter(kernel: Any, cls: type, name: str, start: int) -> tuple[Parameter, int]:
+    """A kernel's parameter whose entries, if it is free, begin at ``start`` in theta, and the place after them."""
+    value = np.asarray(getattr(kernel, name))
+    if value.ndim > (name == "length_scale" and cls is not sk.RationalQuadratic) or value.dtype.kind not in "fiu":
+        raise UnsupportedKernelError(f"{name} of {type(kernel).__name__} is not a number or a vector of numbers")
+    value = np.squeeze(value)
+    may_be_0 = cls in (sk.ConstantKernel, sk.WhiteKernel)
+    if not ((value < _LARGEST) & ((value > 1.0 / _LARGEST) | (may_be_0 & (value == 0.0)))).all():
+        raise UnsupportedKernelError(f"{name} of {type(kernel).__name__} is out of range")
+    bounds = getattr(kernel, f"{name}_bounds")
+    if isinstance(bounds, str) and bounds == "fixed":
+        return Parameter(value.astype(float), None), start
+    stop = start + value.size
+    return Parameter(value.astype(float), start if value.ndim == 0 else slice(start, stop)), stop
 
 
 def _times(a: Summand, b: Summand) -> Summand:
