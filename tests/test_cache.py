@@ -76,9 +76,9 @@ def edit(path, old, new):
 
 COVARIANCE = """
 import numpy as np
-from fastard._engine.loops.pairs import covariance_and_slope as function
-s = np.array([4.0])
-function(fastard.Matern32(), 1.0, False, s, np.empty(1))
+from fastard._engine.loops.profiles import loop
+function, s = loop(fastard.Matern32), np.array([4.0])
+function(np.empty(0), 1.0, False, s, np.empty(1), np.empty((0, 1)))
 print(sum(function.stats.cache_hits.values()), s[0])
 """
 MIRROR = """

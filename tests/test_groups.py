@@ -169,18 +169,18 @@ def test_the_derivative_of_a_tied_term_has_the_same_bits_on_any_number_of_thread
 
 
 def test_isotropic_sums_no_dimension(monkeypatch):
-    """fit() and the doors ask the engine for one row of the product, whatever d."""
+    """fit() and the integrations ask the engine for one row of the product, whatever d."""
     from fastard._engine import evaluate as _engine
 
     rows = []
-    scaled = _engine.scaled
+    ordered_columns = _engine.ordered_columns
 
     def spy(*arguments):
-        points = scaled(*arguments)
-        rows.append((points.free, points.tied))
-        return points
+        columns, free, tied = ordered_columns(*arguments)
+        rows.append((free, tied))
+        return columns, free, tied
 
-    monkeypatch.setattr(_engine, "scaled", spy)
+    monkeypatch.setattr(_engine, "ordered_columns", spy)
     X, y = two_of_four()
     fastard.fit(X, y, length_scale_groups="isotropic", max_iterations=3)
     assert set(rows[:-1]) == {(1, True)}  # the last one has no gradient

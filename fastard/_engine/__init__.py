@@ -19,5 +19,6 @@ touched and contracted after it was last touched. Around it stand
     terms          one summand of the covariance, and its scaled points
     sizes          tiles and thresholds that were tuned, threads, and what is watched because it takes long
       |
-    loops/         compiled: pairs, sweep, schedule, loo, hessian; they know no Python object
+    loops/         compiled: likelihood, pairs, sweep, schedule, loo, hessian; they know no Python object,
+                   and the kernel as the address of its own loop, profiles, the one that is compiled for each
 """

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from fastard._arrays import Array, large_array, read_only
 from fastard._engine.loops import pairs
+from fastard._engine.loops.profiles import compiled
 from fastard._engine.sizes import PAIR_FLOPS, PRODUCT_TILE, run, threads_for
 from fastard._engine.terms import Scaled, Term, central, scale, scaled, term_gradient, used_columns
 from fastard._numba.threads import new_state
@@ -24,7 +25,7 @@ def cross_covariance(term: Term, X: Array, Z: Array, threads: int) -> Array:
         threads_for(work, threads),
         pairs.cross_covariance,
         new_state(),
-        term.kernel,
+        *compiled(term.kernel),
         term.signal_variance,
         U,
         V,
@@ -51,7 +52,7 @@ def point_gradient(term: Term, Q: Array, X: Array, Z: Array, threads: int) -> Ar
     work = X.shape[0] * Z.shape[0] * (columns.size * (Q.shape[0] + 1) + 8)
     run(
         PAIR_FLOPS * work, threads_for(work, threads), pairs.point_gradient, new_state(),
-        term.kernel, term.signal_variance, U, V, read_only(Q), moments,
+        *compiled(term.kernel), term.signal_variance, U, V, read_only(Q), moments,
     )  # fmt: skip
     result = np.zeros((Q.shape[0], *X.shape))
     result[:, :, columns] = moments.transpose(0, 2, 1) / term.length_scale[columns]
@@ -73,6 +74,7 @@ def product(term: Term, points: Scaled, Q: Array, alpha: Array, targets: int, n:
     partial = np.empty((tiles * (tiles + 1) // 2, points.free + 1 + len(term.kernel)))
     run(
         0.5 * PAIR_FLOPS * n * n * (points.free + 8), threads, pairs.product, new_state(),
-        term.kernel, term.signal_variance, points.U, points.free, points.tied, read_only(Q), alpha, targets, n, tile, partial,
+        *compiled(term.kernel), term.signal_variance, points.U, points.free, points.tied, read_only(Q), alpha, targets, n,
+        tile, partial,
     )  # fmt: skip
     return partial.sum(axis=0)  # type: ignore[no-any-return]

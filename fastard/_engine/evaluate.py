@@ -6,20 +6,31 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastard._arrays import Array
+from fastard._arrays import Array, read_only
 from fastard._engine.cross import product
 from fastard._engine.loops import pairs
-from fastard._engine.loops.schedule import CONTRACT, FILL, INVERT, PIVOTS, collect, work
-from fastard._engine.loops.sweep import ROUNDING, back_substitute
+from fastard._engine.loops.likelihood import OF_LENGTH_SCALES, OF_VARIANCE, VALUE, log_marginal_likelihood
+from fastard._engine.loops.profiles import compiled
+from fastard._engine.loops.schedule import CONTRACT, FILL, INVERT, PIVOTS
+from fastard._engine.loops.sweep import ROUNDING
 from fastard._engine.sizes import PAIR_FLOPS, Watch, evaluation_threads, run
-from fastard._engine.terms import _NO_SHAPE, Term, TermGradient, _spread_out, central, scaled, term_gradient
+from fastard._engine.terms import (
+    _NO_SHAPE,
+    Scaled,
+    Term,
+    TermGradient,
+    _spread_out,
+    central,
+    ordered_columns,
+    scaled,
+    term_gradient,
+)
 from fastard._engine.workspace import Workspace
 from fastard._numba.threads import FAILED, new_state
-from fastard.kernels import RBF
 
 NO_NOISE = 0.5 * ROUNDING  # of the signal's variance: noise below that leaves two equal rows a pivot that is only rounding
 
-_LOG_2_PI = float(np.log(2.0 * np.pi))
+_NO_COLUMNS = np.empty(0, dtype=np.int64)
 
 
 class Failure(NamedTuple):
@@ -60,61 +71,56 @@ def evaluate(
     now and then with how much of a long evaluation is done, from 0 to 1; what it raises ends the evaluation.
     """
     n, m = y.shape
-    d = X.shape[1]
     center = central(X) if center is None else center
-    points = [scaled(term, X, center) for term in terms]
+    threads = evaluation_threads(n, threads)
     signal = terms[0].signal_variance if len(terms) == 1 else sum(term.signal_variance for term in terms)
     if not (isinstance(diagonal, float) and diagonal > NO_NOISE * signal):
-        failure = equal_rows([of_term.U[:, :n] for of_term in points], diagonal, signal)
+        failure = equal_rows([scaled(term, X, center).U[:, :n] for term in terms], diagonal, signal)
         if failure is not None:
             return _failed(failure)
-    threads = evaluation_threads(n, threads)
     if isinstance(diagonal, float):
         workspace.diagonal.fill(diagonal)
     else:
         workspace.diagonal[:] = diagonal
     stages = INVERT if gradient or inverse else 0
-    kernel = terms[0].kernel
-    U, free, tied, columns = points[0]
+    points: list[Scaled] = []
     if len(terms) == 1:
         stages |= FILL
-        if gradient and len(kernel) == 0:
+        if gradient and len(terms[0].kernel) == 0:
             stages |= CONTRACT
     else:
+        points = [scaled(term, X, center) for term in terms]
         for index, (term, of_term) in enumerate(zip(terms, points, strict=True)):
             run(
-                0.5 * PAIR_FLOPS * n * n * (len(of_term.U) + 8), threads, pairs.fill, new_state(), term.kernel,
+                0.5 * PAIR_FLOPS * n * n * (len(of_term.U) + 8), threads, pairs.fill, new_state(), *compiled(term.kernel),
                 term.signal_variance, of_term.U, workspace.buffer, workspace.diagonal, n, workspace.tile, index > 0,
             )  # fmt: skip
-        kernel = RBF()  # not used, and compiled already
     workspace.targets[:] = y
+    columns, free, tied = ordered_columns(terms[0], X.shape[1]) if stages & FILL else (_NO_COLUMNS, 0, False)
     partial = np.empty((workspace.pairs_of_tiles if stages & CONTRACT else 0, free))
     state = new_state(workspace.places)
-    flops = float(n) ** 3 if stages & INVERT else float(n) ** 3 / 3.0
+    alpha, weights, out = np.empty((n, m)), np.empty(n if gradient else 0), np.empty(OF_LENGTH_SCALES + free)
     run(
-        flops, threads, work, state,
-        kernel, signal, U, free, tied, workspace.diagonal, workspace.buffer, workspace.rhs, n, m, workspace.space,
-        workspace.pivot, workspace.logs, partial, workspace.tile, workspace.block, stages,
+        float(n) ** 3 if stages & INVERT else float(n) ** 3 / 3.0, threads, log_marginal_likelihood, state,
+        *compiled(terms[0].kernel), signal, read_only(X), read_only(center), columns, read_only(terms[0].length_scale), free,
+        tied, workspace.scaled_points(columns.size), workspace.diagonal, workspace.buffer, workspace.rhs, n, m,
+        workspace.space, workspace.pivot, workspace.logs, partial, workspace.tile, workspace.block, stages, alpha, weights,
+        out,
         watch=None if watch is None else _watching_steps(watch, workspace.logs.shape[1], stages),
     )  # fmt: skip
-    alpha, weights, by_dimension = np.empty((n, m)), np.empty(n if gradient else 0), np.empty(free)
     if state[FAILED]:
-        return _failed(failure_at([of_term.U for of_term in points], int(state[FAILED]) - 1))
-    if not stages & INVERT:
-        back_substitute(workspace.buffer, workspace.rhs, n, m)
-    half_log_determinant, fit, of_variance = collect(
-        workspace.buffer, workspace.rhs, n, m, workspace.logs, partial, free, workspace.diagonal, alpha, weights, by_dimension
-    )
-    value = -0.5 * fit - m * half_log_determinant - 0.5 * n * m * _LOG_2_PI
+        return _failed(failure_at([scaled(term, X, center).U for term in terms], int(state[FAILED]) - 1))
+    value = float(out[VALUE])
     if not gradient:
         return Evaluation(None, value, alpha, weights, ())
     if stages & CONTRACT:
-        gradients = [TermGradient(_spread_out(by_dimension, columns, d), of_variance, _NO_SHAPE)]
+        by_dimension = _spread_out(out[OF_LENGTH_SCALES:], columns, X.shape[1])
+        gradients = [TermGradient(by_dimension, float(out[OF_VARIANCE]), _NO_SHAPE)]
     else:
         gradients = []
-        for term, of_term in zip(terms, points, strict=True):
+        for term, of_term in zip(terms, points or [scaled(terms[0], X, center)], strict=True):
             total = product(term, of_term, workspace.buffer, workspace.rhs, m, n, workspace.tile, threads)
-            gradients.append(term_gradient(term, of_term, total, d))
+            gradients.append(term_gradient(term, of_term, total, X.shape[1]))
     return Evaluation(None, value, alpha, weights, tuple(gradients))
 
 

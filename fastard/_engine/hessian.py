@@ -7,6 +7,7 @@ import numpy as np
 from fastard._arrays import Array
 from fastard._engine.loops.hessian import LENGTH_SCALE, SIGNAL, times_derivatives
 from fastard._engine.loops.pairs import round_up
+from fastard._engine.loops.profiles import compiled
 from fastard._engine.sizes import run, threads_for
 from fastard._engine.terms import Term, central, scale
 from fastard._numba.cpu import COLS, ROWS
@@ -38,7 +39,7 @@ class Derivatives:
         out = np.zeros((round_up(stop, COLS), count, height))
         run(
             2.0 * height * stop * stop * count, threads_for(stop * stop * count, self.threads), times_derivatives,
-            new_state(), self.term.kernel, self.term.signal_variance, self.noise_variance, self.U, self.kinds, self.starts,
-            packed, out,
+            new_state(), *compiled(self.term.kernel), self.term.signal_variance, self.noise_variance, self.U, self.kinds,
+            self.starts, packed, out,
         )  # fmt: skip
         return out[:stop]

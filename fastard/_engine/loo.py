@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from fastard._arrays import Array
 from fastard._engine.loops import loo
+from fastard._engine.loops.profiles import compiled
 from fastard._engine.sizes import Watch, evaluation_threads, run
 from fastard._engine.terms import Term, TermGradient, scaled, term_gradient
 from fastard._engine.workspace import Workspace
@@ -38,7 +39,7 @@ def _contract(
 
     try:
         run(
-            float(n) ** 3, evaluation_threads(n, threads), loo.contract, new_state(loo.STATE_PLACES), term.kernel,
+            float(n) ** 3, evaluation_threads(n, threads), loo.contract, new_state(loo.STATE_PLACES), *compiled(term.kernel),
             term.signal_variance, points.U, points.free, points.tied, workspace.buffer, n, tile, np.ascontiguousarray(alpha.T),
             np.ascontiguousarray(alpha.T / b), np.sqrt(e), np.empty((m, n)), partial, diagonal,
             watch=None if watch is None else watch_tiles,

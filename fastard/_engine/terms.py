@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from fastard._arrays import Array, read_only
 from fastard._engine.loops import pairs
+from fastard._numba.cpu import ROWS
 from fastard.kernels import Kernel
 
 _NO_SHAPE = np.zeros(0)
@@ -53,7 +54,9 @@ def used_columns(term: Term, d: int) -> NDArray[np.int64]:
 
 def scale(X: Array, center: Array, columns: NDArray[np.int64], length_scale: Array) -> Array:
     """The given columns of X, less the center, over their length scales: (columns, n and some zeros)."""
-    return pairs.scale(read_only(X), read_only(center), columns, read_only(length_scale))  # type: ignore[no-any-return]
+    U = np.zeros((columns.size, pairs.round_up(len(X), ROWS)))
+    pairs.scale(read_only(X), read_only(center), columns, read_only(length_scale), U)
+    return U
 
 
 def central(X: Array) -> Array:
@@ -66,17 +69,23 @@ def central(X: Array) -> Array:
     return values
 
 
-def scaled(term: Term, X: Array, center: Array) -> Scaled:
-    """The term's scaled points, the free columns first."""
-    columns = used_columns(term, X.shape[1])
+def ordered_columns(term: Term, d: int) -> tuple[NDArray[np.int64], int, bool]:
+    """The term's columns of X, the free ones first; how many are free, 1 where they are tied; whether they are."""
+    columns = used_columns(term, d)
     if term.tied and columns.size > 0:
-        return Scaled(scale(X, center, columns, term.length_scale), 1, True, columns)
+        return columns, 1, True
     free = columns.size
     if term.free is not None:
         is_free = term.free[columns]
         columns = np.concatenate([columns[is_free], columns[~is_free]])
         free = int(np.count_nonzero(is_free))
-    return Scaled(scale(X, center, columns, term.length_scale), free, False, columns)
+    return columns, free, False
+
+
+def scaled(term: Term, X: Array, center: Array) -> Scaled:
+    """The term's scaled points, the free columns first."""
+    columns, free, tied = ordered_columns(term, X.shape[1])
+    return Scaled(scale(X, center, columns, term.length_scale), free, tied, columns)
 
 
 def term_gradient(term: Term, points: Scaled, total: Array, d: int) -> TermGradient:

@@ -32,9 +32,16 @@ class Workspace:
         self.pivot = np.empty((rows, rows))
         self.logs = np.empty((1 + m, -(-n // self.block)))
         self.diagonal = np.empty(n)
+        self._U = np.empty((0, 0))
         tiles = -(-n // self.tile)
         self.pairs_of_tiles = tiles * (tiles + 1) // 2
         self.places = state_places(n, self.tile, self.block)
+
+    def scaled_points(self, columns: int) -> Array:
+        """Room for one term's points, (columns, round_up(n, ROWS)), zeros beyond n."""
+        if len(self._U) != columns or self._U.size == 0:
+            self._U = np.zeros((columns, round_up(self.n, ROWS)))
+        return self._U
 
     def clear_padding(self) -> None:
         """The zeros beyond n, which an evaluation needs and leaves."""

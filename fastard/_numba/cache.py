@@ -27,13 +27,17 @@ from numba.core.compiler import CompileResult
 from numba.core.serialize import dumps
 from numba.misc.appdirs import AppDirs
 
+from fastard._numba import symbols
 from fastard._version import __version__
 
 # Every module that holds compiled functions, and all of ours that those import: a change of any one compiles all anew.
 SOURCES = (
     "_engine/loops/hessian",
+    "_engine/loops/likelihood",
     "_engine/loops/loo",
     "_engine/loops/pairs",
+    "_engine/loops/priors",
+    "_engine/loops/profiles",
     "_engine/loops/schedule",
     "_engine/loops/sweep",
     "_limits",
@@ -43,6 +47,7 @@ SOURCES = (
     "_numba/elementary",
     "_numba/jit",
     "_numba/microkernel",
+    "_numba/symbols",
     "_numba/threads",
     "_version",
     "kernels",
@@ -159,7 +164,10 @@ class Cache(NullCache):
         if seal := stamp():
             for place in places():
                 with contextlib.suppress(Exception):  # whatever goes wrong, compiling puts it right
-                    return CompileResult._rebuild(target_context, *_read(os.path.join(place, name), seal, key))
+                    needed, reduced = _read(os.path.join(place, name), seal, key)
+                    for other, argument_types in needed:
+                        symbols.provide(other, argument_types)
+                    return CompileResult._rebuild(target_context, *reduced)
         _compiling(self._dispatcher)
         return None
 
@@ -170,7 +178,7 @@ class Cache(NullCache):
             return
         key, name = self._key(sig, data.codegen)
         try:
-            body = dumps((key, data._reduce()))
+            body = dumps((key, (symbols.needed(data.library), data._reduce())))
         except RuntimeError:  # an interrupt came while LLVM gave Numba the machine code, and both were lost
             return
         for place in places():

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from fastard._engine.loops.pairs import covariance_slope_and_shape, round_up, squared_distances, strip_space
+from fastard._engine.loops.pairs import round_up, squared_distances, strip_space
+from fastard._engine.loops.profiles import covariance_and_slope
 from fastard._engine.loops.sweep import STEP
 from fastard._numba.atomics import address_of, repeat_call
 from fastard._numba.cpu import COLS, ROWS, SMALL
@@ -40,7 +41,7 @@ def derivative_strip(kind, noise, U, first, rows, j, s, w, v, out):
 
 
 @jit
-def times_derivatives(state, kernel, variance, noise, U, kinds, starts, Z, S):
+def times_derivatives(state, kernel, shape, variance, noise, U, kinds, starts, Z, S):
     """S[j, b, i] += sum_k Z[i, k] dK(k, j) / db for all groups b; some columns j are a task.
 
     Parameters
@@ -61,7 +62,7 @@ def times_derivatives(state, kernel, variance, noise, U, kinds, starts, Z, S):
         return
     stop, count, height = Z.shape[1], S.shape[1], S.shape[2]
     z, panel_bytes, target = address_of(Z), stop * STEP, address_of(S)
-    scratch, packed = np.empty((3 + len(kernel), strip_space(_DEPTH))), np.empty(COLS * _DEPTH)
+    scratch, packed = np.empty((3 + shape.size, strip_space(_DEPTH))), np.empty(COLS * _DEPTH)
     task = next_task(state)
     while task * _TASK < S.shape[0]:
         for j in range(task * _TASK, min(S.shape[0], (task + 1) * _TASK), COLS):
@@ -71,7 +72,7 @@ def times_derivatives(state, kernel, variance, noise, U, kinds, starts, Z, S):
                 size = COLS * rows
                 s, w, part, v = scratch[0, :size], scratch[1, :size], scratch[2, :size], scratch[3:]
                 squared_distances(U, first, rows, U, j, s)
-                covariance_slope_and_shape(kernel, variance, False, s, w, v)
+                covariance_and_slope(kernel, shape, variance, False, s, w, v)
                 for b in range(count):
                     if kinds[b] == NOISE and (j + COLS <= first or j >= first + rows):
                         continue

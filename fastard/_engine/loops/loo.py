@@ -79,7 +79,7 @@ def tile_of_weights(A, n, i0, i1, j0, j1, u, v, Q):
 
 
 @jit
-def contract(state, kernel, variance, U, free, tied, A, n, tile, alpha, v, factors, moved, partial, diagonal):
+def contract(state, kernel, shape, variance, U, free, tied, A, n, tile, alpha, v, factors, moved, partial, diagonal):
     """partial[tile] = that tile's share of <W, dK>, as ``product_tile`` has it, and W's diagonal, for the lower triangle W of
     Q = sum_t (u_t alpha_t' + alpha_t u_t') - A diag(factors^2) A, u = A v, its diagonal halved.
 
@@ -92,7 +92,7 @@ def contract(state, kernel, variance, U, free, tied, A, n, tile, alpha, v, facto
     mirrored, packed, failed = here + 8 * MIRRORED, here + 8 * PACKED, here + 8 * FAILED
     tiles, strips = (n + tile - 1) // tile, (n + DEPTH - 1) // DEPTH
     pairs = tiles * (tiles + 1) // 2
-    rows, scratch = np.empty((min(n, DEPTH), A.shape[1])), np.empty((3 + len(kernel), strip_space(tile)))
+    rows, scratch = np.empty((min(n, DEPTH), A.shape[1])), np.empty((3 + shape.size, strip_space(tile)))
     Q = np.empty((round_up(tile, COLS), round_up(tile, ROWS)))
     task = next_task(state)
     while task < 2 * pairs + strips:
@@ -114,5 +114,5 @@ def contract(state, kernel, variance, U, free, tied, A, n, tile, alpha, v, facto
             if i == j:
                 for k in range(i0, i1):
                     diagonal[k] = Q[k - i0, k - i0]
-            product_tile(kernel, variance, U, free, tied, Q, alpha, OF_TILE, n, tile, i, j, scratch, partial[task])
+            product_tile(kernel, shape, variance, U, free, tied, Q, alpha, OF_TILE, n, tile, i, j, scratch, partial[task])
         task = next_task(state)

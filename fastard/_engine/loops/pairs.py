@@ -16,14 +16,13 @@ next, it would not give the same bits.
 import math
 
 import numpy as np
-from numba.extending import overload
 
+from fastard._engine.loops.profiles import covariance_and_slope
 from fastard._numba.atomics import address_of, never_inline, repeat_call
 from fastard._numba.cpu import COLS, LANES, ROWS
-from fastard._numba.jit import INLINE, jit
+from fastard._numba.jit import jit, separate
 from fastard._numba.microkernel import distances, transpose_blocks, weighted_distances
 from fastard._numba.threads import POOL, dispatch, next_task
-from fastard.kernels import profile
 
 OF_TILE = -1  # in the place of a number of targets: the weights are a tile's own
 
@@ -44,16 +43,16 @@ def triangle_corner(q):
 
 
 @jit
-def scale(X, center, columns, length_scale):
-    """U for the given columns of X, in the order given: one row a column, ``center`` subtracted first."""
-    n = X.shape[0]
-    U = np.zeros((columns.size, round_up(n, ROWS)))
+def scale(X, center, columns, length_scale, U):
+    """U for the given columns of X, in the order given: one row a column, ``center`` subtracted first.
+
+    U is (columns.size, round_up(n, ROWS)); what is beyond n stays as it is.
+    """
     for p in range(columns.size):
         column = columns[p]
         origin, unit, target = center[column], length_scale[column], U[p]
-        for j in range(n):
+        for j in range(X.shape[0]):
             target[j] = (X[j, column] - origin) / unit
-    return U
 
 
 @jit
@@ -62,47 +61,6 @@ def squared_distances(U, first, rows, V, j, s):
     u, v, target = address_of(U) + 8 * first, address_of(V) + 8 * j, address_of(s)
     for i in range(0, rows, ROWS):
         distances(u + 8 * i, 8 * U.shape[1], v, 8 * V.shape[1], U.shape[0], target + 8 * i, 8 * rows)
-
-
-@jit
-def covariance_and_slope(kernel, variance, tied, s, w):
-    """In place: s becomes variance k(s); w gets variance w(s), and where ``tied`` that times s."""
-    never_inline()
-    for i in range(s.size):
-        here, slope, _ = profile(kernel, s[i])
-        w[i] = variance * slope * (s[i] if tied else 1.0)
-        s[i] = variance * here
-
-
-def store_entries(entries, factor, out, i):
-    """out[p, i] = factor times the tuple's entry p. Compiled code only; Numba cannot index a tuple without entries."""
-    raise NotImplementedError
-
-
-@overload(store_entries, jit_options=INLINE)
-def _store_entries(entries, factor, out, i):
-    def nothing(entries, factor, out, i):
-        pass
-
-    def store_one(entries, factor, out, i):  # a loop over it would not be vectorised
-        out[0, i] = factor * entries[0]
-
-    def store(entries, factor, out, i):
-        for p in range(len(entries)):
-            out[p, i] = factor * entries[p]
-
-    return {0: nothing, 1: store_one}.get(entries.count, store)
-
-
-@jit
-def covariance_slope_and_shape(kernel, variance, tied, s, w, v):
-    """The same; v (p, size) gets variance dk / d ln(shape) for each of the p shape parameters."""
-    never_inline()
-    for i in range(s.size):
-        here, slope, by_shape = profile(kernel, s[i])
-        w[i] = variance * slope * (s[i] if tied else 1.0)
-        s[i] = variance * here
-        store_entries(by_shape, variance, v, i)
 
 
 @jit
@@ -127,21 +85,20 @@ def strip_of(i0, i1, j):
     return first, round_up(i1 - first, ROWS)
 
 
-@jit
-def fill_tile(kernel, variance, tied, U, A, diagonal, accumulate, n, tile, i, j, scratch):
+@separate
+def fill_tile(kernel, shape, variance, tied, U, A, diagonal, accumulate, n, tile, i, j, scratch):
     """K of tile (i, j), diagonal added, and w in its mirror place: row by row where both are full squares, else transposed.
 
     Where ``tied``, w s stands there: what the derivative by a length scale common to all dimensions is made of.
     Where ``accumulate``, K is added to what is there, and no w is kept nor diagonal added.
     """
-    never_inline()
     i0, i1, j0, j1 = corners(n, tile, i, j)
     square = i0 > j0 and i1 - i0 == j1 - j0
     for j in range(j0, j1, COLS):
         first, rows = strip_of(i0, i1, j)
         s, w = scratch[0, : COLS * rows], scratch[1, : COLS * rows]
         squared_distances(U, first, rows, U, j, s)
-        covariance_and_slope(kernel, variance, tied, s, w)
+        covariance_and_slope(kernel, shape, variance, tied, s, w, scratch[2:])
         for c in range(min(COLS, j1 - j)):
             start = max(first, j + c)
             here, target = s[c * rows + start - first : c * rows + i1 - first], A[j + c, start:i1]
@@ -217,13 +174,12 @@ def add_lanes(total, free, out):
             out[p] += total[p, lane]
 
 
-@jit
+@separate
 def contract_tile(U, free, tied, A, alpha, targets, n, tile, i, j, scratch, out):
     """out[p] = d l / d ln length_scale_p of tile (i, j)'s pairs, with the w that ``fill_tile`` left in the mirror places.
 
     R&W (5.9) has a half before the sum over all (i, j); here each pair is met once, which is the same.
     """
-    never_inline()
     i0, i1, j0, j1 = corners(n, tile, i, j)
     square = i0 > j0 and i1 - i0 == j1 - j0
     total = np.zeros((free, LANES))
@@ -302,7 +258,7 @@ def weights_strip(Q, alpha, targets, i0, j0, first, rows, i1, j, j1, q):
 
 
 @jit
-def product_tile(kernel, variance, U, free, tied, Q, alpha, targets, n, tile, i, j, scratch, out):
+def product_tile(kernel, shape, variance, U, free, tied, Q, alpha, targets, n, tile, i, j, scratch, out):
     """out = tile (i, j)'s share of the derivatives by [ln length_scale ..., ln variance, ln shape ...], profile computed anew.
 
     For the weights of ``weights_strip``. A point with itself: k(0) = 1, which neither a length scale nor a shape changes.
@@ -310,15 +266,15 @@ def product_tile(kernel, variance, U, free, tied, Q, alpha, targets, n, tile, i,
     never_inline()
     i0, i1, j0, j1 = corners(n, tile, i, j)
     total = np.zeros((free, LANES))
-    of_variance, of_shape = np.zeros(strip_space(i1 - i0)), np.zeros((len(kernel), strip_space(i1 - i0)))
+    of_variance, of_shape = np.zeros(strip_space(i1 - i0)), np.zeros((shape.size, strip_space(i1 - i0)))
     for j in range(j0, j1, COLS):
         first, rows = strip_of(i0, i1, j)
         size = COLS * rows
         q, s, w, v = scratch[0, :size], scratch[1, :size], scratch[2, :size], scratch[3:]
         weights_strip(Q, alpha, targets, i0, j0, first, rows, i1, j, j1, q)
         squared_distances(U, first, rows, U, j, s)
-        covariance_slope_and_shape(kernel, variance, tied, s, w, v)
-        for p in range(len(kernel)):
+        covariance_and_slope(kernel, shape, variance, tied, s, w, v)
+        for p in range(shape.size):
             sums, values = of_shape[p], v[p]
             for i in range(size):
                 sums[i] += q[i] * values[i]
@@ -327,15 +283,15 @@ def product_tile(kernel, variance, U, free, tied, Q, alpha, targets, n, tile, i,
             q[i] *= w[i]
         contract_strip(U, free, tied, first, rows, j, q, total)
     add_lanes(total, free, out)
-    out[free : free + 1 + len(kernel)] = 0.0
+    out[free : free + 1 + shape.size] = 0.0
     for i in range(of_variance.size):
         out[free] += of_variance[i]
-        for p in range(len(kernel)):
+        for p in range(shape.size):
             out[free + 1 + p] += of_shape[p, i]
 
 
 @jit
-def fill(state, kernel, variance, U, A, diagonal, n, tile, accumulate):
+def fill(state, kernel, shape, variance, U, A, diagonal, n, tile, accumulate):
     """Every tile of the covariance of n points."""
     if state[POOL]:
         dispatch(state, repeat_call())
@@ -345,27 +301,27 @@ def fill(state, kernel, variance, U, A, diagonal, n, tile, accumulate):
     task = next_task(state)
     while task < tiles * (tiles + 1) // 2:
         i, j = triangle_corner(task)
-        fill_tile(kernel, variance, False, U, A, diagonal, accumulate, n, tile, i, j, scratch)
+        fill_tile(kernel, shape, variance, False, U, A, diagonal, accumulate, n, tile, i, j, scratch)
         task = next_task(state)
 
 
 @jit
-def product(state, kernel, variance, U, free, tied, Q, alpha, targets, n, tile, partial):
+def product(state, kernel, shape, variance, U, free, tied, Q, alpha, targets, n, tile, partial):
     """partial[tile] = that tile's share, by ``product_tile``."""
     if state[POOL]:
         dispatch(state, repeat_call())
         return
     tiles = (n + tile - 1) // tile
-    scratch = np.empty((3 + len(kernel), strip_space(tile)))
+    scratch = np.empty((3 + shape.size, strip_space(tile)))
     task = next_task(state)
     while task < tiles * (tiles + 1) // 2:
         i, j = triangle_corner(task)
-        product_tile(kernel, variance, U, free, tied, Q, alpha, targets, n, tile, i, j, scratch, partial[task])
+        product_tile(kernel, shape, variance, U, free, tied, Q, alpha, targets, n, tile, i, j, scratch, partial[task])
         task = next_task(state)
 
 
 @jit
-def cross_covariance(state, kernel, variance, U, V, out):
+def cross_covariance(state, kernel, shape, variance, U, V, out):
     """out[j, i] = variance k(s) of point j of V and point i of U; a strip is a task."""
     if state[POOL]:
         dispatch(state, repeat_call())
@@ -380,7 +336,7 @@ def cross_covariance(state, kernel, variance, U, V, out):
             rows = round_up(stop - first, ROWS)
             s, w = scratch[0, : COLS * rows], scratch[1, : COLS * rows]
             squared_distances(U, first, rows, V, j, s)
-            covariance_and_slope(kernel, variance, False, s, w)
+            covariance_and_slope(kernel, shape, variance, False, s, w, scratch[2:])
             for c in range(min(COLS, n - j)):
                 here, target = s[c * rows : c * rows + stop - first], out[j + c, first:stop]
                 for i in range(here.size):
@@ -400,7 +356,7 @@ def differences(U, first, rows, g, V, j, moment):
 
 
 @jit
-def point_gradient(state, kernel, variance, U, V, Q, out):
+def point_gradient(state, kernel, shape, variance, U, V, Q, out):
     """out[t, p, j] = sum_i Q[t, j, i] d K(v_j, u_i) / d v_jp, v and u scaled; the points j that share a strip are a task.
 
     Q is (targets, 1 or points, n): weights of each pair, or the same for every point.
@@ -420,7 +376,7 @@ def point_gradient(state, kernel, variance, U, V, Q, out):
             rows = round_up(stop - first, ROWS)
             s, w, g = scratch[0, : COLS * rows], scratch[1, : COLS * rows], scratch[2, :rows]
             squared_distances(U, first, rows, V, start, s)
-            covariance_and_slope(kernel, variance, False, s, w)
+            covariance_and_slope(kernel, shape, variance, False, s, w, scratch[3:])
             for c in range(members):
                 slope = w[c * rows : c * rows + stop - first]
                 for t in range(targets):

@@ -112,12 +112,12 @@ def task_of(q, others, ahead, is_last):
 
 
 @jit
-def work(state, kernel, variance, U, free, tied, diagonal, A, R, n, m, space, S, logs, partial, tile, block, stages):
+def work(state, kernel, shape, variance, U, free, tied, diagonal, A, R, n, m, space, S, logs, partial, tile, block, stages):
     """Takes tasks until there are none; the caller and any workers run this with the same arguments.
 
     Parameters
     ----------
-    kernel, U, free, tied, diagonal
+    kernel, shape, U, free, tied, diagonal
         What `fill_tile` and `contract_tile` take: U (d, round_up(n, ROWS)), zeros beyond n; diagonal (n,) is added to K's.
     variance
         K's diagonal before that: the signal variance, of all terms together where they were filled before.
@@ -190,7 +190,7 @@ def work(state, kernel, variance, U, free, tied, diagonal, A, R, n, m, space, S,
                 if kind == RHS_PANEL:
                     wait_for(rhs_of + 8 * s, p, failed)
                 elif kind == PANEL and p == 0 and fill:
-                    fill_tile(kernel, variance, tied, U, A, diagonal, False, n, tile, i, j, scratch)
+                    fill_tile(kernel, shape, variance, tied, U, A, diagonal, False, n, tile, i, j, scratch)
                 elif kind == PANEL:
                     wait_for(tile_place(tile_of, i, j), p, failed)
             wait_for(pivots, p + 1, failed)
@@ -232,7 +232,7 @@ def work(state, kernel, variance, U, free, tied, diagonal, A, R, n, m, space, S,
             for i in range(first_tile, min(tiles, first_tile + per_block)):
                 for j in range(first_tile, i + 1):
                     if p < 0 and fill:
-                        fill_tile(kernel, variance, tied, U, A, diagonal, False, n, tile, i, j, scratch)
+                        fill_tile(kernel, shape, variance, tied, U, A, diagonal, False, n, tile, i, j, scratch)
                     else:
                         wait_for(tile_place(tile_of, i, j), p + 1, failed)
             if p >= 0:
@@ -268,7 +268,7 @@ def work(state, kernel, variance, U, free, tied, diagonal, A, R, n, m, space, S,
             else:
                 mark = tile_place(tile_of, i, j)
             if kind == UPDATE and p == 0 and fill and outside:
-                fill_tile(kernel, variance, tied, U, A, diagonal, False, n, tile, i, j, scratch)
+                fill_tile(kernel, shape, variance, tied, U, A, diagonal, False, n, tile, i, j, scratch)
             else:
                 wait_for(mark, p if outside else p + 1, failed)
             if outside:

@@ -28,9 +28,9 @@ import math
 import numpy as np
 
 from fastard._engine.loops.pairs import round_up
-from fastard._numba.atomics import address_of, never_inline
+from fastard._numba.atomics import address_of
 from fastard._numba.cpu import COLS, ROWS, SMALL
-from fastard._numba.jit import jit
+from fastard._numba.jit import jit, separate
 from fastard._numba.microkernel import (
     add_product,
     add_product_below,
@@ -53,14 +53,13 @@ assert PANEL_DEPTH % SMALL == 0
 CHOLESKY, TRIANGLE, INVERSE = 0, 1, 2  # what `panel` leaves behind: L, the inverse of L (inside a pivot block), K^-1
 
 
-@jit
+@separate
 def small_pivot(S, c, b, N, L, diagonal, first, variance):
     """N = L^-1 and L of the SMALL x SMALL block of S at c (its first b rows; identity beyond), upper triangles 0.
 
     The sweep above with b = 1 and without its rows above the pivot. Returns -1, or the first row whose pivot is not positive
     beyond rounding; K's diagonal is ``variance + diagonal[first + row]``.
     """
-    never_inline()
     v, factors = np.empty(SMALL), np.empty(SMALL)
     for j in range(SMALL):
         column, factor = N[j], L[j]
@@ -103,10 +102,9 @@ def small_pivot(S, c, b, N, L, diagonal, first, variance):
     return -1
 
 
-@jit
+@separate
 def pack(source, leading, transposed, rows, depth, sign, z, panel_bytes):
     """sign times `rows` rows of `depth` columns into packed panels; the source holds columns, or rows where `transposed`."""
-    never_inline()
     for q in range(rows // COLS):
         target = z + q * panel_bytes
         if transposed:
@@ -116,10 +114,9 @@ def pack(source, leading, transposed, rows, depth, sign, z, panel_bytes):
             copy_rows(source + STEP * q, leading, target, STEP, depth, sign)
 
 
-@jit
+@separate
 def unpack(z, panel_bytes, rows, depth, sign, target, leading, transposed):
     """The way back."""
-    never_inline()
     for q in range(rows // COLS):
         source = z + q * panel_bytes
         if transposed:
@@ -129,7 +126,7 @@ def unpack(z, panel_bytes, rows, depth, sign, target, leading, transposed):
             copy_rows(source, STEP, target + STEP * q, leading, depth, sign)
 
 
-@jit
+@separate
 def panel(source, leading, transposed, sign, rows, b, l_rows, l_columns, z, panel_bytes, leave):
     """`rows` rows of the panel: Z = sign F L^-T packed at z, and in their place what `leave` says.
 
@@ -138,7 +135,6 @@ def panel(source, leading, transposed, sign, rows, b, l_rows, l_columns, z, pane
 
     Left of the pivot the matrix holds F transposed, and takes the result transposed by a change of roles in the product.
     """
-    never_inline()
     pack(source, leading, transposed, rows, b, sign, z, panel_bytes)
     for i in range(0, rows, ROWS):
         here = z + i // COLS * panel_bytes
@@ -185,10 +181,9 @@ def panel(source, leading, transposed, sign, rows, b, l_rows, l_columns, z, pane
         unpack(z, panel_bytes, rows, b, -1.0, source, leading, transposed)
 
 
-@jit
+@separate
 def update(z_i, z_j, panel_bytes, depth, c, leading, rows, columns, sign, diagonal):
     """C += sign Z_i Z_j', only the lower triangle of a diagonal tile: its upper one holds what the contraction needs."""
-    never_inline()
     for i in range(0, rows, ROWS):
         here = z_i + i // COLS * panel_bytes
         for j in range(0, min(columns, i) if diagonal else columns, COLS):
@@ -210,7 +205,7 @@ def update(z_i, z_j, panel_bytes, depth, c, leading, rows, columns, sign, diagon
                 )
 
 
-@jit
+@separate
 def pivot(A, p0, b, S, z, l_rows, l_columns, panel_bytes, keep_factor, diagonal, variance, half_log_det):
     """What `panel` takes for the b x b block of A at p0, and half its log determinant; L in its place if wanted.
 
@@ -219,7 +214,6 @@ def pivot(A, p0, b, S, z, l_rows, l_columns, panel_bytes, keep_factor, diagonal,
     S (round_up(b, SMALL) square) and z (as many rows by SMALL) are scratch. K's diagonal is ``variance + diagonal``, (n,).
     Returns -1, or the block's row whose pivot is not positive beyond rounding.
     """
-    never_inline()
     # Copy the block in, its rest zeros
     width = round_up(b, SMALL)
     s, s_leading = address_of(S), 8 * S.shape[1]
@@ -315,10 +309,9 @@ def pivot(A, p0, b, S, z, l_rows, l_columns, panel_bytes, keep_factor, diagonal,
     return -1
 
 
-@jit
+@separate
 def pivot_inverse(l_columns, panel_bytes, b, a, leading):
     """A11 = L^-T L^-1, its lower triangle."""
-    never_inline()
     for i in range(0, b, ROWS):
         for j in range(0, min(b, i + ROWS), COLS):
             x = l_columns + i // COLS * panel_bytes + i * STEP
