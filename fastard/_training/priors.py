@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -11,19 +10,12 @@ from numpy.typing import NDArray
 
 from fastard import _validation as validate
 from fastard._arrays import Array
+from fastard._engine.priors import FAMILIES, densities
 from fastard._parameters import ParameterSpace, kinds_of
 
 # From k natural values to the log density and its derivatives with respect to them, (k,).
 LogPrior = Callable[[Array], tuple[float, Array]]
 Priors = list[tuple[str, slice, LogPrior]]
-
-# By scipy.stats' names: the log density, up to a constant that SciPy gives, and its slope at z = (x - loc) / scale > 0.
-_FORMS: dict[str, Callable[..., tuple[Array, Array]]] = {
-    "lognorm": lambda z, s: (-np.log(z) - 0.5 * (np.log(z) / s) ** 2, -(1.0 + np.log(z) / s**2) / z),
-    "gamma": lambda z, a: ((a - 1.0) * np.log(z) - z, (a - 1.0) / z - 1.0),
-    "halfcauchy": lambda z: (-np.log1p(z**2), -2.0 * z / (1.0 + z**2)),
-    "halfnorm": lambda z: (-0.5 * z**2, -z),
-}
 
 
 def log_priors(space: ParameterSpace, priors: dict[str, Any]) -> Priors:
@@ -46,7 +38,7 @@ def log_prior(name: str, prior: Any, first_of_group: NDArray[np.int64] | None = 
     if prior is None:
         return None
     first = np.zeros(1, dtype=np.int64) if first_of_group is None else first_of_group
-    kind = validate.prior_kind(name, prior, _FORMS, None if first_of_group is None else first.size)
+    kind = validate.prior_kind(name, prior, FAMILIES, None if first_of_group is None else first.size)
     if kind == "distribution":
         return _distribution(name, prior, first)
     if kind == "callable":
@@ -56,23 +48,9 @@ def log_prior(name: str, prior: Any, first_of_group: NDArray[np.int64] | None = 
 
 
 def _distribution(name: str, prior: Any, first_of_group: NDArray[np.int64]) -> LogPrior:
-    count = first_of_group.size
-    counts = (first_of_group == np.arange(count)).astype(float)  # of tied parameters the first
-    form = _FORMS[prior.dist.name]
+    counts = first_of_group == np.arange(first_of_group.size)  # of tied parameters the first
     loc, scale, *shape = validate.prior_parameters(name, prior, first_of_group)
-    with np.errstate(all="ignore"):
-        constant = float(np.sum(counts * (prior.logpdf(loc + scale) - form(np.ones(count), *shape)[0])))
-    per_unit = counts / scale
-
-    def log_density(x: Array) -> tuple[float, Array]:
-        z = (x - loc) / scale
-        if not z.min(initial=1.0) > 0.0:
-            return -math.inf, np.zeros(count)
-        with np.errstate(all="ignore"):
-            value, slope = form(z, *shape)
-            return constant + float(counts @ value), per_unit * slope
-
-    return log_density
+    return densities(prior.dist.name, loc, scale, shape[0] if shape else np.ones(loc.size), counts, prior.logpdf(loc + scale))
 
 
 def _callable(name: str, prior: Callable[..., Any], of_number: bool) -> LogPrior:
