@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastard import _validation as validate
 from fastard._arrays import Array
+from fastard._engine import descent
 from fastard.kernels import Kernel
 
 FIXED, AT_BOUND = -1, -2  # in the place of the number of a free parameter
@@ -58,10 +59,16 @@ class ParameterSpace:
         Of each length scale the first one that it is tied to.
     start, bounds : ndarray, shape (free,) and (free, 2)
         Of the free parameters, logarithms.
+    first_places : ndarray of int, shape (free,)
+        Where each free parameter stands in theta; of tied ones the first.
     is_length_scale : ndarray of bool, shape (free,)
+    deviations : ndarray, shape (d,)
+        Standard deviations of the columns of X, 1 for constant ones.
     own_length_scales : bool
         Whether the length scales start by default.
     unit_of_variance : float
+    unit_of_mean : float
+        Where it is not 0, the last free parameter is the mean of y in such units.
     """
 
     def __init__(self, kernel: Kernel, first_of_group: NDArray[np.int64], start: Array, limits: Array, fixed: Any) -> None:
@@ -79,19 +86,24 @@ class ParameterSpace:
             self._theta = np.log(start)
         self.start = self._theta[representatives]
         self.bounds = np.log(np.column_stack([self._low, self._high])[representatives])
-        self.is_length_scale = representatives < d
+        self.first_places, self.is_length_scale = representatives, representatives < d
         # The length scales' part in the engine's terms: which are free, None for all; and whether they are one parameter.
         of_scales = self.number[:d]
         all_free = bool((of_scales != FIXED).all())
         self.free_length_scales = None if all_free else of_scales != FIXED
         self.isotropic = all_free and np.unique(of_scales).size == 1
-        self.own_length_scales, self.unit_of_variance = True, 1.0
+        self.own_length_scales, self.unit_of_variance, self.unit_of_mean = True, 1.0, 0.0
+        self.deviations = np.ones(d)
+
+    @property
+    def natural_arrays(self) -> tuple[Array, NDArray[np.int64], Array, Array]:
+        """theta, where it is fixed, the ``number`` of each, and between what the natural parameters are, (P,) each."""
+        return self._theta, self.number, self._low, self._high
 
     def natural(self, free_theta: Array) -> Parameters:
         """length_scale, signal_variance, noise_variance and the kernel."""
-        theta, d = self._theta.copy(), self.d
-        theta[self.is_free] = free_theta[self._number_of_free]
-        values = np.minimum(np.maximum(np.exp(theta), self._low), self._high)
+        values, d = np.empty(self._theta.size), self.d
+        descent.natural(np.ascontiguousarray(free_theta), *self.natural_arrays, values)
         return values[:d], float(values[d]), float(values[d + 1]), self.kernel.with_shape(values[d + 2 :].tolist())
 
     def free_gradient(self, gradient: Array) -> Array:
@@ -157,6 +169,7 @@ def space(
     result = ParameterSpace(kernel, first_of_group, start, limits, fixed)
     result.own_length_scales = given["length_scale"].start is None
     result.unit_of_variance = float(units[d])
+    result.deviations = units[:d] if standardize else _standard_deviations(X, group_of)
     return result
 
 

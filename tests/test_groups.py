@@ -16,7 +16,7 @@ def test_tied_length_scales_are_one_parameter(kernel, standardize, objective):
     states = []
     model = fastard.fit(
         X, y, kernel=kernel[1], length_scale_groups=["a", "a", "b", "c"], standardize=standardize, objective=objective,
-        callback=states.append, max_iterations=100,
+        callback=states.append,
     )  # fmt: skip
     assert model.length_scale[0] == model.length_scale[1] != model.length_scale[2] != model.length_scale[3]
     assert all(state.parameters["length_scale"][0] == state.parameters["length_scale"][1] for state in states)

@@ -220,6 +220,26 @@ def test_another_interrupt_while_a_watched_call_ends():
     assert caught.value is raised[1]
 
 
+@njit(nogil=True)
+def begins_again(state, turns):
+    state[POOL] = 0
+    while atomic_load(address_of(state) + 8 * FAILED) == 0 and turns[0] < 300_000_000:
+        turns[0] += 1
+        _threads.reset(state, 0, 0)
+
+
+def test_an_interrupt_between_two_jobs_of_a_call_is_not_lost():
+    """The second job's state is set back to zeros, and with it what ends the first."""
+    turns = np.zeros(1, dtype=np.int64)
+
+    def watch(_):
+        raise KeyError
+
+    with pytest.raises(KeyError):
+        _threads.parallel_call_watched(1, begins_again, _threads.new_state(), turns, watch=watch)
+    assert 0 < turns[0] < 300_000_000
+
+
 def affinities():
     return [frozenset(os.sched_getaffinity(thread)) for thread in places(_threads.THREAD)]
 

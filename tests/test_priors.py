@@ -17,6 +17,7 @@ FROZEN = {
     "gamma_all_positional": stats.gamma(0.5, 0.0, 3.0),
     "halfcauchy": stats.halfcauchy(scale=3.0),
     "halfnorm": stats.halfnorm(0.0, 2.0),
+    "norm": stats.norm(1.5, 2.0),
 }
 
 
@@ -187,7 +188,7 @@ def test_a_search_backs_off_from_the_end_of_a_support():
         ("length_scale_prior", [stats.gamma(1.0), None, "x"], TypeError, r"length_scale_prior\[2\]"),
         ("length_scale_prior", stats.gamma(1.0, scale=[1.0, 2.0]), ValueError, "3"),
         ("length_scale_prior", lambda x: (0.0, 1.0), ValueError, "3 derivatives"),
-        ("signal_variance_prior", stats.norm(), TypeError, "norm.*callable"),
+        ("signal_variance_prior", stats.beta(2.0, 2.0), TypeError, "beta.*callable"),
         ("signal_variance_prior", [stats.gamma(1.0)], TypeError, "frozen"),
         ("signal_variance_prior", lambda x: x, TypeError, "derivative"),
         ("noise_variance_prior", stats.lognorm(-1.0), ValueError, "no distribution"),

@@ -107,12 +107,6 @@ def both(kernel, X, y, **options):
         return TheirRegressor(kernel, **options).fit(X, y), GaussianProcessRegressor(kernel, **options).fit(X, y)
 
 
-@pytest.fixture(autouse=True)
-def no_query_is_too_few(monkeypatch):
-    """Our predictions, although scikit-learn's would be sooner here."""
-    monkeypatch.setattr(fastard.sklearn.regressor, "_FEW_PAIRS", 0)
-
-
 @pytest.fixture
 def evaluations(monkeypatch):
     """What the integration asks of the engine."""
@@ -159,14 +153,109 @@ def test_predictions(name):
     assert_agree(ours.sample_y(points, 3), theirs.sample_y(points, 3), 1e-5)
 
 
-def test_few_queries_are_predicted_by_scikit_learn(monkeypatch):
-    X, y = problem()
-    _, ours = both(OURS["matern52"], X, y, optimizer=None, alpha=1e-3)
-    expected = ours.predict(X[:2], return_std=True)
-    monkeypatch.setattr(fastard.sklearn.regressor, "_FEW_PAIRS", 1000)
-    monkeypatch.setattr(fastard.sklearn.regressor, "_trained", lambda estimator: pytest.fail("asked for fastard's prediction"))
-    for a, b in zip(ours.predict(X[:2], return_std=True), expected, strict=True):
-        assert_agree(a, b, 1e-8)
+@pytest.fixture
+def compiled_calls(monkeypatch):
+    """How many queries each compiled prediction had."""
+    queries = []
+
+    def counted(posterior, points, *arguments):
+        queries.append(len(points))
+        return predict(posterior, points, *arguments)
+
+    predict = fastard.sklearn.regressor.predict
+    monkeypatch.setattr(fastard.sklearn.regressor, "predict", counted)
+    return queries
+
+
+@pytest.mark.parametrize("m", [1, 2])
+@pytest.mark.parametrize("normalize_y", [False, True])
+def test_single_queries_are_one_compiled_call(m, normalize_y, compiled_calls):
+    X, y = problem(m=m)
+    theirs, ours = both(OURS["matern52"], X, y, optimizer=None, alpha=1e-3, normalize_y=normalize_y)
+    points = data(3, 3, seed=5)[0]
+    for Z in (points[:1], points, np.asfortranarray(points), points.astype(np.float32), points.tolist(), points[::2]):
+        for a, b in zip(ours.predict(Z, return_std=True), theirs.predict(Z, return_std=True), strict=True):
+            assert a.shape == b.shape
+            assert_agree(a, b, 1e-10)
+        assert_agree(ours.predict(Z), theirs.predict(Z), 1e-10)
+    assert compiled_calls == [1, 1] + [3, 3] * 4 + [2, 2]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        [[1.0, np.nan, 0.0]],
+        [[1.0, np.inf, 0.0]],
+        [[1.0, 2.0]],
+        np.empty((0, 3)),
+        [1.0, 2.0, 3.0],
+        [["a", "b", "c"]],
+        [[1j, 0, 0]],
+    ],
+    ids=["nan", "infinity", "two columns", "none", "one-dimensional", "text", "complex"],
+)
+def test_wrong_queries_are_refused_in_scikit_learns_words(wrong):
+    X, y = problem(20)
+    theirs, ours = both(OURS["ard"], X, y, optimizer=None, alpha=1e-3)
+    errors = []
+    for model in (theirs, ours):
+        with pytest.raises((ValueError, TypeError)) as raised:
+            model.predict(np.asarray(wrong), return_std=True)
+        errors.append((raised.type, str(raised.value)))
+    assert errors[0] == errors[1]
+
+
+def test_scikit_learn_may_be_told_not_to_look_at_numbers():
+    import sklearn
+
+    X, y = problem(20)
+    theirs, ours = both(OURS["ard"], X, y, optimizer=None, alpha=1e-3)
+    with sklearn.config_context(assume_finite=True):
+        for model in (theirs, ours):
+            assert np.isnan(model.predict([[0.0, np.nan, 0.0]])).all()
+
+
+def test_names_of_columns_are_looked_at():
+    pandas = pytest.importorskip("pandas")
+    X, y = problem(20)
+    model = GaussianProcessRegressor(RBF(ARD), alpha=1e-3, optimizer=None).fit(pandas.DataFrame(X, columns=list("abc")), y)
+    with pytest.warns(UserWarning, match="X does not have valid feature names"):
+        expected = model.predict(X)
+    np.testing.assert_array_equal(model.predict(pandas.DataFrame(X, columns=list("abc"))), expected)
+    with pytest.raises(ValueError, match="feature names should match"):
+        model.predict(pandas.DataFrame(X, columns=list("cab")))
+
+
+def test_whatever_changes_a_model_changes_its_predictions():
+    """Nothing that is kept of it outlives what it was made of."""
+    X, y = problem(30)
+    theirs, ours = both(1.0 * RBF([1.0, 2.0, 3.0]) + WhiteKernel(0.1), X, y, optimizer=None, alpha=1e-3)
+    point = X[:1] + 0.3
+
+    def same():
+        for a, b in zip(ours.predict(point, return_std=True), theirs.predict(point, return_std=True), strict=True):
+            assert_agree(a, b, 1e-10)
+
+    def to_both(change):
+        change(theirs)
+        change(ours)
+        same()
+
+    same()
+    to_both(lambda model: setattr(model.kernel_, "theta", model.kernel_.theta + 0.1))
+    to_both(lambda model: model.kernel_.k1.k2.length_scale.__setitem__(0, 0.5))
+    to_both(lambda model: model.kernel_.k2.set_params(noise_level=0.7))
+    to_both(lambda model: setattr(model, "alpha_", 2.0 * model.alpha_))
+    to_both(lambda model: setattr(model, "_y_train_mean", np.array([3.0])))
+    to_both(lambda model: setattr(model, "_y_train_std", np.array([2.0])))
+    to_both(lambda model: model.fit(X[5:], 3.0 * y[5:]))
+    theirs, ours = (
+        cls(RBF(ARD), alpha=1e-3, optimizer=None, copy_X_train=False).fit(X, y)
+        for cls in (TheirRegressor, GaussianProcessRegressor)
+    )
+    same()
+    X[0] += 0.5
+    same()
 
 
 @pytest.mark.parametrize("name", THEIRS)
@@ -210,7 +299,8 @@ def test_training(name, normalize_y):
     theirs, ours = both(OURS[name], X, y, alpha=1e-2, normalize_y=normalize_y)
     assert ours.log_marginal_likelihood_value_ >= theirs.log_marginal_likelihood_value_ - 1e-4
     assert ours.log_marginal_likelihood(ours.kernel_.theta) == pytest.approx(ours.log_marginal_likelihood_value_, abs=1e-8)
-    assert_agree(ours.predict(X), theirs.predict(X), 1e-3)
+    if ours.log_marginal_likelihood_value_ < theirs.log_marginal_likelihood_value_ + 1e-3:  # not another, better optimum
+        assert_agree(ours.predict(X), theirs.predict(X), 1e-3)
 
 
 def test_training_finds_the_same_parameters_where_they_are_determined():
@@ -281,7 +371,6 @@ def test_callable_optimizer():
     np.testing.assert_allclose(ours.kernel_.theta, theirs.kernel_.theta, rtol=1e-12)
 
 
-@pytest.mark.parametrize("few", [0, 10**6])
 @pytest.mark.parametrize(
     ("kernel", "alpha"),
     [
@@ -292,9 +381,8 @@ def test_callable_optimizer():
     ],
     ids=["rbf", "matern32", "sum", "tiny-noise"],
 )
-def test_an_underflow_is_no_error(kernel, alpha, few, monkeypatch):
+def test_an_underflow_is_no_error(kernel, alpha):
     """Whatever the user has set; an overflow is told as scikit-learn tells it."""
-    monkeypatch.setattr(fastard.sklearn.regressor, "_FEW_PAIRS", few)
     rng = np.random.default_rng(0)
     X = rng.uniform(size=(50, 2))
     y = np.sin(5.0 * X[:, 0])
@@ -331,8 +419,7 @@ def test_a_users_optimizer_runs_with_the_users_floating_point_errors():
         assert seen == [np.geterr()]
 
 
-def test_an_underflow_in_a_users_kernel_is_told_as_the_user_wants(monkeypatch):
-    monkeypatch.setattr(fastard.sklearn.regressor, "_FEW_PAIRS", 10**6)
+def test_an_underflow_in_a_users_kernel_is_told_as_the_user_wants():
     model = GaussianProcessRegressor(Doubled(0.1), alpha=1e-3, optimizer=None).fit(*problem(20))
     with np.errstate(all="raise"), pytest.raises(FloatingPointError, match="underflow"):
         model.predict(np.linspace(3.0, 30.0, 30).reshape(-1, 3))
@@ -342,9 +429,13 @@ def test_variances_that_rounding_made_0_are_told_as_by_scikit_learn(monkeypatch)
     """Rounding errors of a made-up size. The wording is scikit-learn's where the method is."""
     X, y = problem()
     model = GaussianProcessRegressor(RBF(ARD), alpha=1e-3, optimizer=None).fit(X, y)
-    deviation, variance = model.predict(X, return_std=True)[1], fastard._model.prediction._variance
+    deviation, predict = model.predict(X, return_std=True)[1], fastard.sklearn.regressor.predict
     error = np.sort(deviation**2)[9] * 1.0001
-    monkeypatch.setattr(fastard._model.prediction, "_variance", lambda *arguments: variance(*arguments) - error)
+    monkeypatch.setattr(
+        fastard.sklearn.regressor,
+        "predict",
+        lambda model, X, wanted, noise, *rest: predict(model, X, wanted, noise - error, *rest),
+    )
     with pytest.warns(UserWarning, match="Predicted variances smaller than 0. Setting those variances to 0") as warned:
         deviation = model.predict(X, return_std=True)[1]
     assert len(warned) == 1

@@ -12,13 +12,15 @@ One evaluation of the log marginal likelihood and its gradient, in one n x n buf
 touched and contracted after it was last touched. Around it stand
 
     evaluate   ->  cross      covariances of two sets of points, products of any weights with K's derivatives
+                   posterior  predictions of a trained model
                    loo        the gradient of leave-one-out, from K^-1
                    hessian    K's derivatives times rows, for second derivatives
+    descent    a search of many evaluations, with the priors' densities (priors), in compiled code
       |
     workspace      the buffer, lent and used again
     terms          one summand of the covariance, and its scaled points
     sizes          tiles and thresholds that were tuned, threads, and what is watched because it takes long
       |
-    loops/         compiled: likelihood, pairs, sweep, schedule, loo, hessian; they know no Python object,
-                   and the kernel as the address of its own loop, profiles, the one that is compiled for each
+    loops/         compiled; they know no Python object, and the kernel as the address of its own loop, profiles, the only one
+                   that is compiled for each kernel
 """

@@ -102,7 +102,7 @@ def evaluate(
     alpha, weights, out = np.empty((n, m)), np.empty(n if gradient else 0), np.empty(OF_LENGTH_SCALES + free)
     run(
         float(n) ** 3 if stages & INVERT else float(n) ** 3 / 3.0, threads, log_marginal_likelihood, state,
-        *compiled(terms[0].kernel), signal, read_only(X), read_only(center), columns, read_only(terms[0].length_scale), free,
+        *compiled(terms[0].kernel), signal, read_only(X), read_only(center), columns, np.array(terms[0].length_scale), free,
         tied, workspace.scaled_points(columns.size), workspace.diagonal, workspace.buffer, workspace.rhs, n, m,
         workspace.space, workspace.pivot, workspace.logs, partial, workspace.tile, workspace.block, stages, alpha, weights,
         out,

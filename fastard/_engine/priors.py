@@ -1,6 +1,7 @@
 """Prior densities that compiled code evaluates."""
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,8 +28,18 @@ class Densities:
         return value, slopes if math.isfinite(value) else np.zeros(x.size)
 
 
-def densities(name: str, loc: Array, scale: Array, shape: Array, counts: NDArray[np.bool_], at_one: Array) -> Densities:
-    """Of one family by scipy.stats' name, for those parameters that count; ``at_one`` are the log densities at loc + scale."""
-    family, rows = np.where(counts, FAMILIES[name], -1), np.column_stack([loc, scale, shape])
-    constant = float(at_one[counts].sum()) - loops.log_densities(family, rows, loc + scale, np.empty(loc.size))
-    return Densities(family, rows, constant)
+_LOG_CONSTANTS: dict[str, Callable[[float], float]] = {
+    "lognorm": lambda a: -math.log(a) - 0.5 * math.log(2.0 * math.pi),
+    "gamma": lambda a: -math.lgamma(a),
+    "halfcauchy": lambda _: math.log(2.0 / math.pi),
+    "halfnorm": lambda _: 0.5 * math.log(2.0 / math.pi),
+    "norm": lambda _: -0.5 * math.log(2.0 * math.pi),
+}
+
+
+def densities(names: Sequence[str | None], loc: Array, scale: Array, shape: Array) -> Densities:
+    """Of the families by scipy.stats' names, (k,); None where a parameter has no prior. ``shape`` is 1 where it has none."""
+    of_each = zip(names, scale.tolist(), shape.tolist(), strict=True)
+    constant = sum(_LOG_CONSTANTS[name](a) - math.log(unit) for name, unit, a in of_each if name is not None)
+    family = np.array([-1 if name is None else FAMILIES[name] for name in names], dtype=np.int64)
+    return Densities(family, np.column_stack([loc, scale, shape]), constant)

@@ -17,7 +17,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from fastard._numba.cpu import SMALL
+from fastard._numba.cpu import ROWS, SMALL
 from fastard._numba.threads import parallel_call, parallel_call_watched, wake_workers
 
 # Below so many points one thread does all: waking a second costs more than it saves. benchmarks.threads.ThreadScaling
@@ -25,6 +25,10 @@ _SHARED_FROM = 160
 
 # The same for a loop over pairs alone: pairs times dimensions. benchmarks.threads.ThreadScaling (covariance, covariance_vjp)
 _SERIAL_PAIRS = 300_000
+
+# Predictions: multiply-adds from which they are shared, queries of a task in units of SMALL, and up to how many queries the
+# factor is read as it stands, not packed for a microkernel that takes ROWS at a time. python -m benchmarks.predictions
+_SHARED_PREDICTIONS, _MOST_QUERIES, _FEW_QUERIES = 1e6, 4, ROWS // 4
 
 # From so many flops on (n = 3000), a quarter of a second or more, Ctrl-C is answered meanwhile. No benchmark yet.
 _WATCHED_FROM = 2.5e10
@@ -64,6 +68,12 @@ def announce(n: int, threads: int) -> None:
 def threads_for(work: int, threads: int) -> int:
     """``threads``, or 1 where a loop's work (pairs times dimensions) is too small to share."""
     return threads if work >= _SERIAL_PAIRS else 1
+
+
+def prediction_plan(q: int, work: float, threads: int) -> tuple[int, int, bool]:
+    """Of predictions at q points that take so many multiply-adds: threads, the points of a task, and whether they are few."""
+    threads = threads if work >= _SHARED_PREDICTIONS else 1
+    return threads, SMALL * min(_MOST_QUERIES, -(-q // (SMALL * threads))), q <= _FEW_QUERIES
 
 
 def run(flops: float, threads: int, function: Callable[..., Any], state: Any, *arguments: Any, watch: Any = None) -> None:

@@ -32,12 +32,17 @@ from fastard._version import __version__
 
 # Every module that holds compiled functions, and all of ours that those import: a change of any one compiles all anew.
 SOURCES = (
+    "_arrays",
     "_engine/loops/hessian",
+    "_engine/loops/information",
     "_engine/loops/likelihood",
     "_engine/loops/loo",
+    "_engine/loops/objective",
     "_engine/loops/pairs",
+    "_engine/loops/posterior",
     "_engine/loops/priors",
     "_engine/loops/profiles",
+    "_engine/loops/quasi_newton",
     "_engine/loops/schedule",
     "_engine/loops/sweep",
     "_limits",

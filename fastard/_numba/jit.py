@@ -44,6 +44,8 @@ def separate(function: Callable[..., Any]) -> Any:
     def call(*arguments: Any) -> Any:
         return dispatcher(*arguments)
 
+    call.compile = dispatcher.compile  # type: ignore[attr-defined]  # what `parallel_call_watched` asks for
+
     def typed(*arguments: Any) -> Any:
         return symbols.compiled_for(dispatcher, arguments).signature
 

@@ -302,3 +302,89 @@ def transpose_blocks(_, source, source_row, source_step, target, target_row, tar
         return context.get_dummy_value()
 
     return types.void(*[types.int64] * 7, types.float64), codegen
+
+
+@intrinsic
+def substitute_columns(_, z, step, panel_bytes, panels, triangle, squares):
+    """In each of ``panels`` packed panels at z, COLS of its columns x, ``step`` bytes apart, become those that solve T x' = x.
+
+    T is lower triangular: ``triangle`` is the address of COLS x COLS doubles [k][j], element (j, k) of T for k < j and one
+    over the diagonal. ``squares``, COLS doubles a panel, grow by the squares of the solution.
+    """
+
+    def write(builder, z, step, panel_bytes, panels, triangle, squares):
+        fma = _fmuladd(builder)
+        with cgutils.for_range(builder, panels, intp=_I64) as loop:
+            here = builder.add(z, builder.mul(loop.index, panel_bytes))
+            sums = builder.add(squares, builder.mul(loop.index, _const(8 * COLS)))
+            for v in range(_PER_PANEL):
+                byte = _const(8 * LANES * v)
+                total, solved = _load(builder, builder.add(sums, byte)), []
+                for j in range(COLS):
+                    where = builder.add(builder.add(here, byte), builder.mul(step, _const(j)))
+                    x = _load(builder, where)
+                    for k in range(j + 1):
+                        t = builder.load(_at(builder, builder.add(triangle, _const(8 * (k * COLS + j))), _F64))
+                        t = _broadcast(builder, t)
+                        x = builder.fmul(x, t) if k == j else builder.call(fma, [builder.fneg(t), solved[k], x])
+                    _store(builder, x, where)
+                    solved.append(x)
+                    total = builder.call(fma, [x, x, total])
+                _store(builder, total, builder.add(sums, byte))
+
+    def codegen(context, builder, signature, args):
+        builder.call(_one_copy(builder, f"fastard_substitute_columns_{LANES}_{COLS}", [_I64] * 6, write), args)
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 6), codegen
+
+
+@intrinsic
+def dot_products(_, x, y, y_row, steps, sums):
+    """sums[k] (a vector) += x[i] y[k, i], k < COLS, over LANES ``steps`` entries i; y's rows are ``y_row`` bytes apart."""
+
+    def write(builder, x, y, y_row, steps, sums):
+        fma = _fmuladd(builder)
+        acc = [cgutils.alloca_once(builder, _VEC) for _ in range(COLS)]
+        rows = [builder.add(y, builder.mul(y_row, _const(k))) for k in range(COLS)]
+        for k, cell in enumerate(acc):
+            builder.store(_load(builder, builder.add(sums, _const(8 * LANES * k))), cell)
+        with cgutils.for_range(builder, steps, intp=_I64) as loop:
+            i = builder.mul(loop.index, _const(8 * LANES))
+            xi = _load(builder, builder.add(x, i))
+            for row, cell in zip(rows, acc, strict=True):
+                builder.store(builder.call(fma, [xi, _load(builder, builder.add(row, i)), builder.load(cell)]), cell)
+        for k, cell in enumerate(acc):
+            _store(builder, builder.load(cell), builder.add(sums, _const(8 * LANES * k)))
+
+    def codegen(context, builder, signature, args):
+        builder.call(_one_copy(builder, f"fastard_dot_products_{LANES}_{COLS}", [_I64] * 5, write), args)
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 5), codegen
+
+
+@intrinsic
+def subtract_combination(_, x, y, y_row, weights, steps):
+    """x[i] -= sum_k weights[k] y[k, i], k < COLS, over LANES ``steps`` entries i; y's rows are ``y_row`` bytes apart."""
+
+    def write(builder, x, y, y_row, weights, steps):
+        fma = _fmuladd(builder)
+        rows = [builder.add(y, builder.mul(y_row, _const(k))) for k in range(COLS)]
+        by = [
+            builder.fneg(_broadcast(builder, builder.load(_at(builder, builder.add(weights, _const(8 * k)), _F64))))
+            for k in range(COLS)
+        ]
+        with cgutils.for_range(builder, steps, intp=_I64) as loop:
+            i = builder.mul(loop.index, _const(8 * LANES))
+            where = builder.add(x, i)
+            total = _load(builder, where)
+            for row, weight in zip(rows, by, strict=True):
+                total = builder.call(fma, [weight, _load(builder, builder.add(row, i)), total])
+            _store(builder, total, where)
+
+    def codegen(context, builder, signature, args):
+        builder.call(_one_copy(builder, f"fastard_subtract_combination_{LANES}_{COLS}", [_I64] * 5, write), args)
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 5), codegen

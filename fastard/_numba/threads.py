@@ -57,7 +57,7 @@ STOPPED = -2  # FAILED, where the caller wants no more of it
 
 STAGE = 11  # of a watched call, whose caller may end it before it has begun
 
-_WAITING, _UNDER_WAY, _ENDED = 0, 1, 2
+_WAITING, _UNDER_WAY, _ENDED, _GIVEN_UP = 0, 1, 2, 3
 
 _NO_TASK = 1 << 40  # NEXT, where there are no more tasks to be had
 
@@ -132,6 +132,27 @@ def next_task(state):  # type: ignore[no-untyped-def]
 
 
 @jit
+def reset(state, pool, workers):  # type: ignore[no-untyped-def]
+    """A job's state for another job with the same workers; one that its caller has given up ends at its first task."""
+    here = address_of(state)
+    for place in range(state.size):
+        if place != STAGE and place != FAILED and place != NEXT:
+            state[place] = 0
+    state[POOL], state[WORKERS] = pool, workers
+    atomic_store(here + 8 * FAILED, 0)  # before the look at STAGE: `_leave` writes them in the opposite order
+    atomic_store(here + 8 * NEXT, 0)
+    if atomic_load(here + 8 * STAGE) == _GIVEN_UP:
+        _stop(here)
+
+
+@jit
+def _stop(here):  # type: ignore[no-untyped-def]
+    """No further task of the job whose state is at that address."""
+    atomic_store(here + 8 * FAILED, STOPPED)
+    atomic_store(here + 8 * NEXT, _NO_TASK)
+
+
+@jit
 def wait_for(place, value, failed):  # type: ignore[no-untyped-def]
     """Until the counter at address ``place`` has reached ``value``, or the one at ``failed`` is not 0."""
     never_inline()
@@ -188,7 +209,7 @@ else:
 
 
 @jit(nogil=False)
-def _wake_workers(slot, workers):  # type: ignore[no-untyped-def]
+def wake(slot, workers):  # type: ignore[no-untyped-def]
     """Microseconds of work: to have the GIL back may take longer."""
     while slot != 0 and workers > 0:
         if atomic_load(slot + 8 * STATUS) == FREE:
@@ -320,7 +341,7 @@ def wake_workers(threads: int) -> int:
         _spawn_workers(threads - 1)
     first = _pool[1]
     if first:
-        _wake_workers(first, threads - 1)
+        wake(first, threads - 1)
     return first
 
 
@@ -352,10 +373,10 @@ def _leave(state):  # type: ignore[no-untyped-def]
     Compiled, because it must not be cut short: a signal's handler, who may raise, runs when Python goes on.
     """
     here = address_of(state)
-    if not compare_exchange(here + 8 * STAGE, _WAITING, _ENDED) and atomic_load(here + 8 * STAGE) == _UNDER_WAY:
-        atomic_store(here + 8 * FAILED, STOPPED)
-        atomic_store(here + 8 * NEXT, _NO_TASK)
-        while atomic_load(here + 8 * STAGE) == _UNDER_WAY:
+    if not compare_exchange(here + 8 * STAGE, _WAITING, _ENDED):
+        if compare_exchange(here + 8 * STAGE, _UNDER_WAY, _GIVEN_UP):
+            _stop(here)
+        while atomic_load(here + 8 * STAGE) == _GIVEN_UP:
             yield_processor()
 
 

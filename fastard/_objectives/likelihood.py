@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -312,12 +313,22 @@ class LogMarginalLikelihood:
         """The gradient in theta's order; the noise's entry is sigma_n^2 tr(Q) / 2."""
         return by_theta(evaluation.gradients[0], 0.5 * noise_variance * float(np.add.reduce(evaluation.diagonal_weights)))
 
+    def lend(self, workspace: Workspace) -> None:
+        """A buffer of the caller's, to be used in the place of one of its own."""
+        self._last[:] = [workspace]
+
     def release(self) -> Array:
         """Give the matrix away that the last evaluation left, (n, n); the next evaluation allocates anew."""
         try:
             return self._last.pop().release()
         except IndexError:
             raise RuntimeError("nothing has been evaluated yet, so there is no matrix to release") from None
+
+    def on_one_thread(self) -> LogMarginalLikelihood:
+        """The same on one thread, with buffers of its own: to be used beside this one."""
+        other = copy.copy(self)
+        other.n_threads, other._last, other._spare = 1, [], []
+        return other
 
     def __repr__(self) -> str:
         n, d = self.X.shape

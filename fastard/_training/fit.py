@@ -8,7 +8,6 @@ from typing import Any, Literal
 from numpy.typing import ArrayLike
 
 from fastard import _validation as validate
-from fastard._blas import one_blas_thread
 from fastard._model.gaussian_process import GaussianProcess
 from fastard._objectives.likelihood import LogMarginalLikelihood
 from fastard._parameters import AT_BOUND, Given
@@ -47,7 +46,7 @@ def fit(
     progress: bool = False,
     n_threads: int | None = None,
 ) -> GaussianProcess:
-    """Train a Gaussian process by maximising the log marginal likelihood (or another objective) with SciPy's L-BFGS-B.
+    """Train a Gaussian process by maximising the log marginal likelihood (or another objective) by a quasi-Newton search.
 
     The process has zero mean after the mean of y is subtracted, which ``predict`` adds again. Nothing is jittered.
 
@@ -75,10 +74,10 @@ def fit(
         Their starts and bounds must be equal too. By default each stands alone.
     length_scale_prior, signal_variance_prior, noise_variance_prior, shape_prior : optional
         Prior densities, whose logarithms are added to the objective: the result is the maximum a posteriori (Rasmussen &
-        Williams 2006, section 5.2). Each is a frozen scipy.stats distribution (lognorm, gamma, halfcauchy or halfnorm), or
-        a callable from the parameter to (log density, its derivative with respect to the parameter); for length scales it is
-        given all of them, (d,), or a list of d priors or None is given. Tied length scales are one parameter, whose density
-        counts once.
+        Williams 2006, section 5.2). Each is a frozen scipy.stats distribution (lognorm, gamma, halfcauchy, halfnorm, norm),
+        or a callable from the parameter to (log density, its derivative with respect to the parameter); for length scales it
+        is given all of them, (d,), or a list of d priors or None is given. Tied length scales are one parameter, whose
+        density counts once.
         They are densities of the natural parameter in the units of X and y, with no Jacobian for the search in logarithms,
         as GPyTorch's are.
     objective : {"log_marginal_likelihood", "loo"}, default "log_marginal_likelihood"
@@ -90,9 +89,11 @@ def fit(
         do) and of y (one for all outputs); otherwise in the units of X and y themselves. All that is given and returned is in
         the units of X and y either way.
     n_restarts : int, default 0
-        Further searches, each from the start times 10^U(-1, 1) per parameter, within the bounds. The best is kept.
+        Further searches, each from the start times 10^U(-1, 1) per parameter, within the bounds. The best is kept. Below 500
+        points they run side by side, one thread to each, unless there is a callback, progress or a prior: with the same
+        result. One search may end in a poorer optimum than others reach; benchmarks/starts.py counts how often.
     max_iterations : int, default 1000
-        Of L-BFGS-B, in each search.
+        Of the quasi-Newton method, in each search.
     rng : int, numpy.random.Generator or RandomState, optional
         For the restarts' starts.
     callback : callable, optional
@@ -162,8 +163,7 @@ def fit(
             likelihood.watch = display.evaluating
             if search.takes_long:
                 display.announce(n, d, search.expected_seconds())
-        with one_blas_thread():
-            search.run(n_restarts, random)
+        search.run(n_restarts, random)
         assert search.best is not None  # run() raises otherwise
         parameters = space.natural(search.best.free_theta)
         if display is not None and search.takes_long:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,17 @@ from fastard._parameters import ParameterSpace, kinds_of
 
 # From k natural values to the log density and its derivatives with respect to them, (k,).
 LogPrior = Callable[[Array], tuple[float, Array]]
-Priors = list[tuple[str, slice, LogPrior]]
+Priors = Sequence[tuple[str, slice | NDArray[np.int64], LogPrior]]
+
+
+class PriorRow(NamedTuple):
+    """The prior of one parameter: a density of the natural parameter, in its units."""
+
+    place: int  # in theta
+    family: str  # a scipy.stats name among those above
+    loc: float
+    scale: float
+    shape: float = math.nan  # of lognorm (s) and gamma (a)
 
 
 def log_priors(space: ParameterSpace, priors: dict[str, Any]) -> Priors:
@@ -50,7 +61,25 @@ def log_prior(name: str, prior: Any, first_of_group: NDArray[np.int64] | None = 
 def _distribution(name: str, prior: Any, first_of_group: NDArray[np.int64]) -> LogPrior:
     counts = first_of_group == np.arange(first_of_group.size)  # of tied parameters the first
     loc, scale, *shape = validate.prior_parameters(name, prior, first_of_group)
-    return densities(prior.dist.name, loc, scale, shape[0] if shape else np.ones(loc.size), counts, prior.logpdf(loc + scale))
+    names = [prior.dist.name if counted else None for counted in counts]
+    return densities(names, loc, scale, shape[0] if shape else np.ones(loc.size))
+
+
+def of_rows(rows: Sequence[PriorRow]) -> Priors:
+    """The log densities of the parameters that the rows name; a second row of one parameter stands in a second entry."""
+    entries: list[dict[int, PriorRow]] = []
+    for row in sorted(rows, key=lambda row: row.place):
+        entry = next((entry for entry in entries if row.place not in entry), None)
+        if entry is None:
+            entries.append(entry := {})
+        entry[row.place] = row
+    result = []
+    for entry in entries:
+        loc, scale, shape = np.array([row[2:] for row in entry.values()]).T
+        names = [row.family for row in entry.values()]
+        density = densities(names, loc, scale, np.where(np.isnan(shape), 1.0, shape))
+        result.append(("hyperparameter", np.array(list(entry)), density))
+    return result
 
 
 def _callable(name: str, prior: Callable[..., Any], of_number: bool) -> LogPrior:

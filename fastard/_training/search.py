@@ -1,10 +1,12 @@
-"""The search: L-BFGS-B over the logarithms of the free hyperparameters, from several starts."""
+"""The search: a quasi-Newton method over the logarithms of the free hyperparameters, from several starts."""
 
 from __future__ import annotations
 
+import copy
 import math
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +14,10 @@ from numpy.typing import NDArray
 
 from fastard import _validation as validate
 from fastard._arrays import Array
+from fastard._engine import descent
+from fastard._engine.priors import Densities
+from fastard._engine.terms import Term
+from fastard._numba.threads import thread_map
 from fastard._objectives import leave_one_out
 from fastard._objectives.likelihood import LogMarginalLikelihood
 from fastard._parameters import Parameters, ParameterSpace
@@ -19,24 +25,32 @@ from fastard._progress import Callback, TrainingState
 from fastard._training.priors import Priors
 from fastard.exceptions import NotPositiveDefiniteError
 
-# A memory of 20 steps saves a tenth to a quarter of the evaluations that SciPy's 10 take on yacht, concrete and energy. Energy
-# has a plateau on which SciPy's ftol of 2e-9, or a gtol of 1e-3, ends the search 0.06 nats below where scikit-learn's comes.
-_L_BFGS_B = {"maxcor": 20, "ftol": 1e-12, "gtol": 1e-5}
-
-_STATIONARY = 1e-3  # a gradient per unit of ln, from which 1e-6 nats are left to gain: no search has converged above it
-
 # Rounding is measured by the losses of so many points this near, in the logarithms; it may do three times as much elsewhere.
 _PROBES, _NEAR, _BLUR = 4, 1e-11, 3.0
 
-_ABSURD_RISE = 10.0  # of the loss at a trial point, against the fall that the slope promised
+# Times sqrt(d) standard deviations: a length scale beyond which an input's effect is nearly linear in its -2nd power.
+_TURN = 3.0
 
-_CLIFF = 1e10  # of a loss and 1 nat: the fall from a nearly singular start
+_ENDED = {
+    descent.SMALL_GRADIENT: f"the gradient is below {descent.SMALL_SLOPE:g} per unit of a logarithm",
+    descent.SMALL_GAIN: f"less than {descent.LITTLE_GAIN:g} nats are left to gain",
+    descent.STUCK: "no further step gains",
+}
 
 _SMALL_ENOUGH = "the gradient is as small as rounding lets it be"
+
+MOST_ITERATIONS = "max_iterations reached"
+
+_NO_DENSITY = "a prior's density ends"
 
 _SINGULAR = "the covariance is not positive definite"
 
 _LARGE, _SAMPLE = 5000, 1500  # points: from where on an evaluation may take seconds, and on how many one is timed
+
+_SLICE = 0.05  # seconds of compiled search, until Python has a look at signals
+
+# Points below which restarts run side by side, one thread to each.
+_SIDE_BY_SIDE_BELOW = 500
 
 _RESUMPTIONS = 10  # of a search that ended where the gradient is not small: each from there, with an empty history
 
@@ -81,11 +95,13 @@ class _Point(NamedTuple):
     free_theta: Array
     loss: float  # minus the objective, in standardised units
     gradient: Array  # of the loss
-    told: float  # the loss that L-BFGS-B knows: by the slope instead, where rounding hides it
+
+
+_Outcome = tuple[bool, str, _Point] | _NoStartError  # of a local search: whether it converged, why it ended, and where
 
 
 class Search:
-    """L-BFGS-B over the free logarithms, from several starts, keeping the best point over all."""
+    """Searches over the free logarithms from several starts, keeping the best point over all."""
 
     def __init__(
         self,
@@ -103,18 +119,18 @@ class Search:
         self.takes_long = len(likelihood.X) >= _LARGE
         self.callbacks: list[Callback] = [callback] if callback else []
         self.best: _Point | None = None
+        self._best_end: _Point | None = None  # of the local searches that have ended
         self.n_evaluations = 0
-        self.converged = False
+        self.little_gain = descent.LITTLE_GAIN  # nats, for which a search does not go on
+        self.converged = self.interrupted = False
         self.message = ""
-        # Of the local search under way: its last accepted point (none before the first) and its last evaluated one, and
-        # whether a trial point was not positive definite in the iteration before the accepted point, or since.
-        self._iterates: list[_Point] = []
-        self._last: _Point | None = None
-        self._failed_before = self._failed_since = False
+        # Of the local search under way: its last accepted point, and why its last trial point had no value.
+        self._iterate: _Point | None = None
         self._why = ""
         # The lowest of its points, and nats up to which rounding may hide which of two is lower.
         self._lowest: _Point | None = None
         self._blur = 0.0
+        self._given_up = threading.Event()  # of searches side by side: that none goes on
 
     def _evaluate(self, likelihood: LogMarginalLikelihood, parameters: Parameters) -> tuple[float, float, Array]:
         return self.objective(likelihood, parameters, self.space.free_length_scales, self.space.isotropic)
@@ -166,25 +182,66 @@ class Search:
             starts.append(np.clip(starts[0] + shift, low, high))
         failure: NotPositiveDefiniteError | ValueError | None = None
         try:
-            for start in starts:
-                before = self.best
-                try:
-                    converged, message, end = self._local_or_shorter(start)
-                except _NoStartError as error:
-                    failure = failure or error.reason
+            for outcome in self._outcomes(starts):
+                if isinstance(outcome, _NoStartError):
+                    failure = failure or outcome.reason
                     continue
-                if before is None or end.loss < before.loss:
-                    self.best, self.converged, self.message = end, converged, message
-                else:
-                    self.best = before
+                converged, message, end = outcome
+                if self._best_end is None or end.loss < self._best_end.loss:
+                    self._best_end, self.converged, self.message = end, converged, message
+            self.best = self._best_end
         except _StopSearchError:
             self.converged, self.message = False, "stopped by the callback"
         except KeyboardInterrupt:
             if self.best is None:
                 raise
+            self.interrupted = True
             self.converged, self.message = False, "interrupted; these are the best parameters so far"
         if self.best is None and failure is not None:
             raise failure
+
+    def _outcomes(self, starts: list[Array]) -> list[_Outcome]:
+        """Of the local searches, one after another or side by side: the same bits.
+
+        Nothing of a caller's runs on another thread than theirs: with callbacks or priors it is one after another.
+        """
+        threads = min(self.likelihood.n_threads, len(starts))
+        if threads > 1 and len(self.likelihood.X) < _SIDE_BY_SIDE_BELOW and not self.callbacks and not self.priors:
+            return self._side_by_side(starts, threads)
+        return [self._outcome(start) for start in starts]
+
+    def _outcome(self, start: Array) -> _Outcome:
+        try:
+            return self._local_or_shorter(start)
+        except _NoStartError as error:
+            return error
+
+    def _side_by_side(self, starts: list[Array], threads: int) -> list[_Outcome]:
+        searches = [copy.copy(self) for _ in starts]  # before any evaluation: each has points of its own
+        for search in searches:
+            search.n_evaluations = 0
+        outcomes: dict[int, _Outcome] = {}
+
+        def search_some(numbers: Iterator[int]) -> None:
+            try:
+                likelihood = self.likelihood.on_one_thread()
+                for i in numbers:
+                    searches[i].likelihood = likelihood
+                    outcomes[i] = searches[i]._outcome(starts[i])
+            except BaseException:  # an interrupt: the others end at their next evaluation
+                self._given_up.set()
+                raise
+
+        try:
+            thread_map(threads, len(starts), search_some)
+        except BaseException:
+            self._given_up.set()
+            so_far = [search.best for search in searches if search.best is not None]
+            self.best = min(so_far, key=lambda point: point.loss, default=None)
+            raise
+        finally:
+            self.n_evaluations += sum(search.n_evaluations for search in searches)
+        return [outcomes[i] for i in range(len(starts))]
 
     def _local_or_shorter(self, start: Array) -> tuple[bool, str, _Point]:
         """`_local`; where K is singular at the start, from half the length scales that nobody gave, and so on."""
@@ -205,57 +262,140 @@ class Search:
 
         Returns whether it converged, why it ended, and where.
         """
-        from scipy.optimize import minimize
-
         self._forget_points()
+        first = self._loss(np.clip(start, *self.space.bounds.T))
+        assert first is not None  # _NoStartError otherwise
         if start.size == 0:
-            self._loss(start)
-            return True, "every parameter is fixed", self._end()
-        left, begun, measured = self.max_iterations, None, False
+            return True, "every parameter is fixed", first
+        left, begun, measured, from_here = self.max_iterations, None, False, first
         for _ in range(1 + _RESUMPTIONS):
-            self._failed_before = self._failed_since = False
-            result = minimize(
-                self._loss,
-                start,
-                jac=True,
-                method="L-BFGS-B",
-                bounds=self.space.bounds,
-                callback=self._accepted,
-                options={**_L_BFGS_B, "maxiter": left, "maxfun": 100 * left},
-            )
-            left -= result.nit
+            status, memory = self._descend(from_here, left)
+            numbers = memory.numbers
+            left -= int(numbers[descent.ITERATIONS])
             end = self._end()
-            message = f"L-BFGS-B: {str(result.message).strip().rstrip(':').lower()}"
-            failed = self._failed_before or self._failed_since
-            if self._steepness(end) <= (_L_BFGS_B["gtol"] if failed else _STATIONARY) and result.status != 1:
-                return True, message if result.success else f"{message}: {_SMALL_ENOUGH}", end
-            if left < 1 or result.status == 1:
-                return False, message, end
+            if status == descent.EVALUATE:
+                return False, MOST_ITERATIONS, end
+            message = _ENDED[status]
+            failed = bool(numbers[descent.FAILED_BEFORE] or numbers[descent.FAILED_SINCE])
+            if self._steepness(end) <= (descent.SMALL_SLOPE if failed else descent.STATIONARY):
+                return True, message if status != descent.STUCK else f"{message}: {_SMALL_ENOUGH}", end
+            if left < 1:
+                return False, MOST_ITERATIONS, end
             if begun is not None and (failed or measured) and not self._is_better(end, begun):
                 break
-            begun, start = end, end.free_theta
-            self._iterates = [end]
+            begun = from_here = end
             measured = not failed
             self._blur = self._rounding(end) if measured else 0.0
-        if self._steepness(end) <= _STATIONARY:
+        if self._steepness(end) <= descent.STATIONARY:
             return True, f"{message}: {_SMALL_ENOUGH}", end
         if failed:
             remedy = f": {self.remedy}" if self._why == _SINGULAR else ""
             return False, f"{self._why} just beyond the best parameters{remedy}", end
-        end = min(end, self._lowest or end, key=lambda point: point.loss)  # nothing is better about one that is less steep
+        assert self._lowest is not None
+        end = self._lowest  # nothing is better about one that is less steep
         message = (
             f"rounding errors end the search: near the best parameters they move the objective by up to {self._blur:.1g} nats "
             f"and the gradient left there is {self._steepness(end):.1g} per unit of a logarithm"
         )
         return False, message, end
 
+    def _descend(self, start: _Point, max_iterations: int) -> tuple[int, descent.Memory]:
+        """From an evaluated point to where the search ends, and why: EVALUATE where it has had its iterations."""
+        memory = descent.memory(start.free_theta, self.space.bounds, self._turn(), self._blur, self.little_gain)
+        no_information = np.zeros((start.gradient.size, start.gradient.size))
+        self._iterate = start
+        point: _Point | None = start
+        most, compiled, seconds = self.n_evaluations + 100 * max_iterations, self._compiled(), _SLICE
+        while True:
+            loss, gradient = (point.loss, point.gradient) if point else (math.inf, start.gradient)
+            status = int(descent.advance(memory, loss, gradient, no_information, False, point is None))
+            if memory.numbers[descent.ACCEPTED]:
+                self._iterate = point
+            while compiled is not None and self._goes_on(status, memory, max_iterations, most):
+                began = time.perf_counter()
+                count = 1 if self.callbacks else min(most - self.n_evaluations, max(1, int(_SLICE / seconds)))
+                self._slice(compiled, memory, status, count, max_iterations)
+                seconds = max(time.perf_counter() - began, 1e-6) / max(1, int(compiled.counts[0]))
+                status = int(compiled.counts[2])
+                if compiled.counts[1] == descent.NEEDS_PYTHON:
+                    break
+            if not self._goes_on(status, memory, max_iterations, most):
+                return status if status in _ENDED else descent.EVALUATE, memory
+            point = self._loss(memory.trial.copy())
+
+    def _goes_on(self, status: int, memory: descent.Memory, max_iterations: int, most: int) -> bool:
+        done = memory.numbers[descent.ITERATIONS] >= max_iterations or self.n_evaluations >= most
+        return status not in _ENDED and not done
+
+    def _compiled(self) -> descent.Descent | None:
+        """The objective as compiled code evaluates it; None where a part of it is Python's."""
+        space, likelihood, priors = self.space, self.likelihood, self._compiled_priors()
+        is_ours = self.objective is _marginal_likelihood or space.unit_of_mean > 0.0
+        if not is_ours or len(space.kernel) or priors is None:
+            return None
+        term = Term(space.kernel, np.ones(space.d), 1.0, space.free_length_scales, tied=space.isotropic)
+        return descent.Descent(
+            term,
+            likelihood.X,
+            likelihood.center,
+            likelihood.y,
+            likelihood.observation_variance,
+            descent.FreeParameters(*space.natural_arrays, np.array([0.0, space.unit_of_mean])),
+            priors,
+            self.offset,
+            space.start.size,
+            likelihood.n_threads,
+        )
+
+    def _compiled_priors(self) -> Densities | None:
+        """All of them together; None where one is a callable of Python."""
+        size = self.space.number.size
+        family, rows, constant = np.full(size, -1), np.ones((size, 3)), 0.0
+        for _, where, prior in self.priors:
+            if not isinstance(prior, Densities) or (family[where] >= 0).any():
+                return None
+            family[where], rows[where] = prior.family, prior.rows
+            constant += prior.constant
+        return Densities(family, rows, constant)
+
+    def _slice(self, compiled: descent.Descent, memory: descent.Memory, status: int, count: int, max_iterations: int) -> None:
+        """Up to ``count`` evaluations in compiled code, and what is known of the search afterwards."""
+        if self._given_up.is_set():
+            raise _StopSearchError
+        compiled.counts[:] = 0
+        try:
+            with self.likelihood.workspace() as workspace:
+                compiled.go_on(memory, status, workspace, count, max_iterations, self.likelihood.watch)
+        finally:  # after an interrupt, which ends the search, the best of these counts too
+            self.n_evaluations += int(compiled.counts[0])
+            lowest = _Point(*compiled.lowest_point)
+            if self._lowest is None or lowest.loss < self._lowest.loss:
+                self._lowest = lowest
+            if self.best is None or lowest.loss < self.best.loss:
+                self.best = lowest
+        outcome, failure = int(compiled.counts[1]), int(compiled.counts[3])
+        if failure != descent.FOUND:
+            self._why = _SINGULAR if failure == descent.SINGULAR else _NO_DENSITY
+        self._iterate = _Point(*descent.iterate(memory))
+        if self.callbacks and outcome == descent.FOUND:
+            value, slope = -float(compiled.result[0]) - self.offset, -compiled.result[1:]
+            self._report(self.space.natural(compiled.last), compiled.log_marginal_likelihood, value, slope)
+
+    def _turn(self) -> Array:
+        """Logarithms of the length scales beyond which the search moves their -2nd powers; infinite for other parameters."""
+        turn = np.log(_TURN * math.sqrt(max(self.space.d, 1)) * self.space.deviations)
+        result = np.full(self.space.start.size, np.inf)
+        result[self.space.is_length_scale] = turn[self.space.first_places[self.space.is_length_scale]]
+        return result
+
     def _forget_points(self) -> None:
         """Of an earlier local search."""
-        self._iterates, self._lowest, self._blur = [], None, 0.0
+        self._iterate, self._lowest, self._blur = None, None, 0.0
 
     def _end(self) -> _Point:
         """The lowest point; the last iterate, if it is less steep and no more than rounding tells it from the lowest."""
-        iterate, lowest = self._iterates[-1], self._lowest
+        iterate, lowest = self._iterate, self._lowest
+        assert iterate is not None
         assert lowest is not None
         level = iterate.loss <= lowest.loss + self._blur
         return iterate if level and self._steepness(iterate) <= self._steepness(lowest) else lowest
@@ -271,9 +411,8 @@ class Search:
         losses = [point.loss]
         for probe in range(_PROBES):
             signs = np.where(np.arange(point.free_theta.size) % 2 == probe % 2, 1.0, -1.0)
-            self._loss(np.clip(point.free_theta + _NEAR * (1.0 + probe) * signs, *self.space.bounds.T))
-            assert self._last is not None
-            losses.append(self._last.loss)
+            near = self._loss(np.clip(point.free_theta + _NEAR * (1.0 + probe) * signs, *self.space.bounds.T))
+            losses.append(near.loss if near else point.loss)
         return _BLUR * (max(losses) - min(losses))
 
     def _steepness(self, point: _Point) -> float:
@@ -282,93 +421,54 @@ class Search:
         held = (point.free_theta <= low) & (point.gradient > 0.0) | (point.free_theta >= high) & (point.gradient < 0.0)
         return float(np.abs(point.gradient[~held]).max(initial=0.0))
 
-    def _accepted(self, _: Array) -> None:
-        """L-BFGS-B took its last trial point as the next iterate."""
-        assert self._last is not None
-        before = self._iterates[-1]
-        self._iterates = [self._last]
-        self._failed_before, self._failed_since = self._failed_since, False
-        if before.loss - self._last.loss > _CLIFF * (1.0 + abs(self._last.loss)):
-            raise StopIteration  # to go on without the curvature up there, by which all steps would be too short
-
-    def _refused(self, free_theta: Array, why: str, error: NotPositiveDefiniteError | ValueError) -> tuple[float, Array]:
+    def _refused(self, why: str, error: NotPositiveDefiniteError | ValueError) -> None:
         """A trial point that has no value; at a start ``error`` is what is wrong."""
-        if not self._iterates:
+        if self._iterate is None:
             raise _NoStartError(error)
-        self._failed_since, self._why = True, why
-        return _wall(self._iterates[-1], free_theta)
+        self._why = why
 
-    def _loss(self, free_theta: Array) -> tuple[float, Array]:
-        free_theta = np.array(free_theta)
+    def _loss(self, free_theta: Array) -> _Point | None:
+        """None where the objective has no value."""
+        if self._given_up.is_set():
+            raise _StopSearchError
         parameters = self.space.natural(free_theta)
         self.n_evaluations += 1
         of_prior, slope_of_prior, objection = self.log_prior(parameters)
         if objection:
-            return self._refused(free_theta, "a prior's density ends", ValueError(f"{objection}; start where it has"))
+            self._refused(_NO_DENSITY, ValueError(f"{objection}; start where it has"))
+            return None
         try:  # nothing of a user's runs in here, nor is caught
             value, log_marginal_likelihood, gradient = self.objective(
                 self.likelihood, parameters, self.space.free_length_scales, self.space.isotropic
             )
         except (NotPositiveDefiniteError, ValueError) as error:
-            return self._refused(free_theta, _SINGULAR, error)
+            self._refused(_SINGULAR, error)
+            return None
         if not np.isfinite(gradient).all():
             overflow = ValueError("the gradient overflows float64 where the search starts; rescale y or move the start")
-            return self._refused(free_theta, _SINGULAR, overflow)
+            self._refused(_SINGULAR, overflow)
+            return None
         value += of_prior
         slope = self.space.free_gradient(gradient + slope_of_prior)
         loss = -(value + self.offset)
-        point = _Point(free_theta, loss, -slope, loss)
-        if self._blur > 0.0:
-            point = self._told_by_slope(point)
-        self._last = point
-        if not self._iterates:
-            self._iterates = [point]
+        point = _Point(free_theta, loss, -slope)
+        if self._iterate is None:
+            self._iterate = point
         if self._lowest is None or point.loss < self._lowest.loss:
             self._lowest = point
         if self.best is None or point.loss < self.best.loss:
             self.best = point
-        if self.callbacks:
-            gradient = self.space.whole_gradient(slope)
-            names = ("length_scale", "signal_variance", "noise_variance")
-            shown = dict(zip(names, parameters[:3], strict=True)) | {"shape": np.array(tuple(parameters[3]))}
-            state = TrainingState(self.n_evaluations, log_marginal_likelihood, value, gradient, shown)
-            answers = [callback(state) for callback in self.callbacks]
-            if any(answers):
-                raise _StopSearchError
-        iterate = self._iterates[-1]
-        # With every parameter bounded, L-BFGS-B's first trial lies at the bounds, where a nearly singular covariance can
-        # cost 1e17: interpolating from there steps by 1e-12, which then passes for convergence.
-        rise = point.told - iterate.told
-        if rise > 0.0 and rise > _ABSURD_RISE * _promised(iterate, free_theta - iterate.free_theta):
-            return _wall(iterate, free_theta)
-        return point.told, point.gradient
+        self._report(parameters, log_marginal_likelihood, value, slope)
+        return point
 
-    def _told_by_slope(self, point: _Point) -> _Point:
-        """With the rise since the iterate as the slopes have it, by the trapezoidal rule, where rounding may hide it.
-
-        The gradient is the better judge of short steps there: Hager & Zhang, SIAM Journal on Optimization 16 (2005), 170-192.
-        """
-        iterate = self._iterates[-1]
-        step = point.free_theta - iterate.free_theta
-        with np.errstate(all="ignore"):  # an underflow of ours is nobody's error
-            told = iterate.told + 0.5 * float((iterate.gradient + point.gradient) @ step)
-        return point._replace(told=told) if abs(point.loss - told) <= self._blur else point
-
-
-def _wall(iterate: _Point, trial: Array) -> tuple[float, Array]:
-    """A stand-in for a trial point that cannot be accepted: higher than the iterate, and rising from it.
-
-    L-BFGS-B given (inf, 0) returns its iterate as converged. Along the line searched, this is a value above the iterate's
-    by as much as the slope promised below it, with the opposite slope: the line search interpolates to about a seventh of
-    the step, never accepts the point, and its curvature does not enter the Hessian's approximation.
-    """
-    step = trial - iterate.free_theta
-    rise = _promised(iterate, step)
-    with np.errstate(all="ignore"):
-        return iterate.told + rise, rise * step / max(float(step @ step), 1e-300)
-
-
-def _promised(iterate: _Point, step: Array) -> float:
-    """By how much the slope at the iterate says that the step lowers the loss; never quite 0."""
-    with np.errstate(all="ignore"):
-        return max(abs(float(iterate.gradient @ step)), 1e-6 * (1.0 + abs(iterate.told)))
+    def _report(self, parameters: Parameters, log_marginal_likelihood: float, value: float, slope: Array) -> None:
+        """Tell the callbacks of an evaluation; ``slope`` is the objective's, by the free parameters."""
+        if not self.callbacks:
+            return
+        names = ("length_scale", "signal_variance", "noise_variance")
+        shown = dict(zip(names, parameters[:3], strict=True)) | {"shape": np.array(tuple(parameters[3]))}
+        gradient = self.space.whole_gradient(slope)
+        state = TrainingState(self.n_evaluations, log_marginal_likelihood, value, gradient, shown)
+        answers = [callback(state) for callback in self.callbacks]
+        if any(answers):
+            raise _StopSearchError

@@ -26,9 +26,9 @@ _MATERN: dict[float, Kernel] = MATERN | {np.inf: RBF()}
 
 _MOST_SUMMANDS = 16
 
-_LARGEST = 1e300  # of a parameter, and 1 over it but for a variance of 0: beyond it is scikit-learn's
+LARGEST = 1e300  # of a parameter, and 1 over it but for a variance of 0: beyond it is scikit-learn's
 
-_LARGEST_LOGARITHM = math.log(_LARGEST)
+_LARGEST_LOGARITHM = math.log(LARGEST)
 
 # What decides a kernel's value and the order of its parameters.
 _METHODS = (
@@ -136,7 +136,7 @@ def _parameter(kernel: Any, cls: type, name: str, start: int) -> tuple[Parameter
         raise UnsupportedKernelError(f"{name} of {type(kernel).__name__} is not a number or a vector of numbers")
     value = np.squeeze(value)
     may_be_0 = cls in (sk.ConstantKernel, sk.WhiteKernel)
-    if not ((value < _LARGEST) & ((value > 1.0 / _LARGEST) | (may_be_0 & (value == 0.0)))).all():
+    if not ((value < LARGEST) & ((value > 1.0 / LARGEST) | (may_be_0 & (value == 0.0)))).all():
         raise UnsupportedKernelError(f"{name} of {type(kernel).__name__} is out of range")
     bounds = getattr(kernel, f"{name}_bounds")
     if isinstance(bounds, str) and bounds == "fixed":
@@ -153,7 +153,7 @@ def _times(a: Summand, b: Summand) -> Summand:
 
 
 def _in_range(variance: float) -> float:
-    if not 0.0 <= variance < _LARGEST:
+    if not 0.0 <= variance < LARGEST:
         raise UnsupportedKernelError("a variance is out of range")
     return variance
 
@@ -188,6 +188,25 @@ class Covariance:
             None if term.length_scale is None or term.length_scale.place is not None else np.zeros(d, dtype=bool)
             for term in self.terms
         ]
+
+    @property
+    def places(self) -> NDArray[np.int64] | None:
+        """Where theta has each of [length_scale ..., the variance, the noise's], (d + 2,), -1 where it is fixed, for one term
+        and noise with a parameter each; None for more than that."""
+        term, white = self.terms[0], self.white
+        products = [term.constants, *(noise.constants for noise in white)]
+        if len(self.terms) > 1 or len(white) > 1 or term.length_scale is None or term.shape is not None:
+            return None
+        if any(len(constants) > 1 for constants in products):
+            return None
+        places = np.full(self.d + 2, -1)
+        of_scale = term.length_scale.place
+        if of_scale is not None:
+            places[: self.d] = np.arange(of_scale.start, of_scale.stop) if isinstance(of_scale, slice) else of_scale
+        for at, constants in zip((self.d, self.d + 1), products, strict=False):
+            if constants and isinstance(constants[0].place, int):
+                places[at] = constants[0].place
+        return places
 
     def points(self, points: Any) -> Array:
         """Points as fastard takes them, transformed where the kernel is one of transformed points."""
@@ -245,6 +264,19 @@ class Covariance:
                 if constant.place is not None:
                     result[constant.place] += of_noise
         return result
+
+
+def values(kernel: Any) -> list[Any]:
+    """What decides the value of a kernel that was recognised: equal as long as nobody changes it."""
+    found: list[Any] = [type(kernel)]
+    for name, value in vars(kernel).items():
+        if isinstance(value, sk.Kernel):
+            found += values(value)
+        elif isinstance(value, np.ndarray):
+            found.append((name, value.tobytes()))
+        elif not name.endswith("_bounds"):
+            found.append((name, value))
+    return found
 
 
 def _recognise(kernel: Any, data: Any = None) -> Covariance | None:

@@ -3,8 +3,7 @@
 from fastard._engine.loops.pairs import scale
 from fastard._engine.loops.schedule import INVERT, collect, work
 from fastard._engine.loops.sweep import back_substitute
-from fastard._numba.atomics import never_inline
-from fastard._numba.jit import EXACT, jit
+from fastard._numba.jit import EXACT, jit, separate
 from fastard._numba.threads import FAILED
 
 VALUE, OF_VARIANCE, OF_LENGTH_SCALES = 0, 1, 2  # places in ``out``
@@ -27,7 +26,7 @@ def by_noise(noise, weights):
     return 0.5 * noise * total
 
 
-@jit
+@separate
 def log_marginal_likelihood(
     state, kernel, shape, variance, X, center, columns, length_scale, free, tied, U, diagonal, A, R, n, m, space, S, logs,
     partial, tile, block, stages, alpha, weights, out,
@@ -48,7 +47,6 @@ def log_marginal_likelihood(
         Becomes the diagonal of alpha alpha' - m K^-1; empty: no derivatives.
     out : (2 + free,)
     """
-    never_inline()
     scale(X, center, columns, length_scale, U)
     work(state, kernel, shape, variance, U, free, tied, diagonal, A, R, n, m, space, S, logs, partial, tile, block, stages)
     if state[FAILED]:

@@ -4,14 +4,16 @@ import math
 
 from fastard._numba.jit import jit
 
-FAMILIES = {"lognorm": 0, "gamma": 1, "halfcauchy": 2, "halfnorm": 3}  # by scipy.stats' names
+FAMILIES = {"lognorm": 0, "gamma": 1, "halfcauchy": 2, "halfnorm": 3, "norm": 4}  # by scipy.stats' names
 
-_LOGNORM, _GAMMA, _HALFCAUCHY, _HALFNORM = FAMILIES.values()
+_LOGNORM, _GAMMA, _HALFCAUCHY, _HALFNORM, _NORM = FAMILIES.values()
 
 
 @jit
 def log_density(family, z, a):
     """The log density at z = (x - loc) / scale with the shape parameter ``a``, where it has one, and its slope by z."""
+    if family == _NORM:
+        return -0.5 * z * z, -z
     if not z > 0.0:
         return -math.inf, 0.0
     if family == _LOGNORM:

@@ -28,7 +28,7 @@ import math
 import numpy as np
 
 from fastard._engine.loops.pairs import round_up
-from fastard._numba.atomics import address_of
+from fastard._numba.atomics import address_of, never_inline
 from fastard._numba.cpu import COLS, ROWS, SMALL
 from fastard._numba.jit import jit, separate
 from fastard._numba.microkernel import (
@@ -53,13 +53,14 @@ assert PANEL_DEPTH % SMALL == 0
 CHOLESKY, TRIANGLE, INVERSE = 0, 1, 2  # what `panel` leaves behind: L, the inverse of L (inside a pivot block), K^-1
 
 
-@separate
+@jit
 def small_pivot(S, c, b, N, L, diagonal, first, variance):
     """N = L^-1 and L of the SMALL x SMALL block of S at c (its first b rows; identity beyond), upper triangles 0.
 
     The sweep above with b = 1 and without its rows above the pivot. Returns -1, or the first row whose pivot is not positive
     beyond rounding; K's diagonal is ``variance + diagonal[first + row]``.
     """
+    never_inline()
     v, factors = np.empty(SMALL), np.empty(SMALL)
     for j in range(SMALL):
         column, factor = N[j], L[j]
@@ -102,9 +103,10 @@ def small_pivot(S, c, b, N, L, diagonal, first, variance):
     return -1
 
 
-@separate
+@jit
 def pack(source, leading, transposed, rows, depth, sign, z, panel_bytes):
     """sign times `rows` rows of `depth` columns into packed panels; the source holds columns, or rows where `transposed`."""
+    never_inline()
     for q in range(rows // COLS):
         target = z + q * panel_bytes
         if transposed:
@@ -114,9 +116,10 @@ def pack(source, leading, transposed, rows, depth, sign, z, panel_bytes):
             copy_rows(source + STEP * q, leading, target, STEP, depth, sign)
 
 
-@separate
+@jit
 def unpack(z, panel_bytes, rows, depth, sign, target, leading, transposed):
     """The way back."""
+    never_inline()
     for q in range(rows // COLS):
         source = z + q * panel_bytes
         if transposed:

@@ -1,0 +1,151 @@
+"""A search for the lowest loss: minus the log marginal likelihood, less the priors' log densities."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastard._arrays import Array, read_only
+from fastard._engine.loops.likelihood import OF_LENGTH_SCALES, VALUE
+from fastard._engine.loops.objective import FOUND, NEEDS_PYTHON, NO_DENSITY, SINGULAR, descend, natural
+from fastard._engine.loops.profiles import compiled
+from fastard._engine.loops.quasi_newton import (
+    ACCEPTED,
+    EVALUATE,
+    EVALUATE_WITH_INFORMATION,
+    FAILED_BEFORE,
+    FAILED_SINCE,
+    GRADIENT,
+    ITERATE,
+    ITERATIONS,
+    LITTLE_GAIN,
+    LOSS,
+    SMALL_GAIN,
+    SMALL_GRADIENT,
+    SMALL_SLOPE,
+    STATIONARY,
+    STUCK,
+    Memory,
+    advance,
+    memory,
+)
+from fastard._engine.loops.schedule import CONTRACT, FILL, INVERT
+from fastard._engine.priors import Densities
+from fastard._engine.sizes import Watch, evaluation_threads, run
+from fastard._engine.terms import Term, ordered_columns
+from fastard._engine.workspace import Workspace
+from fastard._numba.threads import new_state
+
+__all__ = [
+    "ACCEPTED",
+    "EVALUATE",
+    "EVALUATE_WITH_INFORMATION",
+    "FAILED_BEFORE",
+    "FAILED_SINCE",
+    "FOUND",
+    "ITERATIONS",
+    "LITTLE_GAIN",
+    "NEEDS_PYTHON",
+    "NO_DENSITY",
+    "SINGULAR",
+    "SMALL_GAIN",
+    "SMALL_GRADIENT",
+    "SMALL_SLOPE",
+    "STATIONARY",
+    "STUCK",
+    "Descent",
+    "FreeParameters",
+    "Memory",
+    "advance",
+    "iterate",
+    "memory",
+    "natural",
+]
+
+
+def iterate(memory: Memory) -> tuple[Array, float, Array]:
+    """Where the search stands, the loss and its gradient there."""
+    return memory.vectors[ITERATE].copy(), float(memory.scalars[LOSS]), memory.vectors[GRADIENT].copy()
+
+
+class FreeParameters(NamedTuple):
+    """What the free parameters are: P - 1 logarithms and a mean, or P logarithms."""
+
+    theta: Array  # (d + 2,), logarithms of [length_scale ..., signal_variance, noise_variance], where they are fixed
+    number: NDArray[np.int64]  # (d + 2,), which free parameter each one is; negative where fixed
+    low: Array  # (d + 2,), natural
+    high: Array  # (d + 2,)
+    mean: Array  # (2,): the mean of y, and the unit of the last free parameter's departure from it; 0 where that is none
+
+
+class Descent:
+    """A search whose every evaluation is compiled, for a kernel without shape parameters."""
+
+    def __init__(
+        self,
+        term: Term,
+        X: Array,
+        center: Array,
+        y: Array,
+        known: Array | None,
+        parameters: FreeParameters,
+        priors: Densities,
+        offset: float,
+        size: int,
+        threads: int,
+    ) -> None:
+        n, m = y.shape
+        columns, free, tied = ordered_columns(term, X.shape[1])
+        self.threads, self.shape = evaluation_threads(n, threads), (n, m)
+        self.natural = np.empty(parameters.theta.size)
+        self.result, self.out = np.empty(1 + size), np.empty(OF_LENGTH_SCALES + free)
+        self.lowest, self.last = np.full(1 + 2 * size, np.inf), np.empty(size)
+        self.counts = np.zeros(4, dtype=np.int64)
+        self._columns, self._free = columns, free
+        self._scratch = np.empty((size, size)), np.empty((m, n))
+        self._before = (
+            *parameters[:4], self.natural, priors.family, priors.rows, np.empty(self.natural.size), priors.constant, offset,
+            parameters.mean, *compiled(term.kernel), read_only(X), read_only(center), columns, free, tied,
+            np.array(y.T, order="C"), np.empty(0) if known is None else known.copy(),
+        )  # fmt: skip
+        self._after = np.empty((n, m)), np.empty(n), self.out, self.result
+        self._workspace: Workspace | None = None
+
+    def go_on(
+        self,
+        memory: Memory,
+        status: int,
+        workspace: Workspace,
+        most_evaluations: int,
+        most_iterations: int,
+        watch: Watch | None,
+    ) -> None:
+        """From the trial point on; see `descend` for ``counts`` and ``lowest``. ``status`` is what `advance` answered last."""
+        if workspace is not self._workspace:
+            self._workspace = workspace
+            self._state = new_state(workspace.places)
+            self._of_workspace = (
+                workspace.scaled_points(self._columns.size), workspace.diagonal, workspace.buffer, workspace.rhs,
+                workspace.space, workspace.pivot, workspace.logs, np.empty((workspace.pairs_of_tiles, self._free)),
+                workspace.tile, workspace.block, FILL | INVERT | CONTRACT,
+            )  # fmt: skip
+        self._state[:] = 0
+        self.counts[2] = status
+        run(
+            float(self.shape[0]) ** 3, self.threads, descend, self._state, most_evaluations, most_iterations, self.counts,
+            memory, self.lowest, self.last, *self._scratch, *self._before, *self._of_workspace, *self._after,
+            watch=None if watch is None else lambda state: watch(0.5),
+        )  # fmt: skip
+
+    @property
+    def lowest_point(self) -> tuple[Array, float, Array]:
+        """Where, the loss and its gradient."""
+        size = self.result.size - 1
+        return self.lowest[1 : 1 + size].copy(), float(self.lowest[0]), self.lowest[1 + size :].copy()
+
+    @property
+    def log_marginal_likelihood(self) -> float:
+        """Of the last evaluation."""
+        return float(self.out[VALUE])

@@ -1,0 +1,168 @@
+"""The average information: Gilmour, Thompson & Cullis, Biometrics 51 (1995), 1440-1450, equation (7).
+
+With w_a = (dK / da) alpha for each free parameter a it is sum_t w_a' K^-1 w_b / 2 over the targets t: the mean of the
+observed and the expected information where K is linear in its parameters, positive semidefinite everywhere. K^-1 and the
+slopes w of an evaluation stand in its buffer, and both are multiplied with a few vectors, which is O(n^2) a parameter:
+
+    w_a[i] = sum_j w_ij (u_i - u_j)^2 alpha_j = u_i^2 (w alpha)_i - 2 u_i (w (u alpha))_i + (w (u^2 alpha))_i.
+"""
+
+import math
+
+import numpy as np
+
+from fastard._engine.loops.pairs import corners, round_up
+from fastard._engine.loops.sweep import STEP, pack
+from fastard._numba.atomics import address_of, repeat_call
+from fastard._numba.cpu import COLS, ROWS
+from fastard._numba.jit import jit, separate
+from fastard._numba.microkernel import add_product
+from fastard._numba.threads import FAILED, POOL, dispatch, next_task, reset
+
+
+@jit
+def square(A, n, slopes, i, j):
+    """Element (i, j) of what stands in A, outside the tiles whose slopes stand row by row."""
+    if i == j:
+        return 0.0 if slopes else A[i, i]
+    return A[max(i, j), min(i, j)] if slopes else A[min(i, j), max(i, j)]
+
+
+@separate
+def products(state, A, slopes, n, tile, R, S):
+    """S[v, i] = sum_j M_ij R_vj with M = K^-1, or where ``slopes`` the w of an evaluation; the rows i of a tile are a task.
+
+    R holds the vectors v as packed panels of the microkernel, (panels, round_up(n, tile), COLS), zeros beyond n, and S is
+    (panels * COLS, round_up(n, tile) + ROWS).
+    """
+    if state[POOL]:
+        dispatch(state, repeat_call())
+        return
+    tiles = (n + tile - 1) // tile
+    a, leading = address_of(A), 8 * A.shape[1]
+    z, panel_bytes = np.empty((round_up(tile, ROWS), round_up(tile, COLS))), STEP * round_up(tile, COLS)
+    T, t = np.zeros((tile, round_up(tile, ROWS))), 8 * round_up(tile, ROWS)
+    r, r_panel, s, s_leading = address_of(R), 8 * R.shape[1] * COLS, address_of(S), 8 * S.shape[1]
+    i = next_task(state)
+    while i < tiles:
+        for v in range(S.shape[0]):
+            target = S[v]
+            for row in range(i * tile, i * tile + tile):
+                target[row] = 0.0
+        for j in range(tiles):
+            i0, i1, j0, j1 = corners(n, tile, i, j)
+            rows, depth = round_up(i1 - i0, ROWS), j1 - j0
+            partial = i1 - i0 < tile
+            if i == j or (slopes and partial):
+                for k in range(depth):
+                    for row in range(i1 - i0):
+                        T[k, row] = square(A, n, slopes, i0 + row, j0 + k)
+                    for row in range(i1 - i0, rows):
+                        T[k, row] = 0.0
+                source, source_leading, transposed = address_of(T), t, False
+            elif slopes and j1 - j0 < tile:  # the last tiles' slopes, mirrored
+                source, source_leading, transposed = a + j0 * leading + 8 * i0, leading, False
+            elif slopes:
+                source, source_leading = a + max(i0, j0) * leading + 8 * min(i0, j0), leading
+                transposed = j > i
+            else:
+                source, source_leading = a + min(i0, j0) * leading + 8 * max(i0, j0), leading
+                transposed = j > i
+            pack(source, source_leading, transposed, rows, depth, 1.0, address_of(z), panel_bytes)
+            for row in range(0, rows, ROWS):
+                for q in range(R.shape[0]):
+                    add_product(
+                        address_of(z) + row // COLS * panel_bytes,
+                        panel_bytes,
+                        r + q * r_panel + j0 * STEP,
+                        depth,
+                        s + 8 * (i0 + row) + q * COLS * s_leading,
+                        STEP,
+                        s_leading,
+                        1.0,
+                        0,
+                    )
+        i = next_task(state)
+
+
+@separate
+def set_vector(R, v, values, factors, power):
+    """Vector v of R's = values times factors ** power, for power 0, 1 or 2."""
+    panel, c = R[v // COLS], v % COLS
+    for k in range(values.size):
+        panel[k, c] = values[k] * (1.0 if power == 0 else factors[k] if power == 1 else factors[k] * factors[k])
+
+
+@separate
+def average_information(
+    state, pool, workers, A, U, free, tied, columns, alpha, residual, diagonal, noise, tile, number, unit_of_mean, information
+):
+    """information (P, P) by the free parameters, after `log_marginal_likelihood` with its derivatives.
+
+    Where it cannot be finished, nothing but state[FAILED].
+
+    Parameters
+    ----------
+    state, pool, workers, A, U, free, tied, columns, diagonal, tile
+        As that function had them.
+    alpha, residual : (targets, n)
+        K^-1 (y - mean), and y less the mean.
+    noise
+        Its variance, a part of ``diagonal``.
+    number : (d + 2,)
+        The free parameter of each length scale, the variance and the noise; negative where it is fixed.
+    unit_of_mean
+        Where it is not 0, the last free parameter is the mean in such units.
+    """
+    targets, n, size, d = residual.shape[0], residual.shape[1], information.shape[0], number.size - 2
+    each = 1 if tied else 1 + 2 * free if free > 0 else 0  # vectors of a target
+    width, weights = round_up(n, tile), np.empty(n)
+    W = np.zeros((targets * size, n))
+    if each > 0:
+        R = np.zeros((round_up(targets * each, COLS) // COLS, width, COLS))
+        S = np.empty((R.shape[0] * COLS, width + ROWS))
+        for t in range(targets):
+            for i in range(n):
+                weights[i] = alpha[t, i]
+            for v in range(each):
+                set_vector(R, t * each + v, weights, U[(v - 1) // 2 if v else 0], 0 if v == 0 else 1 + (v - 1) % 2)
+        reset(state, pool, workers)
+        products(state, A, True, n, tile, R, S)
+        if state[FAILED]:
+            return
+        for t in range(targets):
+            for p in range(free):
+                k = number[columns[p]]
+                if k < 0:
+                    continue
+                target, u, sums = W[t * size + k], U[p], S[t * each : (t + 1) * each]
+                for i in range(n):
+                    if tied:
+                        target[i] += sums[0, i]
+                    else:
+                        target[i] += u[i] * (u[i] * sums[0, i] - 2.0 * sums[1 + 2 * p, i]) + sums[2 + 2 * p, i]
+    for t in range(targets):
+        of_target = W[t * size : (t + 1) * size]
+        for i in range(n):
+            if number[d] >= 0:
+                of_target[number[d], i] = residual[t, i] - diagonal[i] * alpha[t, i]
+            if number[d + 1] >= 0:
+                of_target[number[d + 1], i] = noise * alpha[t, i]
+            if unit_of_mean != 0.0:
+                of_target[size - 1, i] = -math.sqrt(2.0) * unit_of_mean
+    R = np.zeros((round_up(targets * size, COLS) // COLS, width, COLS))
+    S = np.empty((R.shape[0] * COLS, width + ROWS))
+    for row in range(targets * size):
+        set_vector(R, row, W[row], W[row], 0)
+    reset(state, pool, workers)
+    products(state, A, False, n, tile, R, S)
+    if state[FAILED]:
+        return
+    for a in range(size):
+        for b in range(a + 1):
+            total = 0.0
+            for t in range(targets):
+                x, y = W[t * size + a], S[t * size + b]
+                for i in range(n):
+                    total += x[i] * y[i]
+            information[a, b] = information[b, a] = 0.5 * total

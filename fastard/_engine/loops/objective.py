@@ -1,0 +1,169 @@
+"""What a search minimises: minus the log marginal likelihood, less the priors' log densities, at the free parameters."""
+
+import math
+
+from fastard._engine.loops.information import average_information
+from fastard._engine.loops.likelihood import OF_LENGTH_SCALES, OF_VARIANCE, VALUE, by_noise, log_marginal_likelihood
+from fastard._engine.loops.priors import log_densities
+from fastard._engine.loops.quasi_newton import EVALUATE, EVALUATE_WITH_INFORMATION, ITERATIONS, TRIAL, advance
+from fastard._engine.loops.sweep import ROUNDING
+from fastard._numba.jit import jit, separate
+from fastard._numba.threads import FAILED, POOL, WORKERS, reset, wake
+
+FOUND, SINGULAR, NO_DENSITY, NEEDS_PYTHON = 0, 1, 2, 3  # what `loss` returns
+
+NO_NOISE = 0.5 * ROUNDING  # of the signal's variance: noise below that leaves two equal rows a pivot that is only rounding
+
+
+@separate
+def natural(free_theta, theta, number, low, high, out):
+    """out (P,) = the natural parameters: of each its free one's, or where its number is negative ``theta``'s, in bounds.
+
+    NumPy's exp may differ in the last bit, and beside singular covariances that decides: Python has to call this too.
+    """
+    for i in range(theta.size):
+        x = math.exp(free_theta[number[i]] if number[i] >= 0 else theta[i])
+        out[i] = min(max(x, low[i]), high[i])
+
+
+@separate
+def loss(
+    state, pool, workers, free_theta, theta, number, low, high, parameters, family, prior, slopes, of_priors, offset, mean,
+    kernel, shape, X, center, columns, free, tied, y, known, U, diagonal, A, R, space, S, logs, partial, tile,
+    block, stages, alpha, weights, out, result,
+):  # fmt: skip
+    """result = [loss, its derivatives by the free parameters]; what is returned says whether it is.
+
+    Parameters
+    ----------
+    free_theta, theta, number, low, high, parameters
+        As for `natural`, which makes ``parameters`` = [length_scale ..., variance, noise]. Where
+        ``mean[1]`` is not 0, the last free parameter is the mean of y, in units of it from ``mean[0]``, which otherwise is
+        the mean.
+    family, prior, slopes, of_priors
+        As for `log_densities`, and the logarithm of the densities' constant factors.
+    offset
+        Added to the log marginal likelihood.
+    pool, workers
+        The address of the pool's first slot, 0 for this thread alone, and how many workers to ask.
+    state, kernel, ..., out
+        As for `log_marginal_likelihood`; y (m, n), less the mean, is what R gets, and ``known`` (n,) or (0,) is added to K's
+        diagonal beside the noise.
+    """
+    if pool != 0:
+        wake(pool, workers)
+    natural(free_theta, theta, number, low, high, parameters)
+    d = theta.size - 2
+    variance, noise = parameters[d], parameters[d + 1]
+    least = noise
+    for j in range(known.size):
+        least = min(least if j else math.inf, noise + known[j])
+    if not least > NO_NOISE * variance:
+        return NEEDS_PYTHON  # which looks for equal rows
+    n, m, last = X.shape[0], y.shape[0], free_theta.size - 1
+    centre = mean[0] + mean[1] * free_theta[last] if mean[1] != 0.0 else mean[0]
+    density = of_priors + log_densities(family, prior, parameters, slopes)
+    for k in range(result.size):
+        result[k] = 0.0
+    for i in range(theta.size):
+        if number[i] >= 0:
+            result[1 + number[i]] -= parameters[i] * slopes[i]  # d / d ln x = x d / dx
+    if not math.isfinite(density):
+        return NO_DENSITY
+    for k in range(result.size):
+        if not math.isfinite(result[k]):
+            return NO_DENSITY
+    for j in range(n):
+        diagonal[j] = noise + known[j] if known.size else noise
+        for t in range(m):
+            R[t, j] = y[t, j] - centre
+    reset(state, pool, workers)
+    log_marginal_likelihood(
+        state, kernel, shape, variance, X, center, columns, parameters, free, tied, U, diagonal, A, R, n, m, space, S, logs,
+        partial, tile, block, stages, alpha, weights, out,
+    )  # fmt: skip
+    if state[FAILED]:
+        return SINGULAR
+    result[0] = -(out[VALUE] + density + offset)
+    for p in range(free):
+        k = number[columns[p]]
+        if k >= 0:
+            result[1 + k] -= out[OF_LENGTH_SCALES + p]
+    if number[d] >= 0:
+        result[1 + number[d]] -= out[OF_VARIANCE]
+    if number[d + 1] >= 0:
+        result[1 + number[d + 1]] -= by_noise(noise, weights)
+    if mean[1] != 0.0:
+        for t in range(m):
+            for j in range(n):
+                result[1 + last] -= mean[1] * alpha[j, t]
+    for k in range(result.size):
+        if not math.isfinite(result[k]):
+            return SINGULAR
+    return FOUND
+
+
+@jit
+def descend(
+    state, most_evaluations, most_iterations, counts, memory, lowest, last, information, residual, theta, number, low, high,
+    parameters, family, prior, slopes, of_priors, offset, mean, kernel, shape, X, center, columns, free, tied, y, known, U,
+    diagonal, A, R, space, S, logs, partial, tile, block, stages, alpha, weights, out, result,
+):  # fmt: skip
+    """Go on with a quasi-Newton search from its trial point on, until it ends or has had so many evaluations or iterations.
+
+    Parameters
+    ----------
+    counts : (4,)
+        On return: evaluations, the last one's outcome, one of the codes above, what `advance` has answered, and the outcome of
+        the last evaluation that had no value, FOUND where all had. NEEDS_PYTHON is not an evaluation yet: the search waits for
+        one. Nor is one that cannot be finished (state[FAILED] < 0), which ends the call.
+    memory, information
+        Of the search, and (P, P) for `advance`.
+    lowest, last : (1 + 2 P,), (P,)
+        The least loss found, where, and the gradient there, replaced by what is lower; and the last evaluation's point.
+    residual : (m, n)
+        Scratch.
+    theta, ..., result
+        As for `loss`.
+    """
+    pool, workers = state[POOL], state[WORKERS]
+    size, status = result.size - 1, counts[2]
+    counts[0], counts[3] = 0, FOUND
+    state[POOL] = 0
+    while True:
+        trial = last  # what `advance` writes is the next one
+        for k in range(size):
+            trial[k] = memory.vectors[TRIAL, k]
+        counts[1] = loss(
+            state, pool, workers, trial, theta, number, low, high, parameters, family, prior, slopes, of_priors, offset, mean,
+            kernel, shape, X, center, columns, free, tied, y, known, U, diagonal, A, R, space, S, logs, partial, tile, block,
+            stages, alpha, weights, out, result,
+        )  # fmt: skip
+        if counts[1] == NEEDS_PYTHON or state[FAILED] < 0:
+            return
+        counts[0] += 1
+        found = counts[1] == FOUND
+        if not found:
+            counts[3] = counts[1]
+        has_information = found and status == EVALUATE_WITH_INFORMATION
+        if found and result[0] < lowest[0]:
+            lowest[0] = result[0]
+            for k in range(size):
+                lowest[1 + k], lowest[1 + size + k] = trial[k], result[1 + k]
+        if has_information:
+            centre = mean[0] + mean[1] * trial[size - 1] if mean[1] != 0.0 else mean[0]
+            for t in range(y.shape[0]):
+                for j in range(y.shape[1]):
+                    residual[t, j] = y[t, j] - centre
+            average_information(
+                state, pool, workers, A, U, free, tied, columns, R[: y.shape[0], : y.shape[1]], residual, diagonal,
+                parameters[theta.size - 1], tile, number, mean[1], information,
+            )  # fmt: skip
+            if state[FAILED] < 0:
+                return
+        status = advance(memory, result[0], result[1:], information, has_information, not found)
+        counts[2] = status
+        if status != EVALUATE and status != EVALUATE_WITH_INFORMATION:
+            return
+        if counts[0] >= most_evaluations or memory.numbers[ITERATIONS] >= most_iterations:
+            return
