@@ -12,7 +12,7 @@ from conftest import assert_agree, data
 from helpers import FIXED, SCALES, points, trained
 
 import fastard
-from fastard._model import prediction as _prediction
+from fastard._engine import sizes
 
 
 @pytest.mark.parametrize("m", [1, 3])
@@ -109,10 +109,10 @@ def test_interpolates_without_noise():
 def test_standard_deviations_that_rounding_made_0_are_counted(monkeypatch):
     """Rounding errors of a made-up size, as of data that are nearly linear, with hardly any noise."""
     model, X, _ = trained()
-    Z, variance = np.vstack([X, points()]), _prediction._variance
+    Z = np.vstack([X, points()])
     exact = model.predict(Z, return_std=True)[1] ** 2
     error = np.sort(exact)[29]  # so that one is exactly 0
-    monkeypatch.setattr(_prediction, "_variance", lambda *arguments: variance(*arguments) - error)
+    monkeypatch.setattr(fastard.GaussianProcess, "_noise", lambda *_, **__: (-error, None))
     with pytest.warns(UserWarning, match="larger noise variance") as warned:
         std = model.predict(Z, return_std=True)[1]
     zeros = np.count_nonzero(std == 0.0)
@@ -132,8 +132,7 @@ def test_a_standard_deviation_of_0_is_right_at_a_training_point_without_noise(mo
     X, y = data(20, 3)
     X[0, 0] = 0.0
     model = fastard.fit(X, y, **{**FIXED, "noise_variance": 0.0}, observation_variance=np.repeat([0.0, 0.1], 10))
-    variance = _prediction._variance
-    monkeypatch.setattr(_prediction, "_variance", lambda *arguments: np.minimum(variance(*arguments), 0.0))
+    monkeypatch.setattr(fastard.GaussianProcess, "_noise", lambda *_, **__: (-10.0, None))
     again = X.copy()
     again[0, 0] = -0.0
     model.predict(again[:10], return_std=True)
@@ -188,18 +187,15 @@ def test_covariance_is_symmetric_and_has_the_variances():
 @pytest.mark.parametrize("m", [1, 2])
 def test_blocks_and_whole(m, monkeypatch):
     """Point by point, in blocks, and all at once."""
-    from fastard._model import prediction as _prediction
-
     model, _, _ = trained(m=m)
     Z = points(200)
     mean, std = model.predict(Z, return_std=True)
     one = [model.predict(point[None], return_std=True) for point in Z[:20]]
     assert_agree(np.concatenate([first for first, _ in one]), mean[:20], 1e-13)
     assert_agree(np.concatenate([second for _, second in one]), std[:20], 1e-13)
-    monkeypatch.setattr(_prediction, "_BLOCK_ENTRIES", 70 * 13)
-    in_blocks = model.predict(Z, return_std=True)
-    assert_agree(in_blocks[0], mean, 1e-13)
-    assert_agree(in_blocks[1], std, 1e-13)
+    monkeypatch.setattr(sizes, "_MOST_QUERIES", 1)
+    for in_blocks, whole in zip(model.predict(Z, return_std=True), (mean, std), strict=True):
+        np.testing.assert_array_equal(in_blocks, whole)
 
 
 def test_memory_of_many_points():

@@ -6,7 +6,6 @@ from conftest import assert_agree, data
 from helpers import peak
 
 import fastard
-from fastard._model import prediction as _prediction
 
 
 def trained(kernel, m=1, n=40, **options):
@@ -39,32 +38,14 @@ def test_of_many_points_is_that_of_each():
 
 
 @pytest.mark.parametrize("m", [1, 2])
-def test_blocks_and_whole(m, monkeypatch):
-    """The last of the blocks is a smaller one."""
-    model, _ = trained("matern52", m)
-    points, rows, point_gradient = data(17, 3, seed=1)[0], [], _prediction.point_gradient
-    whole = model.predict_gradient(points)
-
-    def spy(term, Q, X, Z, threads):
-        if Q.shape[1] > 1:  # weights of each point, not alpha
-            rows.append(len(X))
-        return point_gradient(term, Q, X, Z, threads)
-
-    monkeypatch.setattr(_prediction, "_BLOCK_ENTRIES", 40 * 5 + 39)
-    monkeypatch.setattr(_prediction, "point_gradient", spy)
-    for in_blocks, expected in zip(model.predict_gradient(points), whole, strict=True):
-        assert_agree(in_blocks, expected, 1e-13)
-    assert rows == [5, 5, 5, 2]
-
-
-@pytest.mark.parametrize("m", [1, 2])
 def test_no_standard_deviation_has_no_derivative(m, monkeypatch):
     """Where rounding made the variance negative or nothing."""
     model, _ = trained("rbf", m)
     points = data(3, 3, seed=1)[0]
     mean_grad, std_grad = model.predict_gradient(points)
     deviation = model.predict(points[2:], return_std=True)[1][0]
-    monkeypatch.setattr(_prediction, "_variance", lambda terms, noise, solved: np.array([-1e-9, 0.0, 0.25]))
+    variances = model.predict(points, return_std=True)[1].reshape(3, m)[:, 0] ** 2
+    monkeypatch.setattr(fastard.GaussianProcess, "_noise", lambda *_: (0.0, np.array([-1e-9, -1e-12, 0.25]) - variances))
     with pytest.warns(UserWarning, match="2 of 3 predicted variances"):
         found_mean, found_std = model.predict_gradient(points)
     np.testing.assert_array_equal(found_mean, mean_grad)
@@ -85,10 +66,9 @@ def test_wrong_points():
         model.predict_gradient(np.full((1, 3), 1e151))
 
 
-def test_memory_of_many_points(monkeypatch):
-    """No n x q array: two blocks of 500 rows, and a few arrays of (q, d)."""
+def test_memory_of_many_points():
+    """No n x q array: a few of (q, d), and each thread's block of up to 96 points."""
     n, q = 400, 20_000
-    model, _ = trained("rbf", n=n)
+    model, _ = trained("rbf", n=n, n_threads=2)
     points = data(q, 3, seed=1)[0]
-    monkeypatch.setattr(_prediction, "_BLOCK_ENTRIES", n * 500)
-    assert peak(lambda: model.predict_gradient(points)) < 8 * (2 * n * 500 + 5 * q * 3) < 0.1 * 8 * n * q
+    assert peak(lambda: model.predict_gradient(points)) < 8 * (3 * q * 3 + 3 * 96 * n * 2) < 0.1 * 8 * n * q

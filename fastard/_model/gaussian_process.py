@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import operator
 import os
 import warnings
+import weakref
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,6 +18,7 @@ from fastard._arrays import Array, read_only
 from fastard._blas import extend_factor, semidefinite_factor, solve
 from fastard._engine.cross import cross_covariance
 from fastard._engine.evaluate import equal_rows, failure_at, least_pivot
+from fastard._engine.posterior import DEVIATION, GRADIENT, MEAN, Posterior, Predictions, posterior, predict
 from fastard._engine.terms import Term, central, scaled
 from fastard._model import prediction, standard_errors
 from fastard._model.standard_errors import StandardErrors
@@ -25,6 +28,9 @@ from fastard._objectives.likelihood import LogMarginalLikelihood
 from fastard._parameters import AT_BOUND
 from fastard.exceptions import NotPositiveDefiniteError
 from fastard.kernels import Kernel
+
+# What predictions are made from, and what that was made of; not an attribute, so that nothing copies or pickles it.
+_POSTERIORS: weakref.WeakKeyDictionary[GaussianProcess, tuple[tuple[Any, ...], Posterior]] = weakref.WeakKeyDictionary()
 
 
 @dataclass(repr=False, eq=False)
@@ -148,18 +154,15 @@ class GaussianProcess:
         Rasmussen & Williams (2006), equations (2.23) and (2.24), page 16, and Algorithm 2.1, page 19.
         """
         validate.std_or_cov(return_std, return_cov)
-        points = self._points(X)
-        noise = self._noise(include_noise, observation_variance, points.shape[0])
-        m = self._alpha.shape[1]
-        wanted: Literal["variance", "covariance"] | None = "covariance" if return_cov else "variance" if return_std else None
-        mean, spread = self._predict(points, wanted, *noise)
-        if return_std:
-            prediction.warn_of_zeros(spread, self._noise_diagonal, self._X, points)
-            spread = np.sqrt(np.maximum(spread, 0.0))
-        if m == 1:
-            mean = mean[:, 0]
-        elif return_std or return_cov:  # the outputs share one covariance
-            spread = np.repeat(spread[..., np.newaxis], m, axis=-1)
+        if return_cov:
+            mean, spread = self._covariance(self._points(X), include_noise, observation_variance)
+        else:
+            points, found = self._predict(X, DEVIATION if return_std else MEAN, include_noise, observation_variance)
+            mean, spread = found.mean, found.deviation
+            if found.not_positive:
+                prediction.warn_of_zeros(spread[:, 0], self._noise_diagonal, self._X, points)
+        if self._alpha.shape[1] == 1:
+            mean, spread = mean[:, 0], spread[..., 0]
         return (mean, spread) if return_std or return_cov else mean
 
     def predict_gradient(self, X: ArrayLike) -> tuple[Array, Array]:
@@ -200,14 +203,12 @@ class GaussianProcess:
         ----------
         Rasmussen & Williams (2006), equations (2.25) and (2.26), page 17, differentiated.
         """
-        points = self._points(X)
-        mean_grad, std_grad, variance = prediction.gradients(
-            [self._term], 0.0, self._X, self._alpha, self._factor, points, self.n_threads
-        )
-        prediction.warn_of_zeros(variance, self._noise_diagonal, self._X, points)
-        if mean_grad.shape[2] == 1:
-            return mean_grad[..., 0], std_grad
-        return mean_grad, np.repeat(std_grad[..., np.newaxis], mean_grad.shape[2], axis=2)
+        points, found = self._predict(X, GRADIENT)
+        if found.not_positive:
+            prediction.warn_of_zeros(found.deviation[:, 0], self._noise_diagonal, self._X, points)
+        if self._alpha.shape[1] == 1:
+            return found.mean_grad[..., 0], found.deviation_grad[..., 0]
+        return found.mean_grad, found.deviation_grad
 
     def sample(
         self,
@@ -256,9 +257,8 @@ class GaussianProcess:
         random = validate.generator(rng)
         points = self._points(X)
         q, m = points.shape[0], self._alpha.shape[1]
-        noise = self._noise(include_noise, observation_variance, q)
-        mean, covariance = self._predict(points, "covariance", *noise)
-        factor, order = semidefinite_factor(covariance)
+        mean, covariance = self._covariance(points, include_noise, observation_variance)
+        factor, order = semidefinite_factor(covariance[..., 0])
         values = np.empty((size, m, q))
         with np.errstate(all="ignore"):  # an underflow of ours is nobody's error
             values[..., order] = random.standard_normal((size, m, factor.shape[1])) @ factor.T
@@ -454,16 +454,44 @@ class GaussianProcess:
         return (self.noise_variance if include_noise else 0.0), known
 
     def _predict(
-        self, points: Array, wanted: Literal["variance", "covariance"] | None, noise: float, known: Array | None
-    ) -> tuple[Array, Array]:
-        """Mean (q, m), and variance (q,) or covariance (q, q)."""
-        mean, spread = prediction.predict(
-            [self._term], noise, self._X, self._alpha, self._factor, points, wanted, self.n_threads
+        self, X: ArrayLike, wanted: int, include_noise: bool = False, observation_variance: ArrayLike | None = None
+    ) -> tuple[Array, Predictions]:
+        """The points as an array (q, d), and the predictions there."""
+        points = validate.plain_points(X, self._X.shape[1])
+        looked_at = points is None
+        if points is None:
+            points = self._points(X)
+        noise, known = self._noise(include_noise, observation_variance, points.shape[0])
+        found = predict(self._posterior, points, wanted, noise, known, self.n_threads, in_range=looked_at)
+        if found is None:
+            points = self._points(X)  # says what is wrong with them, if anything is
+            found = predict(self._posterior, points, wanted, noise, known, self.n_threads, in_range=True)
+            assert found is not None, "valid points are in range"
+        return points, found
+
+    def _covariance(self, points: Array, include_noise: bool, observation_variance: ArrayLike | None) -> tuple[Array, Array]:
+        """Mean (q, m) and covariance (q, q, m), which is one for all outputs."""
+        q, m = points.shape[0], self._alpha.shape[1]
+        noise, known = self._noise(include_noise, observation_variance, q)
+        found = predict(self._posterior, points, MEAN, 0.0, None, self.n_threads, in_range=True)
+        assert found is not None, "valid points are in range"
+        _, covariance = prediction.predict(
+            [self._term], noise, self._X, self._alpha, self._factor, points, "covariance", self.n_threads
         )
-        if known is not None and wanted is not None:
-            variances = spread.ravel()[:: points.shape[0] + 1] if wanted == "covariance" else spread
-            variances += known
-        return mean + self._y_mean, spread
+        if known is not None:
+            covariance.ravel()[:: q + 1] += known
+        return found.mean, covariance[..., np.newaxis] if m == 1 else np.repeat(covariance[..., np.newaxis], m, axis=-1)
+
+    @property
+    def _posterior(self) -> Posterior:
+        """What predictions are made from: kept until the model changes."""
+        of = self.kernel, self.length_scale, self.signal_variance, self._X, self._alpha, self._factor, self._y_mean
+        kept = _POSTERIORS.get(self)
+        if kept is not None and all(map(operator.is_, of, kept[0])):
+            return kept[1]
+        made = posterior(self._term, self._X, self._alpha, self._factor, np.ones(self._y_mean.size), self._y_mean)
+        _POSTERIORS[self] = of, made
+        return made
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model to a file that :func:`fastard.load` reads.

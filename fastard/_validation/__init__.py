@@ -10,7 +10,7 @@ A function is named for what it checks or returns, and says what is wrong, what 
 """
 
 from fastard._text import listed
-from fastard._validation.arrays import names_of
+from fastard._validation.arrays import names_of, plain_points
 from fastard._validation.data import (
     centred,
     constant,
@@ -69,6 +69,7 @@ __all__ = [
     "number",
     "one_each",
     "parameter_names",
+    "plain_points",
     "prior_kind",
     "prior_of_each",
     "prior_parameters",

@@ -193,6 +193,13 @@ def _column_names(value: Any, array: NDArray[Any]) -> list[str] | None:
     return names if names is not None and array.ndim == 2 and len(names) == array.shape[1] else None
 
 
+def plain_points(X: Any, d: int) -> Array | None:
+    """X itself, read-only, where it is an array (q, d) as ``inputs`` gives, of which only the numbers have to be looked at."""
+    if type(X) is not np.ndarray or X.dtype != np.float64 or X.ndim != 2 or X.shape[1] != d or X.shape[0] == 0:
+        return None
+    return read_only(X) if X.flags.c_contiguous else None
+
+
 def names_of(X: Any) -> list[str] | None:
     """The column names of a DataFrame, or of a pyarrow table; None for anything else."""
     if isinstance(X, type) or is_polars(X, "LazyFrame"):  # no data, and columns that warn when they are asked for

@@ -7,6 +7,7 @@ Change ``from sklearn.gaussian_process import GaussianProcessRegressor`` to ``fr
 from __future__ import annotations
 
 import contextlib
+import operator
 import warnings
 import weakref
 from collections.abc import Iterator
@@ -20,7 +21,9 @@ from sklearn.gaussian_process import GaussianProcessRegressor as _SklearnRegress
 from sklearn.preprocessing._data import _handle_zeros_in_scale
 from sklearn.utils import check_random_state
 
+from fastard import _validation as validate
 from fastard._arrays import Array
+from fastard._engine.posterior import DEVIATION, GRADIENT, MEAN, Posterior, Predictions, posterior, predict
 from fastard._engine.terms import Term
 from fastard._engine.workspace import Workspace, borrowed
 from fastard._model import prediction
@@ -28,15 +31,16 @@ from fastard._numba.threads import default_threads
 from fastard._validation import min_length_scales
 from fastard.exceptions import where
 from fastard.sklearn.original import _SKLEARN_METHODS, _default_kernel, _validated
-from fastard.sklearn.recognition import Covariance, UnsupportedKernelError, _recognise, explain
+from fastard.sklearn.recognition import Covariance, UnsupportedKernelError, _recognise, explain, values
 from fastard.sklearn.training import _Data, _search
-
-# For fewer pairs of query and data, scikit-learn's own predict is faster, with its covariance: one query at 50 points takes
-# 180 us there and 350 here, 200 the same, 1000 at 300 points 12.8 ms there and 1.1 here.
-_FEW_PAIRS = 10_000
 
 # Each estimator's buffer, to be used again. Not an attribute: a model of scikit-learn's own class pickles as it did.
 _BUFFERS: weakref.WeakKeyDictionary[Any, list[Workspace]] = weakref.WeakKeyDictionary()
+
+
+_TRAINED: weakref.WeakKeyDictionary[Any, _Trained] = weakref.WeakKeyDictionary()
+
+_NEGATIVE = "Predicted variances smaller than 0. Setting those variances to 0."  # scikit-learn's words
 
 
 def _trains_as_usual(estimator: Any) -> bool:
@@ -194,13 +198,21 @@ class GaussianProcessRegressor(_SklearnRegressor):
         y_std : ndarray, shape (q,) or (q, m)
         y_cov : ndarray, shape (q, q) or (q, q, m)
         """
-        if _few(self, X):
-            with _underflow_ignored(self):
-                return _SKLEARN_METHODS["predict"](self, X, return_std=return_std, return_cov=return_cov)
         known = None if return_std and return_cov else _trained(self)
         if known is None:
-            return _SKLEARN_METHODS["predict"](self, X, return_std=return_std, return_cov=return_cov)
-        points = _validated(self, X, ensure_2d=True, dtype="numeric", reset=False)
+            with _underflow_ignored(self):
+                return _SKLEARN_METHODS["predict"](self, X, return_std=return_std, return_cov=return_cov)
+        points, looked_at = known.points(self, X)
+        found = None if return_cov else known.at_once(points, looked_at, DEVIATION if return_std else MEAN)
+        if found is not None:
+            if found.negative:
+                warnings.warn(_NEGATIVE, stacklevel=2)
+            mean, deviation = found.mean, found.deviation
+            if mean.shape[1] == 1:
+                mean, deviation = mean[:, 0], deviation[:, 0]
+            return (mean, deviation) if return_std else mean
+        if not looked_at and not np.isfinite(points).all():
+            points = _validated(self, X, ensure_2d=True, dtype="numeric", reset=False)
         at = known.at(points)
         if at is None:
             return _SKLEARN_METHODS["predict"](self, X, return_std=return_std, return_cov=return_cov)
@@ -210,7 +222,7 @@ class GaussianProcessRegressor(_SklearnRegressor):
             terms, noise, known.X, known.alpha, known.factor, points, spread, default_threads()
         )  # fmt: skip
         if return_std and (result < 0.0).any():
-            warnings.warn("Predicted variances smaller than 0. Setting those variances to 0.", stacklevel=2)
+            warnings.warn(_NEGATIVE, stacklevel=2)
             result = np.maximum(result, 0.0)
         with _underflow_ignored():
             mean = self._y_train_std * mean + self._y_train_mean
@@ -273,13 +285,25 @@ class GaussianProcessRegressor(_SklearnRegressor):
         """
         if not hasattr(self, "X_train_"):
             raise NotFittedError("predict_gradient needs a trained model: call fit first")
-        points = _validated(self, X, ensure_2d=True, dtype="numeric", reset=False)
         known = _trained(self)
+        if known is None:
+            points, looked_at = _validated(self, X, ensure_2d=True, dtype="numeric", reset=False), True
+        else:
+            points, looked_at = known.points(self, X)
         if known is not None and known.covariance.transforms:
             raise ValueError(
                 f"predict_gradient needs a kernel of the points themselves; {self.kernel_}: {explain(self.kernel_)}, whose "
                 "derivatives are not known. Where the transform changes no point, give the model the kernel without it"
             )
+        found = None if known is None else known.at_once(points, looked_at, GRADIENT)
+        if known is not None and found is not None:
+            if found.not_positive:
+                diagonal = np.asarray(self.alpha) + known.noise
+                prediction.warn_of_zeros(found.deviation[:, 0], diagonal, known.X, known.covariance.points(points))
+            one = found.mean.shape[1] == 1
+            return (found.mean_grad[..., 0], found.deviation_grad[..., 0]) if one else (found.mean_grad, found.deviation_grad)
+        if not looked_at and not np.isfinite(points).all():
+            points = _validated(self, X, ensure_2d=True, dtype="numeric", reset=False)
         at = None if known is None else known.at(points)
         if known is None or at is None:
             reason = explain(self.kernel_)
@@ -300,13 +324,57 @@ class GaussianProcessRegressor(_SklearnRegressor):
 
 
 class _Trained:
-    """What predictions need of a trained estimator."""
+    """What predictions need of a trained estimator, as long as it is that.
+
+    It is not kept where its arrays are the user's (``copy_X_train=False``), who may change them, or had to be copied.
+    """
 
     def __init__(self, estimator: Any, covariance: Covariance) -> None:
+        self.arrays = _arrays(estimator)
+        self.values = values(estimator.kernel_)
         self.covariance = covariance
         self.X = covariance.X
         self.alpha = np.asarray(estimator.alpha_, dtype=np.float64).reshape(self.X.shape[0], -1)
         self.factor = np.ascontiguousarray(estimator.L_.T, dtype=np.float64)  # ours is so already
+        self.lasts = bool(estimator.copy_X_train) and np.may_share_memory(self.factor, estimator.L_)
+        self.posterior, self.noise = self._posterior(estimator)
+
+    def _posterior(self, estimator: Any) -> tuple[Posterior | None, float]:
+        """For predictions by one compiled call, where the covariance is one term and noise; and the noise's variance."""
+        try:
+            terms, noise = self.covariance.at(None, min_length_scales(self.X))
+            shape = self.alpha.shape[1:]
+            to_units = [np.broadcast_to(np.reshape(it, -1), shape).astype(np.float64) for it in self.arrays[-2:]]
+        except (UnsupportedKernelError, ValueError):  # a parameter, or the normalisation, is not as `fit` makes it
+            return None, 0.0
+        return (posterior(terms[0], self.X, self.alpha, self.factor, *to_units) if len(terms) == 1 else None), noise
+
+    def is_of(self, estimator: Any) -> bool:
+        """Whether nothing was trained or changed since."""
+        return all(map(operator.is_, self.arrays, _arrays(estimator))) and self.values == values(estimator.kernel_)
+
+    def points(self, estimator: Any, X: Any) -> tuple[Any, bool]:
+        """X as scikit-learn's checks leave it, and whether its numbers have been looked at; raises scikit-learn's errors.
+
+        An array that scikit-learn would take as it is goes through none of its checks.
+        """
+        if not hasattr(estimator, "feature_names_in_"):
+            points = validate.plain_points(X, self.arrays[0].shape[1])
+            if points is not None and not (self.covariance.transforms and not np.isfinite(points).all()):
+                return points, bool(self.covariance.transforms)
+        return _validated(estimator, X, ensure_2d=True, dtype="numeric", reset=False), True
+
+    def at_once(self, points: Any, looked_at: bool, wanted: int) -> Predictions | None:
+        """Predictions by one compiled call; None where that cannot be, or a number is not finite or out of range."""
+        if self.posterior is None:
+            return None
+        try:
+            points = self.covariance.points(points) if looked_at else points
+        except UnsupportedKernelError:
+            return None
+        if points.shape[1] != self.X.shape[1]:  # by a transform
+            return None
+        return predict(self.posterior, points, wanted, self.noise, None, default_threads())
 
     def at(self, points: Any) -> tuple[list[Term], float, Array] | None:
         try:
@@ -318,14 +386,28 @@ class _Trained:
             return None
 
 
+def _arrays(estimator: Any) -> tuple[Any, ...]:
+    """What ``fit`` makes anew: X first, last what turns predictions into the targets' units."""
+    return (
+        estimator.X_train_, estimator.alpha_, estimator.L_, estimator.kernel_, estimator._y_train_std, estimator._y_train_mean
+    )  # fmt: skip
+
+
 def _trained(estimator: Any) -> _Trained | None:
+    """What predictions need of it, kept or made anew; None before ``fit``, or where fastard does not compute its kernel."""
     X = getattr(estimator, "X_train_", None)
     if not isinstance(X, np.ndarray) or X.ndim != 2:  # some kernels of scikit-learn's take lists of anything
         return None
+    kept = _TRAINED.get(estimator)
+    if kept is not None and kept.is_of(estimator):
+        return kept
     covariance = _recognise(estimator.kernel_, X)
     if covariance is None or len(estimator.alpha_) != len(X) or estimator.L_.shape != (len(X), len(X)):
         return None
-    return _Trained(estimator, covariance)
+    trained = _Trained(estimator, covariance)
+    if trained.lasts:
+        _TRAINED[estimator] = trained
+    return trained
 
 
 @contextlib.contextmanager
@@ -339,11 +421,3 @@ def _underflow_ignored(estimator: Any = None) -> Iterator[None]:
     else:
         with np.errstate(under="ignore"):
             yield
-
-
-def _few(estimator: Any, X: Any) -> bool:
-    """Whether there are too few pairs of query and data for our predictions to be the faster ones."""
-    try:
-        return len(X) * len(estimator.X_train_) < _FEW_PAIRS
-    except (TypeError, AttributeError):  # no length, or not trained
-        return False
