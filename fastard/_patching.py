@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from types import ModuleType
 from typing import Any
 
 
@@ -13,14 +14,14 @@ class _Stay:
 
 
 class Patch:
-    """Puts ``methods`` into ``cls`` while at least one ``with patch.applied()`` is under way, in any thread.
+    """Puts ``methods`` into ``cls``, a class or a module, while a ``with patch.applied()`` is under way in any thread.
 
     There is no lock: a signal's handler or a finaliser may enter one while its own thread is anywhere in here. Instead, who
     has entered or left does what is right for those inside, and again if they have changed meanwhile; so the last one to do
     anything does the right thing.
     """
 
-    def __init__(self, cls: type, methods: dict[str, Any]) -> None:
+    def __init__(self, cls: type | ModuleType, methods: dict[str, Any]) -> None:
         self.cls, self.methods = cls, methods
         self._found: dict[str, Any] = {}  # what stood there, None for nothing; a name that is missing stays as it is
         self._inside: dict[weakref.ref[_Stay], None] = {}

@@ -44,7 +44,7 @@ COMPILED = ["_engine", "_engine/loops", "kernels", "_numba"]  # who may import c
 RAISES = {
     "sklearn/regressor": "predict_gradient has no counterpart in scikit-learn, which checks what its own methods are given",
     "sklearn/recognition": "explain of what is no kernel of scikit-learn's",
-    "gpytorch/recognition": "explain of what is no model of GPyTorch's",
+    "gpytorch/explanation": "explain of what is no model of GPyTorch's",
     "_model/storage": "a file's contents are checked as they are read",
     "_numba/cache": "a file of the cache that is old or damaged; caught where it is read",
 }

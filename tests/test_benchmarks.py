@@ -11,20 +11,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import fastard
+
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT))  # after what is installed: the fastard under test stays the one that was installed
 
 pytest.importorskip("benchmarks", reason="the benchmarks come with the source only")
 
-from benchmarks import peers, sklearn_clients, timing  # noqa: E402
+from benchmarks import fits, peers, sklearn_clients, timing  # noqa: E402
 from benchmarks.implementations import IMPLEMENTATIONS  # noqa: E402
 from benchmarks.longdouble import reference  # noqa: E402
-from benchmarks.problems import KERNELS, make_problem  # noqa: E402
+from benchmarks.problems import KERNELS, make_problem, smooth_data  # noqa: E402
 from benchmarks.report import describe_machine, markdown, milliseconds  # noqa: E402
 
 MODULES = [
     "accuracy",
     "batches",
+    "botorch_fits",
     "evaluation",
     "fit",
     "gpytorch",
@@ -156,3 +159,23 @@ def test_asv_is_configured_for_this_repository():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert configuration["project"] == project["name"]
     assert (ROOT / configuration["benchmark_dir"]).is_dir()
+
+
+def test_fits_race_and_one_whose_parameters_are_misread_is_left_out():
+    chosen = dict.fromkeys(("fastard", "gpflash"), sys.executable)  # gpflash may be absent, which is no failure
+    text, figures = fits.table([(20, 3)], chosen, seeds=2, total_seconds=0.0, patience=60.0, progress=lambda line: None)
+    result = figures["results"][0]
+    assert result["failures"] == {}
+    assert all(0.0 <= below < 1.0 for below in result["nats below"].values())
+    assert text.count("\n") == 2
+    X, y = smooth_data(20, 3)
+    found = fastard.fit(X, y)
+    answer = {
+        "length_scale": found.length_scale,
+        "signal_variance": found.signal_variance,
+        "noise_variance": found.noise_variance,
+        "value": found.log_marginal_likelihood,
+    }
+    assert fits.end(X, y, answer) == pytest.approx(found.log_marginal_likelihood, rel=1e-9)
+    with pytest.raises(peers.PeerError, match="fastard gives"):
+        fits.end(X, y, answer | {"length_scale": found.length_scale**2})

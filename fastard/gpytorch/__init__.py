@@ -1,15 +1,16 @@
-"""Drop-in replacement for GPyTorch's exact marginal log likelihood, for BoTorch too; its data term is evaluated by fastard.
+"""Drop-in replacements for GPyTorch's exact marginal log likelihood, and for BoTorch's fit of one.
 
 What GPyTorch does not hand over stays its own: means, input transforms, constraints, priors, added loss terms, predictions.
 """
 
 try:
+    from fastard.gpytorch.explanation import explain
+    from fastard.gpytorch.fitting import fit_gpytorch_mll
     from fastard.gpytorch.mll import ExactMarginalLogLikelihood
     from fastard.gpytorch.patching import patched
-    from fastard.gpytorch.recognition import explain
 except ImportError as error:
     raise ImportError(f"fastard.gpytorch needs PyTorch and GPyTorch ({error}): pip install 'fastard[torch]'") from error
 
-__all__ = ["ExactMarginalLogLikelihood", "explain", "patched"]
+__all__ = ["ExactMarginalLogLikelihood", "explain", "fit_gpytorch_mll", "patched"]
 
 ExactMarginalLogLikelihood.__module__ = __name__  # where pickles find it

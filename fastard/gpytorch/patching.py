@@ -1,13 +1,17 @@
-"""fastard's method in GPyTorch's own class."""
+"""fastard's methods in GPyTorch's own class, and in BoTorch."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import cache
+from typing import Any
 
 from gpytorch.mlls import ExactMarginalLogLikelihood as _GPyTorchs
 
 from fastard._patching import Patch
+from fastard.gpytorch.fitting import fit_whole, has_options
 from fastard.gpytorch.mll import _forward
 
 
@@ -16,15 +20,37 @@ def patched() -> Iterator[None]:
     """Let ``gpytorch.mlls.ExactMarginalLogLikelihood`` itself evaluate by fastard, for code that makes its own.
 
     Inside, in all threads, every instance of GPyTorch's class does what :class:`ExactMarginalLogLikelihood` does; after the
-    last exit all is as it was.
+    last exit all is as it was. Where BoTorch has been imported, its ``fit_gpytorch_mll``, by whatever name somebody holds it,
+    does what :func:`fit_gpytorch_mll` does.
 
     Examples
     --------
     >>> with fastard.gpytorch.patching.patched():
     ...     fit_gpytorch_mll(SumMarginalLogLikelihood(model.likelihood, model))
     """
-    with _PATCH.applied():
+    with ExitStack() as stack:
+        stack.enter_context(_PATCH.applied())
+        if "botorch" in sys.modules:  # importing it would change GPyTorch's settings
+            stack.enter_context(_botorch_patch().applied())
         yield
 
 
 _PATCH = Patch(_GPyTorchs, {"forward": _forward})
+
+
+@cache
+def _botorch_patch() -> Patch:
+    """Puts fastard's search before the function that every exact fit of BoTorch's goes through.
+
+    ``fit_gpytorch_mll`` itself is bound by name in many modules, the user's among them; what it calls stands in one place.
+    """
+    import botorch.fit
+
+    botorchs = getattr(botorch.fit, "_fit_fallback", None)
+    if botorchs is None or "_fit_fallback" not in botorch.fit.fit_gpytorch_mll.__code__.co_names:
+        return Patch(botorch.fit, {})  # another version, which fits as ever, with fastard's evaluations
+
+    def fit(mll: Any, **options: Any) -> Any:
+        return mll if not has_options(options) and fit_whole(mll) else botorchs(mll, **options)
+
+    return Patch(botorch.fit, {"_fit_fallback": fit})

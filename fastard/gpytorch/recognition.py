@@ -13,7 +13,6 @@ from gpytorch.kernels import MaternKernel, RBFKernel, RQKernel, ScaleKernel
 from gpytorch.lazy import LazyEvaluatedKernelTensor
 from gpytorch.likelihoods import FixedNoiseGaussianLikelihood, GaussianLikelihood
 from gpytorch.likelihoods.noise_models import FixedGaussianNoise, HomoskedasticNoise
-from gpytorch.mlls import MarginalLogLikelihood
 from linear_operator import settings as linear_settings
 from torch import Tensor
 
@@ -42,47 +41,6 @@ _KNOWN: dict[type, dict[str, Any]] = {
 
 # Under vmap, grad and their like tensors have no numbers to read; PyTorch's own Function asks in the same way.
 _transformed = getattr(torch._C, "_are_functorch_transforms_active", lambda: False)
-
-
-def explain(model: Any) -> str:
-    """Which code evaluates the marginal log likelihood of a model on its training data, and why.
-
-    Parameters
-    ----------
-    model : gpytorch.models.ExactGP, a list of such models, or a marginal log likelihood of one
-        Also ``botorch.models.ModelListGP``. It is left as it is.
-
-    Returns
-    -------
-    text : str
-        "fastard: ..." or "GPyTorch: ...", the latter with the first thing that was not recognised; for a list of models one
-        line each.
-
-    Raises
-    ------
-    TypeError
-        If it has no training data or no likelihood.
-    """
-    if isinstance(model, MarginalLogLikelihood):
-        model = model.model
-    if hasattr(model, "models"):
-        return "\n".join(f"{i}: {explain(part)}" for i, part in enumerate(model.models))
-    inputs, target = getattr(model, "train_inputs", None), getattr(model, "train_targets", None)
-    if inputs is None or target is None or not hasattr(model, "likelihood"):
-        raise TypeError(f"model must be a GPyTorch ExactGP with training data, got {type(model).__name__}; pass the GP itself")
-    with torch.no_grad():
-        output = model.forward(*inputs)  # the prior, also of a model that is in evaluation mode
-        problem = _recognise(model.likelihood, output, target, inputs, {})
-        if not isinstance(problem, str) and _numbers(problem, _State()) is None:
-            problem = "a parameter, input or target is not finite, or a length scale or variance not positive"
-    if isinstance(problem, str):
-        return f"GPyTorch: {problem}"
-    batch = f"{problem.batch.numel()} outputs, " if problem.batch else ""
-    scales = problem.length_scale.shape[-1]
-    return (
-        f"fastard: {type(problem.kernel).__name__} with {scales} length scale{'s' if scales > 1 else ''}, "
-        f"{type(model.likelihood).__name__}, {batch}n = {problem.x.shape[-2]}, d = {problem.x.shape[-1]}"
-    )
 
 
 class _Problem(NamedTuple):
