@@ -114,4 +114,26 @@ def george(problem: Problem) -> Evaluate:
     return evaluate
 
 
-PEERS = {"GPy": gpy, "GPyTorch": gpytorch, "tinygp": tinygp, "george": george}
+def gpflash(problem: Problem) -> Evaluate:
+    """Its C++ function with the noise as a parameter, which a negative variance asks for; in inverse length scales."""
+    import gpflash
+
+    data = gpflash.TrainingData()
+    data.X_ndim_ntrain_mat, data.f_train_vec, data.sig2_f_val = problem.X.T, problem.y, -1.0
+    options = gpflash.ModelOptions()
+    options.kernel_id, options.has_mean_model_constant = gpflash.KernelId.SqExp, False
+    options.cond_max = gpflash.COND_MAX_LIMIT  # as little as can be is added to the diagonal: by default up to 1e-10 n
+    scales, signal, noise, _ = problem.natural
+    values = gpflash.HpVal()
+    values.hp_gamma_vec, values.hp_sig2_k, values.hp_sig2_f_val = 1.0 / scales, signal, noise
+
+    def evaluate():
+        result = gpflash.eval_mll(data, values, options, return_mll_gradient=True)
+        gradient = result.mll_hp_grad_struct
+        of_variances = [signal * gradient.d_mll_d_hp_sig2_k, noise * gradient.d_mll_d_hp_sig2_f_val]
+        return result.mll, np.array([*(-gradient.d_mll_d_hp_gamma_vec / scales), *of_variances])
+
+    return evaluate
+
+
+PEERS = {"GPy": gpy, "GPyTorch": gpytorch, "tinygp": tinygp, "george": george, "gpflash": gpflash}

@@ -48,3 +48,11 @@ def make_problem(n: int, d: int, kernel: str = "rbf", noise_variance: float = 1e
     length_scale = np.sqrt(d) * np.geomspace(0.7, 4.0, d)
     shape = [1.3] if kernel == "rational_quadratic" else []
     return Problem(X, y, kernel, np.log([*length_scale, 1.5, noise_variance, *shape]))
+
+
+def smooth_data(n: int, d: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Data for whole fits: a smooth function of the first three of d inputs, and noise; the target is standardised."""
+    random = np.random.default_rng([n, d, seed])
+    X = random.uniform(size=(n, d))
+    y = np.sin(6.0 * X[:, 0]) + X[:, 1] ** 2 + X[:, 2] * X[:, 0] + 0.1 * random.standard_normal(n)
+    return X, (y - y.mean()) / y.std()
