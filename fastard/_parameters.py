@@ -192,11 +192,10 @@ def _standard_deviations(X: Array, group_of: NDArray[np.int64]) -> Array:
     """Of the columns; for a group of several their root mean square, and 1 for constant ones."""
     constant = validate.constant(X)
     deviations: Array = np.where(constant, 0.0, np.std(X, axis=0))
-    for group in range(int(group_of.max(initial=-1)) + 1):
+    for group in np.flatnonzero(np.bincount(group_of) > 1) if group_of.size else ():
         members = group_of == group
-        if np.count_nonzero(members) > 1:
-            largest = deviations[members].max()
-            if largest > 0.0:
-                deviations[members] = largest * np.sqrt(np.mean((deviations[members] / largest) ** 2))
-            constant[members] = constant[members].all()
+        largest = deviations[members].max()
+        if largest > 0.0:
+            deviations[members] = largest * np.sqrt(np.mean((deviations[members] / largest) ** 2))
+        constant[members] = constant[members].all()
     return np.where(constant, 1.0, deviations)

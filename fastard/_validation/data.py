@@ -140,6 +140,8 @@ def _out_of_range(what: str, size: str, column: Array) -> str:
 
 def warn_of_scales(y: Array) -> None:
     """Say that outputs (n, m) whose scales differ widely share their variances."""
+    if y.shape[1] == 1:
+        return
     with np.errstate(all="ignore"):
         deviations = np.where(constant(y), 0.0, np.std(y, axis=0))
     least, most = int(deviations.argmin()), int(deviations.argmax())

@@ -246,6 +246,9 @@ def one_each(
     name: str, group_of: NDArray[np.int64], start: Array, limits: Array, fixed: NDArray[np.bool_]
 ) -> NDArray[np.int64]:
     """Of each parameter the first one of its group; refuses groups whose members start, are bounded or fixed differently."""
+    own = np.arange(group_of.size)
+    if np.array_equal(group_of, own):  # each stands alone
+        return own
     first = np.array([np.flatnonzero(group_of == group)[0] for group in group_of], dtype=np.int64)
     for what, values in [("", start[:, np.newaxis]), ("_bounds", np.column_stack([limits, fixed]))]:
         differ = np.any(values != values[first], axis=1)
