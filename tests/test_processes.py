@@ -1,5 +1,6 @@
 """What happens to whole processes: threads, fork, one thread, no compiler. Each test is a child process of its own."""
 
+import signal
 import textwrap
 from pathlib import Path
 
@@ -217,3 +218,26 @@ def test_import_has_no_side_effects():
         subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=True)
         """
     )
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timer")
+@pytest.mark.parametrize("n", [100, 600, 3000])
+def test_ctrl_c_during_compiled_searches_keeps_the_best(n):
+    """Restarts side by side, one after another, and evaluations that are watched."""
+    script = f"""
+        import signal
+        import numpy as np
+        import fastard
+
+        X = np.random.default_rng(0).standard_normal(({n}, 4))
+        y = np.sin(X[:, 0])
+        first = fastard.fit(X, y, max_iterations=1, callback=lambda _: True)
+        fastard.fit(X[:60], y[:60])  # compiles
+        signal.signal(signal.SIGALRM, signal.default_int_handler)
+        signal.setitimer(signal.ITIMER_REAL, 3.0 if {n} == 3000 else 0.5)
+        model = fastard.fit(X, y, n_restarts=5000, rng=0)
+        assert "interrupted" in model.message, model.message
+        assert not model.converged
+        assert model.log_marginal_likelihood > first.log_marginal_likelihood
+    """
+    run_python(textwrap.dedent(script))
