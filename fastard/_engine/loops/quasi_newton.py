@@ -28,7 +28,7 @@ EVALUATE, EVALUATE_WITH_INFORMATION, SMALL_GRADIENT, SMALL_GAIN, STUCK = range(5
 # Places in the memory's numbers ...
 STARTED, TURNED, HAS_INFORMATION, N_PAIRS, ITERATIONS, ACCEPTED, FAILED_BEFORE, FAILED_SINCE = range(8)
 # ... its scalars: the iterate's loss, as measured and as the search takes it, how far a step may go, what the model promised
-# of it, and nats up to which rounding may hide which of two losses is lower ...
+# of it, nats up to which rounding may hide which of two losses is lower, what was gained last, and what is too little ...
 LOSS, TOLD, RADIUS, PROMISED, BLUR, LAST_GAIN, LITTLE = range(7)
 # ... its vectors, of which those from SEARCHED on are in the coordinates that are searched ...
 LOW, HIGH, TURN, ITERATE, GRADIENT, TRIAL = range(6)
@@ -208,37 +208,41 @@ def make_model(memory):
 @separate
 def newton(matrix, factor, right, held, result):
     """Solve matrix @ result = -right among what is not held, with 0 at the rest; False if not positive definite."""
-    size = right.size
-    for j in range(size):
-        result[j] = 0.0
-        if held[j] != 0.0:
-            continue
-        for i in range(j, size):
-            if held[i] == 0.0:
-                total = matrix[i, j]
-                for k in range(j):
-                    if held[k] == 0.0:
-                        total -= factor[i, k] * factor[j, k]
-                if i > j:
-                    factor[i, j] = total / factor[j, j]
-                elif total > 0.0:
-                    factor[j, j] = np.sqrt(total)
-                else:
-                    return False
+    free, size = np.empty(right.size, dtype=np.int64), 0
+    for i in range(right.size):
+        result[i] = 0.0
+        if held[i] == 0.0:
+            free[size] = i
+            size += 1
     for i in range(size):
-        if held[i] == 0.0:
-            total = -right[i]
-            for k in range(i):
-                if held[k] == 0.0:
-                    total -= factor[i, k] * result[k]
-            result[i] = total / factor[i, i]
-    for i in range(size - 1, -1, -1):
-        if held[i] == 0.0:
-            total = result[i]
-            for k in range(i + 1, size):
-                if held[k] == 0.0:
-                    total -= factor[k, i] * result[k]
-            result[i] = total / factor[i, i]
+        source, target = matrix[free[i]], factor[i]
+        for j in range(i, size):
+            target[j] = source[free[j]]
+    x = np.empty(size)
+    for k in range(size):  # L' row by row; the loops along rows are vectorised
+        row = factor[k]
+        if not row[k] > 0.0:
+            return False
+        x[k] = -right[free[k]]
+        root = 1.0 / np.sqrt(row[k])
+        for j in range(k, size):
+            row[j] *= root
+        for i in range(k + 1, size):
+            target, share = factor[i], row[i]
+            for j in range(i, size):
+                target[j] -= share * row[j]
+    for k in range(size):
+        row = factor[k]
+        x[k] /= row[k]
+        for j in range(k + 1, size):
+            x[j] -= row[j] * x[k]
+    for k in range(size - 1, -1, -1):
+        row, total = factor[k], x[k]
+        for j in range(k + 1, size):
+            total -= row[j] * x[j]
+        x[k] = total / row[k]
+    for k in range(size):
+        result[free[k]] = x[k]
     return True
 
 
