@@ -7,6 +7,7 @@ later ones is in benchmarks/sklearn_clients.py.
 
 import inspect
 import pickle
+from copy import copy as shallow_copy
 from unittest import mock
 
 import numpy as np
@@ -26,6 +27,7 @@ from sklearn.utils.validation import check_X_y
 from threadpoolctl import threadpool_limits
 
 import fastard.sklearn
+from fastard._training.search import Search
 from fastard.sklearn import GaussianProcessRegressor as Ours
 
 # The clients' own deprecations and convergence warnings are none of this project's errors.
@@ -45,10 +47,41 @@ def _one_blas_thread():
 
 @pytest.fixture
 def evaluations(monkeypatch):
-    """A mock in the place of the engine's evaluation that counts its calls."""
+    """A mock in the place of the engine's evaluation that counts its calls, and those of the compiled search."""
     spy = mock.Mock(wraps=fastard.sklearn.training.evaluate)
     monkeypatch.setattr(fastard.sklearn.training, "evaluate", spy)
+    outcomes = Search.outcomes
+
+    def counted(search, starts):
+        found = outcomes(search, starts)
+        spy.call_count += search.n_evaluations
+        return found
+
+    monkeypatch.setattr(Search, "outcomes", counted)
     return spy
+
+
+@pytest.fixture
+def scipys_search(monkeypatch):
+    """Each fit is by the compiled search first, whose end SciPy's improves no more; then by SciPy's, whose optimum counts.
+
+    The two end a few 1e-5 nats apart, or in another of several optima, which is enough for other proposals.
+    """
+    search = fastard.sklearn.regressor._search
+
+    def both(estimator, covariance, data):
+        before = estimator._rng.get_state()
+        found = search(estimator, covariance, data)
+        estimator._rng.set_state(before)
+        with monkeypatch.context() as inside:
+            inside.setattr(fastard.sklearn.training, "search_compiled", lambda *arguments: None)
+            from_there = shallow_copy(estimator)
+            from_there.kernel_ = estimator.kernel_.clone_with_theta(found[0])
+            from_there.n_restarts_optimizer = 0
+            assert search(from_there, covariance, data)[1] >= found[1] - 1e-3
+            return search(estimator, covariance, data)
+
+    monkeypatch.setattr(fastard.sklearn.regressor, "_search", both)
 
 
 @pytest.fixture
@@ -71,6 +104,7 @@ def assert_same_proposals(ours, theirs, first=FIRST):
     assert np.abs((ours - theirs) / np.ptp(BOX, axis=1)).max() <= TOLERANCE
 
 
+@pytest.mark.usefixtures("scipys_search")
 class TestScikitOptimize:
     """Its regressor is a subclass of scikit-learn's, which only ``patch`` reaches; it predicts with its own code."""
 
@@ -180,6 +214,7 @@ def doubled(points):
     return 2.0 * points
 
 
+@pytest.mark.usefixtures("scipys_search")
 class TestBayesianOptimization:
     """Its regressor is an attribute. Its kernel is wrapped: that of points whose integers are rounded, for one thing."""
 
@@ -434,9 +469,15 @@ def test_grid_search_over_a_pipeline(backend, evaluations):
         """Ours, with the evaluations in the process that it was trained in; threads would count each other's."""
 
         def fit(self, X, y):
-            with mock.patch.object(fastard.sklearn.training, "evaluate", wraps=fastard.sklearn.training.evaluate) as spy:
+            searches, outcomes = [], Search.outcomes
+
+            def noted(search, starts):
+                searches.append(search)
+                return outcomes(search, starts)
+
+            with mock.patch.object(Search, "outcomes", noted):
                 super().fit(X, y)
-            self.evaluations_ = spy.call_count
+            self.evaluations_ = sum(search.n_evaluations for search in searches)
             return self
 
     def search(cls, n_jobs):

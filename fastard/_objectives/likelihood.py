@@ -313,10 +313,6 @@ class LogMarginalLikelihood:
         """The gradient in theta's order; the noise's entry is sigma_n^2 tr(Q) / 2."""
         return by_theta(evaluation.gradients[0], 0.5 * noise_variance * float(np.add.reduce(evaluation.diagonal_weights)))
 
-    def lend(self, workspace: Workspace) -> None:
-        """A buffer of the caller's, to be used in the place of one of its own."""
-        self._last[:] = [workspace]
-
     def release(self) -> Array:
         """Give the matrix away that the last evaluation left, (n, n); the next evaluation allocates anew."""
         try:

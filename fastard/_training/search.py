@@ -39,8 +39,6 @@ _ENDED = {
 
 _SMALL_ENOUGH = "the gradient is as small as rounding lets it be"
 
-MOST_ITERATIONS = "max_iterations reached"
-
 _NO_DENSITY = "a prior's density ends"
 
 _SINGULAR = "the covariance is not positive definite"
@@ -84,7 +82,7 @@ class _StopSearchError(Exception):
     """A callback returned True."""
 
 
-class _NoStartError(Exception):
+class NoStartError(Exception):
     """A search cannot begin where it was to: ``reason`` says why. No code of a user's raises it."""
 
     def __init__(self, reason: NotPositiveDefiniteError | ValueError) -> None:
@@ -97,7 +95,16 @@ class _Point(NamedTuple):
     gradient: Array  # of the loss
 
 
-_Outcome = tuple[bool, str, _Point] | _NoStartError  # of a local search: whether it converged, why it ended, and where
+class _End(NamedTuple):
+    """Of a local search."""
+
+    converged: bool
+    message: str
+    point: _Point
+    rounding: float = math.inf  # where rounding errors ended it, nats by which they move the loss
+
+
+_Outcome = _End | NoStartError
 
 
 class Search:
@@ -115,13 +122,13 @@ class Search:
         self.likelihood, self.objective, self.space, self.priors = likelihood, objective, space, priors
         self.max_iterations = max_iterations
         self.remedy = "raise the noise variance" if space.fixed_noise else "raise the noise's lower bound"
+        self.stationary = descent.STATIONARY  # what the gradient has to be below where little is left to gain
         self.offset = 0.5 * likelihood.y.size * math.log(space.unit_of_variance)
         self.takes_long = len(likelihood.X) >= _LARGE
         self.callbacks: list[Callback] = [callback] if callback else []
         self.best: _Point | None = None
         self._best_end: _Point | None = None  # of the local searches that have ended
         self.n_evaluations = 0
-        self.little_gain = descent.LITTLE_GAIN  # nats, for which a search does not go on
         self.converged = self.interrupted = False
         self.message = ""
         # Of the local search under way: its last accepted point, and why its last trial point had no value.
@@ -182,11 +189,11 @@ class Search:
             starts.append(np.clip(starts[0] + shift, low, high))
         failure: NotPositiveDefiniteError | ValueError | None = None
         try:
-            for outcome in self._outcomes(starts):
-                if isinstance(outcome, _NoStartError):
+            for outcome in self.outcomes(starts):
+                if isinstance(outcome, NoStartError):
                     failure = failure or outcome.reason
                     continue
-                converged, message, end = outcome
+                converged, message, end, _ = outcome
                 if self._best_end is None or end.loss < self._best_end.loss:
                     self._best_end, self.converged, self.message = end, converged, message
             self.best = self._best_end
@@ -200,7 +207,7 @@ class Search:
         if self.best is None and failure is not None:
             raise failure
 
-    def _outcomes(self, starts: list[Array]) -> list[_Outcome]:
+    def outcomes(self, starts: list[Array]) -> list[_Outcome]:
         """Of the local searches, one after another or side by side: the same bits.
 
         Nothing of a caller's runs on another thread than theirs: with callbacks or priors it is one after another.
@@ -213,7 +220,7 @@ class Search:
     def _outcome(self, start: Array) -> _Outcome:
         try:
             return self._local_or_shorter(start)
-        except _NoStartError as error:
+        except NoStartError as error:
             return error
 
     def _side_by_side(self, starts: list[Array], threads: int) -> list[_Outcome]:
@@ -243,30 +250,27 @@ class Search:
             self.n_evaluations += sum(search.n_evaluations for search in searches)
         return [outcomes[i] for i in range(len(starts))]
 
-    def _local_or_shorter(self, start: Array) -> tuple[bool, str, _Point]:
+    def _local_or_shorter(self, start: Array) -> _End:
         """`_local`; where K is singular at the start, from half the length scales that nobody gave, and so on."""
-        first: _NoStartError | None = None
+        first: NoStartError | None = None
         may_shorten = self.space.is_length_scale & self.space.own_length_scales
         while True:
             try:
                 return self._local(start)
-            except _NoStartError as error:
+            except NoStartError as error:
                 first = first or error
                 shorter = np.where(may_shorten, np.maximum(start - math.log(2.0), self.space.bounds[:, 0]), start)
                 if not isinstance(error.reason, NotPositiveDefiniteError) or np.array_equal(shorter, start):
                     raise first from None
                 start = shorter
 
-    def _local(self, start: Array) -> tuple[bool, str, _Point]:
-        """One search, taken up again from where it ended for as long as the gradient is not small there and it gains.
-
-        Returns whether it converged, why it ended, and where.
-        """
+    def _local(self, start: Array) -> _End:
+        """One search, taken up again from where it ended for as long as the gradient is not small there and it gains."""
         self._forget_points()
         first = self._loss(np.clip(start, *self.space.bounds.T))
-        assert first is not None  # _NoStartError otherwise
+        assert first is not None  # NoStartError otherwise
         if start.size == 0:
-            return True, "every parameter is fixed", first
+            return _End(True, "every parameter is fixed", first)
         left, begun, measured, from_here = self.max_iterations, None, False, first
         for _ in range(1 + _RESUMPTIONS):
             status, memory = self._descend(from_here, left)
@@ -274,34 +278,34 @@ class Search:
             left -= int(numbers[descent.ITERATIONS])
             end = self._end()
             if status == descent.EVALUATE:
-                return False, MOST_ITERATIONS, end
+                return _End(False, "max_iterations reached", end)
             message = _ENDED[status]
             failed = bool(numbers[descent.FAILED_BEFORE] or numbers[descent.FAILED_SINCE])
             if self._steepness(end) <= (descent.SMALL_SLOPE if failed else descent.STATIONARY):
-                return True, message if status != descent.STUCK else f"{message}: {_SMALL_ENOUGH}", end
+                return _End(True, message if status != descent.STUCK else f"{message}: {_SMALL_ENOUGH}", end)
             if left < 1:
-                return False, MOST_ITERATIONS, end
+                return _End(False, "max_iterations reached", end)
             if begun is not None and (failed or measured) and not self._is_better(end, begun):
                 break
             begun = from_here = end
             measured = not failed
             self._blur = self._rounding(end) if measured else 0.0
         if self._steepness(end) <= descent.STATIONARY:
-            return True, f"{message}: {_SMALL_ENOUGH}", end
+            return _End(True, f"{message}: {_SMALL_ENOUGH}", end)
         if failed:
             remedy = f": {self.remedy}" if self._why == _SINGULAR else ""
-            return False, f"{self._why} just beyond the best parameters{remedy}", end
+            return _End(False, f"{self._why} just beyond the best parameters{remedy}", end)
         assert self._lowest is not None
         end = self._lowest  # nothing is better about one that is less steep
         message = (
             f"rounding errors end the search: near the best parameters they move the objective by up to {self._blur:.1g} nats "
             f"and the gradient left there is {self._steepness(end):.1g} per unit of a logarithm"
         )
-        return False, message, end
+        return _End(False, message, end, self._blur)
 
     def _descend(self, start: _Point, max_iterations: int) -> tuple[int, descent.Memory]:
         """From an evaluated point to where the search ends, and why: EVALUATE where it has had its iterations."""
-        memory = descent.memory(start.free_theta, self.space.bounds, self._turn(), self._blur, self.little_gain)
+        memory = descent.memory(start.free_theta, self.space.bounds, self._turn(), self._blur, self.stationary)
         no_information = np.zeros((start.gradient.size, start.gradient.size))
         self._iterate = start
         point: _Point | None = start
@@ -424,7 +428,7 @@ class Search:
     def _refused(self, why: str, error: NotPositiveDefiniteError | ValueError) -> None:
         """A trial point that has no value; at a start ``error`` is what is wrong."""
         if self._iterate is None:
-            raise _NoStartError(error)
+            raise NoStartError(error)
         self._why = why
 
     def _loss(self, free_theta: Array) -> _Point | None:

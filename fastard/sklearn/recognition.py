@@ -189,25 +189,6 @@ class Covariance:
             for term in self.terms
         ]
 
-    @property
-    def places(self) -> NDArray[np.int64] | None:
-        """Where theta has each of [length_scale ..., the variance, the noise's], (d + 2,), -1 where it is fixed, for one term
-        and noise with a parameter each; None for more than that."""
-        term, white = self.terms[0], self.white
-        products = [term.constants, *(noise.constants for noise in white)]
-        if len(self.terms) > 1 or len(white) > 1 or term.length_scale is None or term.shape is not None:
-            return None
-        if any(len(constants) > 1 for constants in products):
-            return None
-        places = np.full(self.d + 2, -1)
-        of_scale = term.length_scale.place
-        if of_scale is not None:
-            places[: self.d] = np.arange(of_scale.start, of_scale.stop) if isinstance(of_scale, slice) else of_scale
-        for at, constants in zip((self.d, self.d + 1), products, strict=False):
-            if constants and isinstance(constants[0].place, int):
-                places[at] = constants[0].place
-        return places
-
     def points(self, points: Any) -> Array:
         """Points as fastard takes them, transformed where the kernel is one of transformed points."""
         n = len(points)

@@ -116,11 +116,13 @@ class GaussianProcessRegressor(_SklearnRegressor):
         self.y_train_ = np.copy(y) if self.copy_X_train else y
 
         data = _Data(covariance.X, self.y_train_, self.alpha)
-        workspace = Workspace(*data.y.shape)
         if searched:
-            theta, loss = _search(self, covariance, data, workspace)
+            theta, loss, workspace, may_be_at_bounds = _search(self, covariance, data)
             self.kernel_.theta = theta
-            self.kernel_._check_bounds_params()
+            if may_be_at_bounds:
+                self.kernel_._check_bounds_params()
+        else:
+            workspace = Workspace(*data.y.shape)
         try:
             trained = Covariance(self.kernel_, self.X_train_)
             evaluation = data.evaluate(trained, None, workspace, gradient=False, threads=default_threads())

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
-import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import minimize
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.optimize import _check_optimize_result
 
 from fastard._arrays import Array, read_only
@@ -20,12 +17,10 @@ from fastard._engine.evaluate import Evaluation, evaluate
 from fastard._engine.terms import central
 from fastard._engine.workspace import Workspace
 from fastard._numba.threads import default_threads, thread_map
-from fastard._objectives.likelihood import LogMarginalLikelihood
-from fastard._parameters import ParameterSpace
-from fastard._training.search import MOST_ITERATIONS, OBJECTIVES, Search
 from fastard._validation import min_length_scales
+from fastard.sklearn.compiled import search_compiled
 from fastard.sklearn.original import _SKLEARN_METHODS
-from fastard.sklearn.recognition import LARGEST, Covariance, UnsupportedKernelError
+from fastard.sklearn.recognition import Covariance, UnsupportedKernelError
 
 # Restarts run side by side, one thread to each, where one evaluation does not use its threads well: see the engine's
 # _SHARED_FROM and the two-thread figures of benchmarks/limits.py.
@@ -33,11 +28,6 @@ _SIDE_BY_SIDE_BELOW = 500
 
 # A search ends when a step lowers the loss by less than this part of it; scikit-learn takes SciPy's default.
 _LEAST_FALL, _SKLEARN_LEAST_FALL = 1e-10, 1e7 * float(np.finfo(float).eps)
-
-
-_MOST_ITERATIONS = 15000  # SciPy's, and so scikit-learn's
-
-_LITTLE_GAIN = 1e-11  # nats: the gradient is below 1e-4 at the end, as scikit-learn's own tests have it
 
 
 class _Data:
@@ -78,14 +68,26 @@ class _Data:
         )
 
 
-def _search(estimator: Any, covariance: Covariance, data: _Data, workspace: Workspace) -> tuple[Array, float]:
-    """The best theta that the estimator's optimiser finds from its starts, and minus the log marginal likelihood there."""
+def _search(estimator: Any, covariance: Covariance, data: _Data) -> tuple[Array, float, Workspace, bool]:
+    """The best theta that the estimator's optimiser finds from its starts, and minus the log marginal likelihood there.
+
+    Also a workspace to be used again, and whether scikit-learn may have to warn that theta is at a bound.
+    """
     bounds = estimator.kernel_.bounds
     restarts = estimator.n_restarts_optimizer
     draws = (estimator._rng.uniform(bounds[:, 0], bounds[:, 1]) for _ in range(restarts))
-    starts = itertools.chain([estimator.kernel_.theta], draws)  # each is drawn when its search begins
+    starts: Iterable[Array] = itertools.chain([estimator.kernel_.theta], draws)  # each is drawn when its search begins
     own_optimizer = callable(estimator.optimizer)
-    space = None if own_optimizer else _space(covariance, data, bounds)
+    threads = default_threads()
+    n, m = data.y.shape
+    if not own_optimizer:
+        starts = list(starts)
+        found = search_compiled(
+            covariance, data.X, data.y, data.noise_diagonal, data.least, starts, bounds, _SKLEARN_LEAST_FALL, threads
+        )
+        if found is not None:
+            return *found, _is_near(found[0], bounds)
+    workspace = Workspace(n, m)
 
     def search(start: Array, workspace: Workspace, threads: int) -> tuple[Array, float]:
         def loss(theta: ArrayLike, eval_gradient: bool = True) -> Any:
@@ -100,15 +102,11 @@ def _search(estimator: Any, covariance: Covariance, data: _Data, workspace: Work
             value = evaluation.log_marginal_likelihood
             return (-value, -covariance.gradient(theta, evaluation)) if eval_gradient else -value
 
-        if space is not None:
-            return _compiled_search(space, covariance, data, start, workspace, threads)
         if own_optimizer:
             theta, value = estimator.optimizer(loss, start, bounds=bounds)
             return theta, float(np.min(value))
         return _minimize(loss, start, bounds)
 
-    threads = default_threads()
-    n, m = data.y.shape
     if own_optimizer:
         optima = dict(enumerate(search(start, workspace, threads) for start in starts))
     elif min(threads, 1 + restarts) == 1 or n >= _SIDE_BY_SIDE_BELOW:
@@ -124,63 +122,13 @@ def _search(estimator: Any, covariance: Covariance, data: _Data, workspace: Work
 
         with one_blas_thread():
             thread_map(min(threads, 1 + restarts), 1 + restarts, search_some)
-    return optima[int(np.argmin([optima[i][1] for i in range(1 + restarts)]))]
+    theta, value = optima[int(np.argmin([optima[i][1] for i in range(1 + restarts)]))]
+    return theta, value, workspace, True
 
 
-def _space(covariance: Covariance, data: _Data, bounds: Array) -> ParameterSpace | None:
-    """The parameters of one term and noise as fastard's own search has them; None where the kernel is more than that."""
-    term, white = covariance.terms[0], covariance.white
-    places = covariance.places
-    if places is None or len(covariance.terms) > 1 or len(white) > 1 or not np.isfinite(bounds).all():
-        return None
-    if data.noise_diagonal.min() < 0.0 or covariance.n_parameters == 0:
-        return None
-    assert term.kernel is not None
-    assert term.length_scale is not None
-    start = np.concatenate(
-        [
-            np.broadcast_to(term.length_scale.value, covariance.d),
-            [term.variance(None), sum(noise.variance(None) for noise in white)],
-        ]
-    )
-    is_fixed = places < 0
-    limits = np.exp(bounds[places])
-    limits[is_fixed] = start[is_fixed, np.newaxis]
-    if not (limits[: covariance.d, 0] > data.least).all() or limits.max() > LARGEST or limits[~is_fixed].min() < 1.0 / LARGEST:
-        return None
-    first_of_group = np.unique(places[: covariance.d], return_index=True, return_inverse=True)
-    first = first_of_group[1][first_of_group[2]] if not is_fixed[0] else np.arange(covariance.d)
-    space = ParameterSpace(term.kernel, first, start, limits, is_fixed)
-    deviations = np.std(data.X, axis=0)
-    space.own_length_scales, space.deviations = False, np.where(deviations > 0.0, deviations, 1.0)
-    return space
-
-
-def _compiled_search(
-    space: ParameterSpace, covariance: Covariance, data: _Data, start: Array, workspace: Workspace, threads: int
-) -> tuple[Array, float]:
-    """theta where fastard's own search from ``start`` ends, and minus the log marginal likelihood there."""
-    known = None if not data.noise_diagonal.any() else np.broadcast_to(data.noise_diagonal, len(data.X))
-    likelihood = LogMarginalLikelihood(data.X, data.y, kernel=space.kernel, observation_variance=known, n_threads=threads)
-    likelihood.lend(workspace)
-    assert covariance.places is not None
-    places = covariance.places[space.first_places]
-    own = copy.copy(space)
-    own.start = np.clip(start[places], *space.bounds.T)
-    search = Search(likelihood, OBJECTIVES["log_marginal_likelihood"], own, [], _MOST_ITERATIONS, None)
-    search.little_gain = _LITTLE_GAIN
-    try:
-        search.run(0, np.random.default_rng(0))  # no restart, so nothing is drawn
-    except ValueError:  # no value at the start, where scikit-learn's search ends too
-        return start, np.inf
-    if search.interrupted:
-        raise KeyboardInterrupt
-    assert search.best is not None  # run() raises otherwise
-    theta = np.empty(covariance.n_parameters)
-    theta[places] = search.best.free_theta
-    if search.message == MOST_ITERATIONS:
-        warnings.warn(f"the search for theta has not converged: {search.message}", ConvergenceWarning, stacklevel=3)
-    return theta, search.best.loss
+def _is_near(theta: Array, bounds: Array) -> bool:
+    """Whether a parameter may be what scikit-learn calls close to its bound: a cheap look, no less strict than its own."""
+    return bool((np.abs(bounds - theta[:, np.newaxis]) <= 1e-7 + 1e-4 * np.abs(bounds)).any())
 
 
 def _minimize(loss: Any, start: Array, bounds: Array) -> tuple[Array, float]:

@@ -28,8 +28,8 @@ EVALUATE, EVALUATE_WITH_INFORMATION, SMALL_GRADIENT, SMALL_GAIN, STUCK = range(5
 # Places in the memory's numbers ...
 STARTED, TURNED, HAS_INFORMATION, N_PAIRS, ITERATIONS, ACCEPTED, FAILED_BEFORE, FAILED_SINCE = range(8)
 # ... its scalars: the iterate's loss, as measured and as the search takes it, how far a step may go, what the model promised
-# of it, nats up to which rounding may hide which of two losses is lower, what was gained last, and what is too little ...
-LOSS, TOLD, RADIUS, PROMISED, BLUR, LAST_GAIN, LITTLE = range(7)
+# of it, nats up to which rounding may hide which of two losses is lower, and the largest slope at which little is left ...
+LOSS, TOLD, RADIUS, PROMISED, BLUR, LAST_GAIN, STEEP = range(7)
 # ... its vectors, of which those from SEARCHED on are in the coordinates that are searched ...
 LOW, HIGH, TURN, ITERATE, GRADIENT, TRIAL = range(6)
 SEARCHED, LEAST, MOST, RATE, SLOPE, STEP, NEWTON, RESIDUAL, OTHER = range(6, 15)
@@ -67,10 +67,11 @@ class Memory(NamedTuple):
         return view
 
 
-def memory(start: Array, bounds: Array, turn: Array, blur: float = 0.0, little_gain: float = LITTLE_GAIN) -> Memory:
+def memory(start: Array, bounds: Array, turn: Array, blur: float = 0.0, stationary: float = STATIONARY) -> Memory:
     """Of a search from ``start``, (P,), within ``bounds``, (P, 2); the first evaluation is due there.
 
-    ``turn``: ln c of the module's docstring, infinite where a parameter is no length scale.
+    ``turn``: ln c of the module's docstring, infinite where a parameter is no length scale. ``stationary``: the steepness
+    above which a little gain does not end it.
     """
     size = start.size
     made = Memory(
@@ -83,7 +84,7 @@ def memory(start: Array, bounds: Array, turn: Array, blur: float = 0.0, little_g
     made.vectors[LOW], made.vectors[HIGH] = bounds.T
     made.vectors[TURN] = turn
     made.vectors[TRIAL] = np.minimum(np.maximum(start, bounds[:, 0]), bounds[:, 1])
-    made.scalars[BLUR], made.scalars[LITTLE] = blur, little_gain
+    made.scalars[BLUR], made.scalars[STEEP] = blur, stationary
     return made
 
 
@@ -327,9 +328,9 @@ def propose(memory):
         if memory.numbers[TURNED] == 1 or gain >= TURN_BELOW:
             break
         turn(memory)
-    if steep <= STATIONARY and memory.numbers[ITERATIONS] > 0 and s[LAST_GAIN] < 100.0 * s[LITTLE]:
+    if steep <= s[STEEP] and memory.numbers[ITERATIONS] > 0 and s[LAST_GAIN] < 100.0 * LITTLE_GAIN:
         # The gain of a step that may go further than the radius, which failures may have made short.
-        if gain < s[LITTLE] and (s[RADIUS] >= FIRST_RADIUS or minimise_model(memory, FIRST_RADIUS) < s[LITTLE]):
+        if gain < LITTLE_GAIN and (s[RADIUS] >= FIRST_RADIUS or minimise_model(memory, FIRST_RADIUS) < LITTLE_GAIN):
             return SMALL_GAIN
         gain = minimise_model(memory, s[RADIUS])
     s[PROMISED] = gain
