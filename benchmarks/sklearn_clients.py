@@ -153,7 +153,7 @@ class Comparison(NamedTuple):
         same = np.array([np.abs((a.points - b.points) / width).max() <= 1e-4 for a, b in pairs])
         difference = np.where(same, 0.0, ours - theirs)
         spread = stats.t.ppf(0.975, len(same) - 1) * stats.sem(difference)
-        p = 1.0 if same.all() else stats.wilcoxon(difference[~same]).pvalue
+        p = 1.0 if not difference[~same].any() else stats.wilcoxon(difference[~same]).pvalue
         seconds = [sum(run.seconds for run in runs) for runs in (self.theirs, self.ours)]
         return [
             f"{theirs.mean():.3g}",
