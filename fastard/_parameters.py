@@ -169,14 +169,14 @@ def space(
     result = ParameterSpace(kernel, first_of_group, start, limits, fixed)
     result.own_length_scales = given["length_scale"].start is None
     result.unit_of_variance = float(units[d])
-    result.deviations = units[:d] if standardize else _standard_deviations(X, group_of)
+    result.deviations = units[:d] if standardize else standard_deviations(X, group_of)
     return result
 
 
 def _units(X: Array, y: Array, group_of: NDArray[np.int64], names: list[str] | None) -> Array:
     """Standard deviations of the columns of X, and twice the mean variance of those of y; 1 for what is constant: (d + 2,)."""
     with np.errstate(all="ignore"):
-        scales = _standard_deviations(X, group_of)
+        scales = standard_deviations(X, group_of)
         constant = validate.constant(y)
         variances = np.where(constant, 0.0, np.var(y, axis=0))
         variance = 1.0 if constant.all() else float(np.mean(variances))
@@ -188,7 +188,7 @@ def _units(X: Array, y: Array, group_of: NDArray[np.int64], names: list[str] | N
     return np.array([*scales, variance, variance])
 
 
-def _standard_deviations(X: Array, group_of: NDArray[np.int64]) -> Array:
+def standard_deviations(X: Array, group_of: NDArray[np.int64]) -> Array:
     """Of the columns; for a group of several their root mean square, and 1 for constant ones."""
     constant = validate.constant(X)
     deviations: Array = np.where(constant, 0.0, np.std(X, axis=0))

@@ -799,3 +799,15 @@ def test_scikit_learns_conventions():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         check_estimator(GaussianProcessRegressor())
+
+
+def test_a_column_that_is_constant_up_to_rounding_moves_no_length_scale():
+    """Its rounding noise is no scale: taken for one, its length scale went to 3e-4 at no gain."""
+    rng = np.random.default_rng(0)
+    t = 0.1 * np.arange(200)
+    third = (t + 0.7) - t
+    assert np.ptp(third) > 0.0
+    X = np.column_stack([rng.uniform(size=(200, 2)), third])
+    y = np.sin(6.0 * X[:, 0]) + X[:, 1] + 0.01 * rng.standard_normal(200)
+    ours = GaussianProcessRegressor(ConstantKernel() * RBF(np.ones(3)) + WhiteKernel()).fit(X, y - y.mean())
+    assert np.exp(ours.kernel_.theta[3]) == pytest.approx(1.0, rel=1e-3)

@@ -12,7 +12,7 @@ from gpytorch.mlls import SumMarginalLogLikelihood
 from gpytorch.module import Module
 
 from fastard._arrays import Array
-from fastard._parameters import ParameterSpace
+from fastard._parameters import ParameterSpace, standard_deviations
 from fastard._training.priors import PriorRow
 from fastard._training.train import Optimum, train
 from fastard.gpytorch.mll import ExactMarginalLogLikelihood, _forward, _gpytorchs_forward
@@ -183,8 +183,7 @@ def _train(problem: _Problem, parameters: ModelParameters, numbers: _Numbers) ->
     known = parameters.known_variances
     variances = None if known is None else known.detach().expand(*problem.batch, n).numpy().reshape(k, n)
 
-    deviations = np.std(numbers.points[0].X, axis=0)
-    deviations = np.where(deviations > 0.0, deviations, 1.0)
+    deviations = standard_deviations(numbers.points[0].X, np.arange(d))
     optima = []
     for i in range(k):
         space = ParameterSpace(problem.kernel, first_of_group, start[i], bounds[:, i].T, is_fixed)

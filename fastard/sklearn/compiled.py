@@ -11,7 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 from fastard._arrays import Array
 from fastard._engine.workspace import Workspace
 from fastard._objectives.likelihood import LogMarginalLikelihood
-from fastard._parameters import ParameterSpace
+from fastard._parameters import ParameterSpace, standard_deviations
 from fastard._training.search import OBJECTIVES, NoStartError, Search
 from fastard.sklearn.recognition import LARGEST, Covariance, Parameter
 
@@ -107,7 +107,5 @@ def _space(covariance: Covariance, X: Array, least: Array, bounds: Array) -> tup
     space = ParameterSpace(kernel, first_of_group, start, natural_bounds, fixed)
     order = np.concatenate(places)
     space.bounds = bounds[order]  # scikit-learn's very numbers
-    space.own_length_scales = False
-    deviations = np.std(X, axis=0)
-    space.deviations = np.where(deviations > 0.0, deviations, 1.0)
+    space.own_length_scales, space.deviations = False, standard_deviations(X, np.arange(d))
     return space, order
