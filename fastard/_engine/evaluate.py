@@ -10,6 +10,7 @@ from fastard._arrays import Array, read_only
 from fastard._engine.cross import product
 from fastard._engine.loops import pairs
 from fastard._engine.loops.likelihood import OF_LENGTH_SCALES, OF_VARIANCE, VALUE, log_marginal_likelihood
+from fastard._engine.loops.objective import NO_NOISE
 from fastard._engine.loops.profiles import compiled
 from fastard._engine.loops.schedule import CONTRACT, FILL, INVERT, PIVOTS
 from fastard._engine.loops.sweep import ROUNDING
@@ -27,8 +28,6 @@ from fastard._engine.terms import (
 )
 from fastard._engine.workspace import Workspace
 from fastard._numba.threads import FAILED, new_state
-
-NO_NOISE = 0.5 * ROUNDING  # of the signal's variance: noise below that leaves two equal rows a pivot that is only rounding
 
 _NO_COLUMNS = np.empty(0, dtype=np.int64)
 

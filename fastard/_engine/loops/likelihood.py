@@ -1,5 +1,7 @@
 """The log marginal likelihood and its derivatives as one compiled call: scale, the schedule's tasks, and their sums."""
 
+import math
+
 from fastard._engine.loops.pairs import scale
 from fastard._engine.loops.schedule import INVERT, collect, work
 from fastard._engine.loops.sweep import back_substitute
@@ -8,7 +10,7 @@ from fastard._numba.threads import FAILED
 
 VALUE, OF_VARIANCE, OF_LENGTH_SCALES = 0, 1, 2  # places in ``out``
 
-_LOG_2_PI = 1.8378770664093453
+_LOG_2_PI = math.log(2.0 * math.pi)
 
 
 @jit(fastmath=EXACT - {"contract"})

@@ -26,6 +26,12 @@ def natural(free_theta, theta, number, low, high, out):
         out[i] = min(max(x, low[i]), high[i])
 
 
+@jit
+def mean_of_targets(mean, free_theta):
+    """``mean[0]``, and where ``mean[1]`` is not 0, so many times the last free parameter."""
+    return mean[0] + mean[1] * free_theta[free_theta.size - 1] if mean[1] != 0.0 else mean[0]
+
+
 @separate
 def loss(
     state, pool, workers, free_theta, theta, number, low, high, parameters, family, prior, slopes, of_priors, offset, mean,
@@ -37,9 +43,9 @@ def loss(
     Parameters
     ----------
     free_theta, theta, number, low, high, parameters
-        As for `natural`, which makes ``parameters`` = [length_scale ..., variance, noise]. Where
-        ``mean[1]`` is not 0, the last free parameter is the mean of y, in units of it from ``mean[0]``, which otherwise is
-        the mean.
+        As for `natural`, which makes ``parameters`` = [length_scale ..., variance, noise].
+    mean : (2,)
+        As for `mean_of_targets`: whether the last free parameter is one, and its unit.
     family, prior, slopes, of_priors
         As for `log_densities`, and the logarithm of the densities' constant factors.
     offset
@@ -61,7 +67,7 @@ def loss(
     if not least > NO_NOISE * variance:
         return NEEDS_PYTHON  # which looks for equal rows
     n, m, last = X.shape[0], y.shape[0], free_theta.size - 1
-    centre = mean[0] + mean[1] * free_theta[last] if mean[1] != 0.0 else mean[0]
+    centre = mean_of_targets(mean, free_theta)
     density = of_priors + log_densities(family, prior, parameters, slopes)
     for k in range(result.size):
         result[k] = 0.0
@@ -151,7 +157,7 @@ def descend(
             for k in range(size):
                 lowest[1 + k], lowest[1 + size + k] = trial[k], result[1 + k]
         if has_information:
-            centre = mean[0] + mean[1] * trial[size - 1] if mean[1] != 0.0 else mean[0]
+            centre = mean_of_targets(mean, trial)
             for t in range(y.shape[0]):
                 for j in range(y.shape[1]):
                     residual[t, j] = y[t, j] - centre

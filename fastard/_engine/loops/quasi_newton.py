@@ -46,7 +46,7 @@ LEAST_CURVATURE = 0.03  # in nats per squared unit of a logarithm, beside the in
 
 SMALL_SLOPE, STATIONARY, LITTLE_GAIN = 1e-5, 1e-3, 1e-5  # per unit of a logarithm; the same, and nats, together
 
-WALL = 6.0
+WALL = 6.0  # times the slope that a failed step had: by so much it is taken to turn round, see `stiffen`
 
 ABSURD_RISE, CLIFF = 10.0, 1e10  # against the promised fall; and a fall against the loss and 1 nat
 
@@ -364,6 +364,17 @@ def accept(memory, loss, told, gradient, information, has_information):
 
 
 @jit
+def learn(memory, step, change):
+    """By how much the gradient changed over a step: for the curvature, and on top of the next information matrices."""
+    update(memory.matrices[CURVATURE], step, change, memory.vectors[OTHER])
+    place = memory.numbers[N_PAIRS] % PAIRS
+    for i in range(step.size):
+        memory.pairs[0, place, i] = step[i]
+        memory.pairs[1, place, i] = change[i]
+    memory.numbers[N_PAIRS] += 1
+
+
+@jit
 def stiffen(memory):
     """As though the slope had turned round at the end of the step, which failed: so the next one leads along the wall."""
     v = memory.vectors
@@ -373,12 +384,7 @@ def stiffen(memory):
         return
     for i in range(step.size):
         change[i] = WALL * abs(slope) / square * step[i]
-    update(memory.matrices[CURVATURE], step, change, v[OTHER])
-    place = memory.numbers[N_PAIRS] % PAIRS
-    for i in range(step.size):
-        memory.pairs[0, place, i] = step[i]
-        memory.pairs[1, place, i] = change[i]
-    memory.numbers[N_PAIRS] += 1
+    learn(memory, step, change)
 
 
 @separate
@@ -417,12 +423,7 @@ def advance(memory, loss, gradient, information, has_information, failed):
     told = rise if abs(loss - rise) <= s[BLUR] else loss
     fall = s[TOLD] - told
     if -fall <= ABSURD_RISE * abs(slope):
-        update(memory.matrices[CURVATURE], step, change, v[OTHER])
-        place = numbers[N_PAIRS] % PAIRS
-        for i in range(size):
-            memory.pairs[0, place, i] = step[i]
-            memory.pairs[1, place, i] = change[i]
-        numbers[N_PAIRS] += 1
+        learn(memory, step, change)
     if fall < 0.1 * s[PROMISED]:
         # To where the cubic with these values and slopes has its minimum.
         z = slope + end_slope + 3.0 * fall
