@@ -8,6 +8,7 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
+from numba.np.arrayobj import populate_array
 
 _I64, _F64 = ir.IntType(64), ir.DoubleType()
 
@@ -39,6 +40,22 @@ def address_of(_, array):
         return builder.ptrtoint(context.make_array(signature.args[0])(context, builder, args[0]).data, _I64)
 
     return types.int64(array), codegen
+
+
+@intrinsic
+def matrix_at(_, address, rows, columns):
+    """The doubles at ``address`` as a C-contiguous array (rows, columns); who holds them sees to it that they stay."""
+    kind = types.Array(types.float64, 2, "C")
+
+    def codegen(context, builder, signature, args):
+        place, rows, columns = args
+        array = context.make_array(kind)(context, builder)
+        step = _const(8)
+        strides = [builder.mul(columns, step), step]
+        populate_array(array, _at(builder, place, _F64), [rows, columns], strides, step, None)
+        return array._getvalue()
+
+    return kind(types.int64, types.int64, types.int64), codegen
 
 
 @intrinsic

@@ -21,14 +21,31 @@ EXACT = {"contract", "nsz", "arcp"}
 INLINE: dict[str, Any] = {"error_model": "numpy", "fastmath": EXACT, "forceinline": True}
 
 
+# What makes an array in compiled code. Who calls none of these has none to free, and is compiled without Numba's counting of
+# references: two atomic operations for every slice of every row. Numba refuses to compile what makes an array in another way.
+_MAKERS = frozenset({"empty", "zeros"})
+
+
+class _Checked(Cache):
+    """The cache of a function that returns no array: one returned uncounted would be freed while it is in use."""
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        result = data.signature.return_type
+        parts = (result, *getattr(result, "types", ()))
+        assert not any(isinstance(part, types.Buffer) for part in parts), "let it write into an array of its caller's"
+        super().save_overload(sig, data)
+
+
 def jit(function: Callable[..., Any] | None = None, **options: Any) -> Any:
     """Compile ``function`` lazily, without the GIL, cached."""
     if function is None:
         return lambda f: jit(f, **options)
-    options = {"nogil": True, "error_model": "numpy", "fastmath": EXACT, "no_cfunc_wrapper": True, **options}
+    counts = not _MAKERS.isdisjoint(function.__code__.co_names)
+    own = {"nogil": True, "error_model": "numpy", "fastmath": EXACT, "no_cfunc_wrapper": True, "_nrt": counts}
+    options = {**own, **options}
     compiled: Any = njit(**options)(function)
     if not config.DISABLE_JIT:  # else it is the function of Python
-        compiled._cache = Cache(compiled)  # in the place of Numba's own
+        compiled._cache = _Checked(compiled)  # in the place of Numba's own
     return compiled
 
 

@@ -175,14 +175,16 @@ def add_lanes(total, free, out):
 
 
 @separate
-def contract_tile(U, free, tied, A, alpha, targets, n, tile, i, j, scratch, out):
+def contract_tile(U, free, tied, A, alpha, targets, n, tile, i, j, scratch, total, out):
     """out[p] = d l / d ln length_scale_p of tile (i, j)'s pairs, with the w that ``fill_tile`` left in the mirror places.
 
     R&W (5.9) has a half before the sum over all (i, j); here each pair is met once, which is the same.
     """
     i0, i1, j0, j1 = corners(n, tile, i, j)
     square = i0 > j0 and i1 - i0 == j1 - j0
-    total = np.zeros((free, LANES))
+    for p in range(free):
+        for lane in range(LANES):
+            total[p, lane] = 0.0
     q_all = scratch[1]
     for j in range(j0, j1, COLS):
         first, rows = strip_of(i0, i1, j)

@@ -308,13 +308,14 @@ def write_gradients(moments, row, members, inverse, length_scale, scale, mean_gr
 
 @jit
 def covariance_strip(kernel, shape, variance, U, first, stop, V, c, strips):
-    """The strips [COLS, rows] of covariances and slopes between training points first ... stop and the queries from c on."""
+    """strips[0] and [1] = covariances and slopes [COLS, rows] between training points first ... stop and the queries from c
+    on; returns rows."""
     never_inline()
     rows = round_up(stop - first, ROWS)
     s, w = strips[0, : COLS * rows], strips[1, : COLS * rows]
     squared_distances(U, first, rows, V, c, s)
     covariance_and_slope(kernel, shape, variance, False, s, w, strips[3:])
-    return s, w
+    return rows
 
 
 @jit
@@ -371,9 +372,9 @@ def predict(
                 continue
             for first in range(0, n, _ACROSS):
                 stop = min(n, first + _ACROSS)
-                s, _ = covariance_strip(kernel, shape, variance, U, first, stop, V, c, strips)
-                length, target = s.size // COLS, z + c // COLS * panel_bytes + first * STEP
-                transpose_blocks(address_of(s), 8 * length, STEP, target, STEP, COLS * STEP, length // COLS, 1.0)
+                length = covariance_strip(kernel, shape, variance, U, first, stop, V, c, strips)
+                target = z + c // COLS * panel_bytes + first * STEP
+                transpose_blocks(address_of(strips), 8 * length, STEP, target, STEP, COLS * STEP, length // COLS, 1.0)
         write_means(z, panel_bytes, n, alpha, start, count, scale, offset, mean)
         if wanted != MEAN:
             if few:
@@ -393,8 +394,10 @@ def predict(
                 there = min(COLS, count - c)
                 for first in range(0, n, _ACROSS):
                     stop = min(n, first + _ACROSS)
-                    _, w = covariance_strip(kernel, shape, variance, U, first, stop, V, c, strips)
-                    add_slopes(U, first, stop, w, alpha, Z[c // COLS], V, c, there, strips[2], moments)
+                    length = covariance_strip(kernel, shape, variance, U, first, stop, V, c, strips)
+                    add_slopes(
+                        U, first, stop, strips[1, : COLS * length], alpha, Z[c // COLS], V, c, there, strips[2], moments
+                    )
                 write_gradients(
                     moments, start + c, there, squares[1, c : c + there], length_scale, scale, mean_grad, deviation_grad
                 )

@@ -19,9 +19,9 @@ tile (step 0) fills it and the last one (the last step) contracts it, while it i
 import numpy as np
 
 from fastard._engine.loops.pairs import contract_tile, corners, fill_tile, round_up, strip_space, triangle_corner
-from fastard._engine.loops.sweep import CHOLESKY, INVERSE, STEP, panel, pivot, pivot_inverse, update
+from fastard._engine.loops.sweep import CHOLESKY, INVERSE, STEP, panel, pivot, pivot_doubles, pivot_inverse, update
 from fastard._numba.atomics import address_of, atomic_load, atomic_store, fetch_add, load_double, repeat_call
-from fastard._numba.cpu import COLS, ROWS, SMALL
+from fastard._numba.cpu import COLS, LANES, ROWS, SMALL
 from fastard._numba.jit import jit
 from fastard._numba.threads import FAILED, POOL, STATE, dispatch, next_task, wait_for
 
@@ -62,9 +62,9 @@ def z_buffers(n):
 
 @jit
 def space_doubles(n, m, block):
-    """Doubles of `space`: Z, both packings of L^-1, and the small panel of the pivot."""
+    """Doubles of `space`: Z, both packings of L^-1, and the pivot's scratch."""
     rows = block_rows(n, block)
-    return z_buffers(n) * z_doubles(n, m, block) + 2 * rows * rows + rows * SMALL
+    return z_buffers(n) * z_doubles(n, m, block) + 2 * rows * rows + pivot_doubles(rows)
 
 
 @jit
@@ -155,8 +155,8 @@ def work(state, kernel, shape, variance, U, free, tied, diagonal, A, R, n, m, sp
     z_space = address_of(space)
     l_rows = z_space + z_buffers(n) * z_bytes
     l_columns = l_rows + l_bytes
-    small_z = l_columns + l_bytes
-    scratch = np.empty((2, strip_space(tile)))
+    pivot_z = l_columns + l_bytes
+    scratch, totals = np.empty((2, strip_space(tile))), np.empty((free, LANES))
 
     p, base, count = -1, 0, 1  # before step 0 stands one task, the first pivot
     first, after, others, ahead, is_last, updates = 0, 0, 0, 0, False, 0
@@ -244,7 +244,7 @@ def work(state, kernel, shape, variance, U, free, tied, diagonal, A, R, n, m, sp
                     r0,
                     rb,
                     S,
-                    small_z,
+                    pivot_z,
                     l_rows,
                     l_columns,
                     panel_bytes,
@@ -297,7 +297,7 @@ def work(state, kernel, shape, variance, U, free, tied, diagonal, A, R, n, m, sp
             if kind == UPDATE and is_last and contract:
                 wait_for(rhs_of + 8 * i, steps, failed)
                 wait_for(rhs_of + 8 * j, steps, failed)
-                contract_tile(U, free, tied, A, R, m, n, tile, i, j, scratch, partial[i * (i + 1) // 2 + j])
+                contract_tile(U, free, tied, A, R, m, n, tile, i, j, scratch, totals, partial[i * (i + 1) // 2 + j])
 
 
 @jit

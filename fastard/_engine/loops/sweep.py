@@ -28,7 +28,7 @@ import math
 import numpy as np
 
 from fastard._engine.loops.pairs import round_up
-from fastard._numba.atomics import address_of, never_inline
+from fastard._numba.atomics import address_of, matrix_at, never_inline
 from fastard._numba.cpu import COLS, ROWS, SMALL
 from fastard._numba.jit import jit, separate
 from fastard._numba.microkernel import (
@@ -54,14 +54,14 @@ CHOLESKY, TRIANGLE, INVERSE = 0, 1, 2  # what `panel` leaves behind: L, the inve
 
 
 @jit
-def small_pivot(S, c, b, N, L, diagonal, first, variance):
+def small_pivot(S, c, b, N, L, scratch, diagonal, first, variance):
     """N = L^-1 and L of the SMALL x SMALL block of S at c (its first b rows; identity beyond), upper triangles 0.
 
     The sweep above with b = 1 and without its rows above the pivot. Returns -1, or the first row whose pivot is not positive
     beyond rounding; K's diagonal is ``variance + diagonal[first + row]``.
     """
     never_inline()
-    v, factors = np.empty(SMALL), np.empty(SMALL)
+    v, factors = scratch[0], scratch[1]
     for j in range(SMALL):
         column, factor = N[j], L[j]
         for r in range(SMALL):
@@ -208,13 +208,19 @@ def update(z_i, z_j, panel_bytes, depth, c, leading, rows, columns, sign, diagon
                 )
 
 
+@jit
+def pivot_doubles(rows):
+    """Doubles of `pivot`'s z, for a block of so many rows, a multiple of SMALL."""
+    return (rows + 4 * SMALL + 2) * SMALL
+
+
 @separate
 def pivot(A, p0, b, S, z, l_rows, l_columns, panel_bytes, keep_factor, diagonal, variance, half_log_det):
     """What `panel` takes for the b x b block of A at p0, and half its log determinant; L in its place if wanted.
 
     `l_rows` gets L^-1's blocks of PANEL_DEPTH on the diagonal and -L left of them, `l_columns` the whole of L^-1.
 
-    S (round_up(b, SMALL) square) and z (as many rows by SMALL) are scratch. K's diagonal is ``variance + diagonal``, (n,).
+    S (round_up(b, SMALL) square) and z (`pivot_doubles`) are scratch. K's diagonal is ``variance + diagonal``, (n,).
     Returns -1, or the block's row whose pivot is not positive beyond rounding.
     """
     # Copy the block in, its rest zeros
@@ -229,20 +235,23 @@ def pivot(A, p0, b, S, z, l_rows, l_columns, panel_bytes, keep_factor, diagonal,
             source = A[p0 + j]
             for r in range(j, b):
                 target[r] = source[p0 + r]
-    N, L = np.empty((SMALL, SMALL)), np.empty((SMALL, SMALL))
-    n_rows, n_columns = np.empty(SMALL * SMALL), np.empty(SMALL * SMALL)
+    square = SMALL * SMALL * 8
+    n_rows = z + width * SMALL * 8
+    n_columns = n_rows + square
+    N, L = matrix_at(n_columns + square, SMALL, SMALL), matrix_at(n_columns + 2 * square, SMALL, SMALL)
+    scratch = matrix_at(n_columns + 3 * square, 2, SMALL)
     n_panel = SMALL * STEP
     total = 0.0
     small, leave = min(SMALL, width), TRIANGLE if width > 0 else INVERSE  # variables: Numba compiles anew for a literal
     # The sweep over small pivots: factor, pack both ways, panel, keep L, update
     for c in range(0, width, SMALL):
-        bad = small_pivot(S, c, min(SMALL, b - c), N, L, diagonal, p0 + c, variance)
+        bad = small_pivot(S, c, min(SMALL, b - c), N, L, scratch, diagonal, p0 + c, variance)
         if bad >= 0:
             return c + bad
         for j in range(min(SMALL, b - c)):
             total += math.log(L[j, j])
         for way in range(2):
-            pack(address_of(N), 8 * SMALL, way == 1, small, small, 1.0, address_of(n_columns if way else n_rows), n_panel)
+            pack(address_of(N), 8 * SMALL, way == 1, small, small, 1.0, n_columns if way else n_rows, n_panel)
         for j in range(SMALL):
             source, target = N[j], S[c + j]
             for r in range(SMALL):
@@ -258,8 +267,8 @@ def pivot(A, p0, b, S, z, l_rows, l_columns, panel_bytes, keep_factor, diagonal,
                 1.0 if left else -1.0,
                 rows,
                 small,
-                address_of(n_rows),
-                address_of(n_columns),
+                n_rows,
+                n_columns,
                 z if left else z + below // COLS * n_panel,
                 n_panel,
                 leave,
