@@ -44,6 +44,7 @@ def half(x):
 CASES = {
     "one_for_all": {"length_scale_prior": stats.gamma(3.0, scale=0.5)},
     "one_each": {"length_scale_prior": [stats.gamma(3.0), None, lambda x: (-x, -1.0)]},
+    "known_one_each": {"length_scale_prior": [stats.gamma(3.0), None, stats.lognorm(0.5)]},
     "callable": {"length_scale_prior": half, "noise_variance_prior": half},
     "parameters_of_each": {"length_scale_prior": stats.lognorm(0.5, scale=np.array([1.0, 2.0, 3.0]))},
     "all": {

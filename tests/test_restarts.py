@@ -16,11 +16,12 @@ def data(n=60, d=4, seed=0):
     return X, np.sin(2.0 * X[:, 0]) + 0.3 * X[:, 1] ** 2 + 0.05 * random.standard_normal(n)
 
 
+@pytest.mark.parametrize("prior", [None, stats.lognorm(1.0)], ids=["no prior", "prior"])
 @pytest.mark.parametrize("n_threads", [1, 2, 3])
-def test_any_number_of_threads_gives_the_same_fit(n_threads):
+def test_any_number_of_threads_gives_the_same_fit(n_threads, prior):
     X, y = data()
-    one = fastard.fit(X, y, n_restarts=3, rng=4, n_threads=1)
-    other = fastard.fit(X, y, n_restarts=3, rng=4, n_threads=n_threads)
+    one = fastard.fit(X, y, n_restarts=3, rng=4, n_threads=1, length_scale_prior=prior)
+    other = fastard.fit(X, y, n_restarts=3, rng=4, n_threads=n_threads, length_scale_prior=prior)
     np.testing.assert_array_equal(one.length_scale, other.length_scale)
     assert (one.noise_variance, one.n_evaluations, one.message) == (other.noise_variance, other.n_evaluations, other.message)
 
@@ -46,11 +47,12 @@ def test_restarts_run_side_by_side_unless_a_caller_looks_on(monkeypatch):
     monkeypatch.setattr(search, "thread_map", lambda *arguments: calls.append(arguments[:2]) or real(*arguments))
     fastard.fit(X, y, n_restarts=3, rng=0, n_threads=2)
     fastard.fit(X, y, n_threads=2)
-    assert calls == [(2, 4)]
+    fastard.fit(X, y, n_restarts=1, rng=0, n_threads=2, noise_variance_prior=stats.lognorm(1.0))
+    assert calls == [(2, 4), (2, 2)]
     calls.clear()
     seen = watch_threads(monkeypatch)
     fastard.fit(X, y, n_restarts=1, rng=0, n_threads=2, callback=lambda state: None)
-    fastard.fit(X, y, n_restarts=1, rng=0, n_threads=2, noise_variance_prior=stats.lognorm(1.0))
+    fastard.fit(X, y, n_restarts=1, rng=0, n_threads=2, noise_variance_prior=lambda x: (-x, -1.0))
     assert calls == []
     assert set(seen) == {threading.get_ident()}
 

@@ -11,6 +11,7 @@ from conftest import data, run_python
 
 import fastard
 from fastard import _limits
+from fastard._engine import descent
 from fastard._numba import threads as _threads
 
 PROBLEM = """
@@ -356,6 +357,26 @@ def test_progress_within_an_evaluation():
                 break
         else:
             pytest.fail(f"no progress was seen, but {seen}")
+
+
+@pytest.mark.usefixtures("_every_call_is_watched")
+def test_progress_within_an_evaluation_of_a_search(monkeypatch):
+    X, y = data(700, 3)
+    whole, go_on = [], descent.Descent.go_on
+
+    def watched(self, memory, status, workspace, most_evaluations, most_iterations, watch):
+        seen = []
+        whole.append(seen)
+        go_on(self, memory, status, workspace, 1, most_iterations, seen.append)
+
+    monkeypatch.setattr(descent.Descent, "go_on", watched)
+    for _ in range(20):
+        fastard.fit(X, y)
+        assert all(seen == sorted(seen) for seen in whole)
+        assert all(0.0 <= done <= 1.0 for seen in whole for done in seen)
+        if any(len(set(seen)) > 3 for seen in whole):
+            return
+    pytest.fail(f"no progress was seen, but {whole}")
 
 
 @pytest.mark.skipif(not hasattr(__import__("signal"), "setitimer"), reason="no timer")

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastard._arrays import Array, read_only
+from fastard._engine.evaluate import watching_steps
 from fastard._engine.loops.likelihood import OF_LENGTH_SCALES, VALUE
 from fastard._engine.loops.objective import FOUND, NEEDS_PYTHON, NO_DENSITY, SINGULAR, descend, natural
 from fastard._engine.loops.profiles import compiled
@@ -136,7 +137,7 @@ class Descent:
         run(
             float(self.shape[0]) ** 3, self.threads, descend, self._state, most_evaluations, most_iterations, self.counts,
             memory, self.lowest, self.last, *self._scratch, *self._before, *self._of_workspace, *self._after,
-            watch=None if watch is None else lambda state: watch(0.5),
+            watch=None if watch is None else watching_steps(watch, workspace.logs.shape[1], INVERT),
         )  # fmt: skip
 
     @property

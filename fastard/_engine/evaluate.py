@@ -105,7 +105,7 @@ def evaluate(
         tied, workspace.scaled_points(columns.size), workspace.diagonal, workspace.buffer, workspace.rhs, n, m,
         workspace.space, workspace.pivot, workspace.logs, partial, workspace.tile, workspace.block, stages, alpha, weights,
         out,
-        watch=None if watch is None else _watching_steps(watch, workspace.logs.shape[1], stages),
+        watch=None if watch is None else watching_steps(watch, workspace.logs.shape[1], stages),
     )  # fmt: skip
     if state[FAILED]:
         return _failed(failure_at([scaled(term, X, center).U for term in terms], int(state[FAILED]) - 1))
@@ -123,12 +123,17 @@ def evaluate(
     return Evaluation(None, value, alpha, weights, tuple(gradients))
 
 
-def _watching_steps(watch: Watch, steps: int, stages: int) -> Callable[[NDArray[np.int64]], None]:
-    """Tells ``watch`` how far `work` has come: the steps of the sweep cost the same, those of a factorisation ever less."""
+def watching_steps(watch: Watch, steps: int, stages: int) -> Callable[[NDArray[np.int64]], None]:
+    """Tells ``watch`` how far `work` has come: the steps of the sweep cost the same, those of a factorisation ever less.
+
+    It does not go back when the state begins anew, for what little comes after the sweep.
+    """
+    most = 0.0
 
     def look(state: NDArray[np.int64]) -> None:
-        done = min(1.0, int(state[PIVOTS]) / steps)
-        watch(done if stages & INVERT else 1.0 - (1.0 - done) ** 3)
+        nonlocal most
+        most = max(most, min(1.0, int(state[PIVOTS]) / steps))
+        watch(most if stages & INVERT else 1.0 - (1.0 - most) ** 3)
 
     return look
 

@@ -11,7 +11,7 @@ from fastard._arrays import Array
 from fastard._engine.loops import priors as loops
 from fastard._engine.loops.priors import FAMILIES
 
-__all__ = ["FAMILIES", "Densities", "densities"]
+__all__ = ["FAMILIES", "Densities", "densities", "together"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,3 +43,11 @@ def densities(names: Sequence[str | None], loc: Array, scale: Array, shape: Arra
     constant = sum(_LOG_CONSTANTS[name](a) - math.log(unit) for name, unit, a in of_each if name is not None)
     family = np.array([-1 if name is None else FAMILIES[name] for name in names], dtype=np.int64)
     return Densities(family, np.column_stack([loc, scale, shape]), constant)
+
+
+def together(of_each: Sequence[Densities | None]) -> Densities:
+    """Of parameters one after another, with a density each; None where a parameter has no prior."""
+    none = Densities(np.array([-1]), np.ones((1, 3)), 0.0)
+    own = [none if one is None else one for one in of_each]
+    family, rows = np.concatenate([one.family for one in own]), np.concatenate([one.rows for one in own])
+    return Densities(family, rows, sum(one.constant for one in own))

@@ -90,8 +90,8 @@ def fit(
         the units of X and y either way.
     n_restarts : int, default 0
         Further searches, each from the start times 10^U(-1, 1) per parameter, within the bounds. The best is kept. Below 500
-        points they run side by side, one thread to each, unless there is a callback, progress or a prior: with the same
-        result. One search may end in a poorer optimum than others reach; benchmarks/starts.py counts how often.
+        points they run side by side, one thread to each, unless there is a callback, progress or a prior that is a function:
+        with the same result. One search may end in a poorer optimum than others reach; benchmarks/starts.py counts how often.
     max_iterations : int, default 1000
         Of the quasi-Newton method, in each search.
     rng : int, numpy.random.Generator or RandomState, optional

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fastard import _validation as validate
 from fastard._arrays import Array
-from fastard._engine.priors import FAMILIES, densities
+from fastard._engine.priors import FAMILIES, Densities, densities, together
 from fastard._parameters import ParameterSpace, kinds_of
 
 # From k natural values to the log density and its derivatives with respect to them, (k,).
@@ -90,6 +90,9 @@ def _callable(name: str, prior: Callable[..., Any], of_number: bool) -> LogPrior
 
 
 def _each(priors: list[LogPrior | None]) -> LogPrior:
+    if all(prior is None or isinstance(prior, Densities) for prior in priors):
+        return together([prior if isinstance(prior, Densities) else None for prior in priors])
+
     def log_density(x: Array) -> tuple[float, Array]:
         total, slopes = 0.0, np.zeros(len(priors))
         for i, prior in enumerate(priors):

@@ -213,10 +213,11 @@ class Search:
     def outcomes(self, starts: list[Array]) -> list[_Outcome]:
         """Of the local searches, one after another or side by side: the same bits.
 
-        Nothing of a caller's runs on another thread than theirs: with callbacks or priors it is one after another.
+        Nothing of a caller's runs on another thread than theirs: with callbacks or priors of Python it is one after another.
         """
         threads = min(self.likelihood.n_threads, len(starts))
-        if threads > 1 and len(self.likelihood.X) < _SIDE_BY_SIDE_BELOW and not self.callbacks and not self.priors:
+        a_caller_looks_on = self.callbacks or not all(isinstance(prior, Densities) for _, _, prior in self.priors)
+        if threads > 1 and len(self.likelihood.X) < _SIDE_BY_SIDE_BELOW and not a_caller_looks_on:
             return self._side_by_side(starts, threads)
         return [self._outcome(start) for start in starts]
 

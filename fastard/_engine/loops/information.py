@@ -171,11 +171,20 @@ def average_information(
     products(state, A, False, n, tile, R, S)
     if state[FAILED]:
         return
+    across = np.empty((n, size))
+    for a in range(size):
+        for b in range(size):
+            information[a, b] = 0.0
+    for t in range(targets):
+        for b in range(size):
+            for i in range(n):
+                across[i, b] = S[t * size + b, i]
+        for a in range(size):
+            x, sums = W[t * size + a], information[a]
+            for i in range(n):
+                factor, y = x[i], across[i]
+                for b in range(a + 1):
+                    sums[b] += factor * y[b]
     for a in range(size):
         for b in range(a + 1):
-            total = 0.0
-            for t in range(targets):
-                x, y = W[t * size + a], S[t * size + b]
-                for i in range(n):
-                    total += x[i] * y[i]
-            information[a, b] = information[b, a] = 0.5 * total
+            information[a, b] = information[b, a] = 0.5 * information[a, b]

@@ -98,6 +98,28 @@ def dot(x, y):
 
 
 @jit
+def times(matrix, x, out):
+    """out = matrix x, of a symmetric matrix: row after row, so that vectors of the sums are made at once, each in the order of
+    `dot`."""
+    size = x.size
+    for i in range(size):
+        out[i] = 0.0
+    whole = size // 4 * 4
+    for j in range(0, whole, 4):
+        a, b, c, d = matrix[j], matrix[j + 1], matrix[j + 2], matrix[j + 3]
+        of_a, of_b, of_c, of_d = x[j], x[j + 1], x[j + 2], x[j + 3]
+        for i in range(size):
+            total = out[i] + of_a * a[i]
+            total += of_b * b[i]
+            total += of_c * c[i]
+            out[i] = total + of_d * d[i]
+    for j in range(whole, size):
+        row, of_row = matrix[j], x[j]
+        for i in range(size):
+            out[i] += of_row * row[i]
+
+
+@jit
 def searched(theta, turn):
     """The coordinate that is searched, of a logarithm."""
     if turn == np.inf:
@@ -156,8 +178,7 @@ def turn(memory):
 def update(matrix, step, change, product):
     """Damped BFGS: ``matrix`` afterwards takes ``step`` to ``change``, or so far towards it as keeps it positive definite."""
     size = step.size
-    for i in range(size):
-        product[i] = dot(matrix[i], step)
+    times(matrix, step, product)
     old, new, part = dot(step, product), dot(step, change), 1.0
     if not old > 0.0:
         return
@@ -199,7 +220,7 @@ def make_model(memory):
         return
     for i in range(size):
         for j in range(size):
-            model[i, j] = information[i, j] * v[RATE, i] * v[RATE, j]
+            model[i, j] = information[i, j] * v[RATE, j] * v[RATE, i]
         model[i, i] += LEAST_CURVATURE
     n_pairs = memory.numbers[N_PAIRS]
     for p in range(max(0, n_pairs - PAIRS), n_pairs):
@@ -216,22 +237,33 @@ def newton(matrix, factor, right, held, result):
             free[size] = i
             size += 1
     for i in range(size):
-        source, target = matrix[free[i]], factor[i]
-        for j in range(i, size):
-            target[j] = source[free[j]]
+        source = matrix[free[i]]
+        for j in range(i + 1):
+            factor[j, i] = source[free[j]]
     x = np.empty(size)
     for k in range(size):  # L' row by row; the loops along rows are vectorised
-        row = factor[k]
+        row, first = factor[k], k // 4 * 4
+        for i in range(first, k):  # those of the same four; all before have been subtracted
+            above = factor[i]
+            share = above[k]
+            for j in range(k, size):
+                row[j] -= share * above[j]
         if not row[k] > 0.0:
             return False
         x[k] = -right[free[k]]
         root = 1.0 / np.sqrt(row[k])
         for j in range(k, size):
             row[j] *= root
-        for i in range(k + 1, size):
-            target, share = factor[i], row[i]
-            for j in range(i, size):
-                target[j] -= share * row[j]
+        if k == first + 3:
+            a, b, c = factor[first], factor[first + 1], factor[first + 2]
+            for i in range(k + 1, size):
+                target = factor[i]
+                of_a, of_b, of_c, of_row = a[i], b[i], c[i], row[i]
+                for j in range(i, size):
+                    left = target[j] - of_a * a[j]
+                    left -= of_b * b[j]
+                    left -= of_c * c[j]
+                    target[j] = left - of_row * row[j]
     for k in range(size):
         row = factor[k]
         x[k] /= row[k]
@@ -256,7 +288,7 @@ def minimise_model(memory, radius):
     v, model = memory.vectors, memory.matrices[MODEL]
     turned = memory.numbers[TURNED] == 1
     size = v.shape[1]
-    step, residual, direction, held = v[STEP], v[RESIDUAL], v[NEWTON], v[OTHER]
+    step, residual, direction, held, product = v[STEP], v[RESIDUAL], v[NEWTON], v[OTHER], np.empty(size)
     steepest = 0.0
     for i in range(size):
         c = v[TURN, i] if turned else np.inf
@@ -281,9 +313,10 @@ def minimise_model(memory, radius):
         for _ in range(40):
             for i in range(size):
                 v[TRIAL, i] = min(max(step[i] + part * direction[i], v[LEAST, i]), v[MOST, i])
+            times(model, v[TRIAL], product)
             fall = 0.0
             for i in range(size):
-                fall -= v[TRIAL, i] * (v[SLOPE, i] + 0.5 * dot(model[i], v[TRIAL]))
+                fall -= v[TRIAL, i] * (v[SLOPE, i] + 0.5 * product[i])
             if fall > gain:
                 better = True
                 break
@@ -293,8 +326,7 @@ def minimise_model(memory, radius):
         gain = fall
         for i in range(size):
             step[i] = v[TRIAL, i]
-        for i in range(size):
-            residual[i] = v[SLOPE, i] + dot(model[i], step)
+            residual[i] = v[SLOPE, i] + product[i]
     return gain
 
 
@@ -328,9 +360,10 @@ def propose(memory):
         if memory.numbers[TURNED] == 1 or gain >= TURN_BELOW:
             break
         turn(memory)
-    if steep <= s[STEEP] and memory.numbers[ITERATIONS] > 0 and s[LAST_GAIN] < 100.0 * LITTLE_GAIN:
+    is_level = steep <= s[STEEP] and memory.numbers[ITERATIONS] > 0 and s[LAST_GAIN] < 100.0 * LITTLE_GAIN
+    if is_level and gain < LITTLE_GAIN:
         # The gain of a step that may go further than the radius, which failures may have made short.
-        if gain < LITTLE_GAIN and (s[RADIUS] >= FIRST_RADIUS or minimise_model(memory, FIRST_RADIUS) < LITTLE_GAIN):
+        if s[RADIUS] >= FIRST_RADIUS or minimise_model(memory, FIRST_RADIUS) < LITTLE_GAIN:
             return SMALL_GAIN
         gain = minimise_model(memory, s[RADIUS])
     s[PROMISED] = gain
