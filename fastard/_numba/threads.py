@@ -29,7 +29,7 @@ from llvmlite import binding as llvm
 from numba import config, get_num_threads, typeof, types
 from numba.np.ufunc import parallel
 
-from fastard._limits import cpu_quota
+from fastard._limits import cpu_quota, physical_cores
 from fastard._numba.atomics import (
     address_of,
     atomic_load,
@@ -39,6 +39,7 @@ from fastard._numba.atomics import (
     fetch_add,
     never_inline,
     pause,
+    sleep,
     this_core,
     yield_processor,
 )
@@ -77,11 +78,13 @@ FREE, CLAIMED, OFFERED, TAKEN, DONE = 0, 1, 2, 3, 4  # STATUS: the worker itself
 
 _MOST_PER_CORE = 4  # more threads than that only wait
 
-_SPINS = 4000  # turns of waiting, some 200 microseconds, before the processor is offered to others
+_SPINS = 1000  # looks at what another thread is to do, some 10 to 50 microseconds, before the core is offered to others
+
+_PATIENCE = _SPINS + 400  # and then as long as the longest task takes: whoever has not come by then has no core
+
+_FIRST_SLEEP, _LONGEST_SLEEP = 20, 500  # microseconds; each sleep is so much longer than the one before, up to the longest
 
 _WATCH_EVERY = 0.1  # seconds from one look at a long call to the next
-
-_PATIENCE = 4000  # turns that a woken worker waits for the job: a caller with cold caches takes 200 microseconds
 
 _acquire_lock = types.ExternalFunction("PyThread_acquire_lock", types.int32(types.intp, types.int32))
 
@@ -89,19 +92,26 @@ _release_lock = types.ExternalFunction("PyThread_release_lock", types.void(types
 
 
 def default_threads() -> int:
-    """As many as Numba would use (``numba.set_num_threads``, NUMBA_NUM_THREADS), and as a container's quota and the process's
-    affinity leave cores for."""
+    """As many as the process may use of the machine's cores, a core's second thread not counted: the units that multiply and
+    the first caches are one core's. Where Numba has been told another number (``numba.set_num_threads``, NUMBA_NUM_THREADS),
+    as many as that, if there are so many."""
     # Asking Numba starts its own threads, unless they have been started: who has set a number has done so.
     wanted = get_num_threads() if getattr(parallel, "_is_initialized", False) else int(config.NUMBA_NUM_THREADS)
-    quota = cpu_quota()
-    return max(1, min(wanted, available_cores(), wanted if quota is None else math.ceil(quota)))
+    if wanted != int(config.NUMBA_DEFAULT_NUM_THREADS):  # somebody has chosen it
+        return max(1, min(wanted, available_cores()))
+    return max(1, min(wanted, available_cores(), physical_cores(_affinity())))
 
 
 def available_cores() -> int:
-    """The cores this process may run on."""
+    """The cores that this process may run on at present, or a container's quota of their time, rounded up."""
+    cores, quota = len(_affinity()), cpu_quota()
+    return cores if quota is None else max(1, min(cores, math.ceil(quota)))
+
+
+def _affinity() -> frozenset[int]:
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        return frozenset(os.sched_getaffinity(0))
+    return frozenset(range(os.cpu_count() or 1))
 
 
 def _as_python_starts(name: str) -> ModuleType:
@@ -153,15 +163,24 @@ def _stop(here):  # type: ignore[no-untyped-def]
 
 
 @jit
+def _rest(turns):  # type: ignore[no-untyped-def]
+    """Between two looks at what another thread is to do, after so many of them."""
+    if turns < _SPINS:
+        pause()
+    elif turns < _PATIENCE:
+        yield_processor()
+    else:  # an offer alone may be turned down: the system gives a core to whom it owes most time, and that may be a waiter
+        sleep(min(_FIRST_SLEEP * (turns - _PATIENCE + 1), _LONGEST_SLEEP))
+
+
+@jit
 def wait_for(place, value, failed):  # type: ignore[no-untyped-def]
     """Until the counter at address ``place`` has reached ``value``, or the one at ``failed`` is not 0."""
     never_inline()
     turns = 0
     while atomic_load(place) < value and atomic_load(failed) == 0:
-        pause()
+        _rest(turns)
         turns += 1
-        if turns > _SPINS:
-            yield_processor()
 
 
 @jit
@@ -249,10 +268,8 @@ def dispatch(state, call):  # type: ignore[no-untyped-def]
         else:
             turns = 0
             while atomic_load(slot + 8 * STATUS) != DONE:
-                pause()
+                _rest(turns)
                 turns += 1
-                if turns > _SPINS:
-                    yield_processor()
         atomic_store(slot + 8 * STATUS, FREE)
 
 
@@ -262,7 +279,7 @@ def _worker_loop(here):  # type: ignore[no-untyped-def]
     while True:
         turns = 0
         while atomic_load(here + 8 * STATUS) != OFFERED and atomic_load(here + 8 * SPIN) and turns < _PATIENCE:
-            pause()
+            _rest(turns)
             turns += 1
         if compare_exchange(here + 8 * STATUS, OFFERED, TAKEN):
             _set_environment(here + 8 * ENVIRONMENT)
@@ -377,7 +394,7 @@ def _leave(state):  # type: ignore[no-untyped-def]
         if compare_exchange(here + 8 * STAGE, _UNDER_WAY, _GIVEN_UP):
             _stop(here)
         while atomic_load(here + 8 * STAGE) == _GIVEN_UP:
-            yield_processor()
+            sleep(_LONGEST_SLEEP)
 
 
 def parallel_call_watched(
@@ -428,11 +445,14 @@ def parallel_call_watched(
         raise errors.pop()
 
 
-def thread_map(threads: int, count: int, function: Callable[[Iterator[int]], None]) -> None:
+def thread_map(threads: int, count: int, function: Callable[[Iterator[int]], None], each: int = 1) -> None:
     """Run a function of Python here and on ``threads - 1`` threads made for it, or as many of them as there are to be had.
 
-    They share the numbers below ``count``, ``function``'s argument; after an exception nobody is given another one.
+    They share the numbers below ``count``, ``function``'s argument; after an exception nobody is given another one. Their
+    parallel calls are made on ``each`` threads, for which there are workers enough.
     """
+    if threads > 1 and _pool[0] < threads * (each - 1):
+        _spawn_workers(threads * (each - 1))
     numbers = iter(range(count))  # next() on it is indivisible
     errors: list[BaseException] = []
 
