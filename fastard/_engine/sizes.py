@@ -22,8 +22,8 @@ from fastard._numba.threads import available_cores, parallel_call, parallel_call
 # Below so many points one thread does all: waking a second costs more than it saves. benchmarks.threads.ThreadScaling
 _SHARED_FROM = 160
 
-# Points for each thread: with more threads, more than half of their time would be waiting for the chain of pivots. With three
-# times as many points, a tenth is. python -m benchmarks.many_cores
+# Points for each thread: with more threads, more than half of their time would be waiting for the chain of pivots; and points
+# for each of those that hardly wait. python -m benchmarks.many_cores
 _POINTS_OF_THREAD, _POINTS_OF_BUSY_THREAD = 30, 100
 
 # Several evaluations at once take one thread each below so many points. benchmarks.batches.Batches
@@ -71,9 +71,14 @@ def z_buffers(n: int) -> int:
     return 2 if n < _ONE_BUFFER_FROM or available_cores() >= _TWO_BUFFERS_FROM_CORES else 1
 
 
+def useful_threads(n: int) -> int:
+    """How many threads an evaluation keeps at work for at least half of their time."""
+    return n // _POINTS_OF_THREAD if n >= _SHARED_FROM else 1
+
+
 def evaluation_threads(n: int, threads: int) -> int:
-    """How many of ``threads`` an evaluation takes: as many as have enough to do; 1 where n^3 flops are too few to share."""
-    return _at_most(threads, n // _POINTS_OF_THREAD) if n >= _SHARED_FROM else 1
+    """How many of ``threads`` an evaluation takes; 1 where n^3 flops are too few to share."""
+    return _at_most(threads, useful_threads(n))
 
 
 def side_by_side(n: int, count: int, threads: int) -> tuple[int, int]:

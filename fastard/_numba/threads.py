@@ -37,6 +37,7 @@ from fastard._numba.atomics import (
     call_again,
     compare_exchange,
     fetch_add,
+    nanoseconds,
     never_inline,
     pause,
     sleep,
@@ -80,9 +81,11 @@ _MOST_PER_CORE = 4  # more threads than that only wait
 
 _SPINS = 1000  # looks at what another thread is to do, some 10 to 50 microseconds, before the core is offered to others
 
-_PATIENCE = _SPINS + 400  # and then as long as the longest task takes: whoever has not come by then has no core
+_PATIENCE = 150_000  # nanoseconds of offering it; no task takes longer, and whoever has not come by then has no core
 
-_FIRST_SLEEP, _LONGEST_SLEEP = 20, 500  # microseconds; each sleep is so much longer than the one before, up to the longest
+_LONGEST_SLEEP = 500  # microseconds
+
+_MOST_LOOKS = 4000  # of a woken worker, where no clock can be asked
 
 _WATCH_EVERY = 0.1  # seconds from one look at a long call to the next
 
@@ -163,23 +166,32 @@ def _stop(here):  # type: ignore[no-untyped-def]
 
 
 @jit
-def _rest(turns):  # type: ignore[no-untyped-def]
-    """Between two looks at what another thread is to do, after so many of them."""
+def _rest(turns, since):  # type: ignore[no-untyped-def]
+    """Between two looks at what another thread is to do, after so many; ``since`` is what the last call returned, 0 at first.
+
+    Spins, then offers the core to others. To offer it is not enough where the system gives it to whom it owes most time, which
+    may be a waiter: after _PATIENCE it sleeps, each time for an eighth of what it has waited.
+    """
     if turns < _SPINS:
         pause()
-    elif turns < _PATIENCE:
+        return 0
+    now = nanoseconds()
+    if since == 0:
+        since = now
+    if now - since < _PATIENCE:
         yield_processor()
-    else:  # an offer alone may be turned down: the system gives a core to whom it owes most time, and that may be a waiter
-        sleep(min(_FIRST_SLEEP * (turns - _PATIENCE + 1), _LONGEST_SLEEP))
+    else:
+        sleep(min((now - since) // 8000, _LONGEST_SLEEP))
+    return since
 
 
 @jit
 def wait_for(place, value, failed):  # type: ignore[no-untyped-def]
     """Until the counter at address ``place`` has reached ``value``, or the one at ``failed`` is not 0."""
     never_inline()
-    turns = 0
+    turns, since = 0, 0
     while atomic_load(place) < value and atomic_load(failed) == 0:
-        _rest(turns)
+        since = _rest(turns, since)
         turns += 1
 
 
@@ -266,9 +278,9 @@ def dispatch(state, call):  # type: ignore[no-untyped-def]
         if compare_exchange(slot + 8 * STATUS, OFFERED, CLAIMED):
             atomic_store(slot + 8 * CORE, this_core())  # it did not come: as a rule it stands in line behind this thread
         else:
-            turns = 0
+            turns, since = 0, 0
             while atomic_load(slot + 8 * STATUS) != DONE:
-                _rest(turns)
+                since = _rest(turns, since)
                 turns += 1
         atomic_store(slot + 8 * STATUS, FREE)
 
@@ -277,9 +289,11 @@ def dispatch(state, call):  # type: ignore[no-untyped-def]
 def _worker_loop(here):  # type: ignore[no-untyped-def]
     """What a worker does for ever: sleep, and take part in the call it is offered."""
     while True:
-        turns = 0
-        while atomic_load(here + 8 * STATUS) != OFFERED and atomic_load(here + 8 * SPIN) and turns < _PATIENCE:
-            _rest(turns)
+        turns, since = 0, 0
+        while atomic_load(here + 8 * STATUS) != OFFERED and atomic_load(here + 8 * SPIN) and turns < _MOST_LOOKS:
+            if since != 0 and nanoseconds() - since >= _PATIENCE:
+                break
+            since = _rest(turns, since)
             turns += 1
         if compare_exchange(here + 8 * STATUS, OFFERED, TAKEN):
             _set_environment(here + 8 * ENVIRONMENT)
