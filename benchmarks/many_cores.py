@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from benchmarks import timing
 from benchmarks.implementations import fastard
 from benchmarks.problems import make_problem
 from benchmarks.report import describe_machine, markdown, milliseconds
@@ -57,14 +58,14 @@ class Assumptions(NamedTuple):
     handover: float = 0.2e-6  # from one core's store to another one's load
     cache: float = 64e6  # the last cache: a matrix that fits is read from there at no cost beyond what was measured
     bandwidth: float = 200e9  # of memory, a second, all cores together
-    patience: float = 130e-6  # before a waiting worker sleeps, for 20, 40, 60 ... microseconds
+    patience: float = 400e-6  # before a waiting worker sleeps, for an eighth of what it has waited
     oversleep: float = 55e-6  # by which the system lets it sleep longer than that
     slow_workers: int = 0  # that take `slowness` times as long for everything: efficiency cores
     slowness: float = 2.0
 
 
 # What a task costs, as `replay` takes it: (whole block, last block) of each.
-PIVOT_COST, INVERSE_COST, PANEL_COST, UPDATE_COST, DIAGONAL_COST, FILL_COST, CONTRACT_COST, SERIAL_COST = range(8)
+PIVOT_COST, INVERSE_COST, PANEL_COST, UPDATE_COST, DIAGONAL_COST, FILL_COST, CONTRACT_COST = range(7)
 
 
 @njit(nogil=True)
@@ -118,13 +119,13 @@ def _one_inverse(A, b, l_columns, panel_bytes):
 
 
 def _seconds(call, least=0.1):
-    """The fastest of many calls, in the thread's own time: others may use the machine too."""
+    """The fastest of many calls on one thread, in the process's own time: others may use the machine too."""
     call()
-    best, end = np.inf, time.perf_counter() + least
+    best, end = np.inf, time.perf_counter() + timing.EFFORT * least
     while True:
-        start = time.thread_time()
+        start = time.process_time()
         call()
-        best = min(best, time.thread_time() - start)
+        best = min(best, time.process_time() - start)
         if time.perf_counter() > end:
             return best
 
@@ -140,7 +141,7 @@ def task_times(n: int, d: int) -> Array:
     """Seconds of each kind of task, a row each, of a step with a whole block and of the last step.
 
     A panel's are those of one row, an update's, a fill's and a contraction's of one element (on the diagonal, of the whole
-    square's); the last row's is what one thread does before and after.
+    square's).
     """
     tile, block = sizes.sizes(n)
     size = min(n, _LARGEST_MEASURED)
@@ -157,7 +158,7 @@ def task_times(n: int, d: int) -> Array:
     l_rows = z + 8 * z_buffers(size, 1, block, workspace.space.size) * z_doubles(size, 1, block)
     l_bytes = 8 * block_rows(size, block) ** 2
     l_columns, small_z = l_rows + l_bytes, l_rows + 2 * l_bytes
-    times = np.zeros((8, 2))
+    times = np.zeros((7, 2))
     last = n - (n - 1) // block * block
     for column, b in enumerate((min(n, block), last)):
         panel_bytes = round_up(b, COLS) * STEP
@@ -193,11 +194,10 @@ def _noticed(now, ready, handover, patience, oversleep):
         return now
     if ready - now <= patience:
         return ready + handover
-    now, turn = now + patience, 1
-    while now < ready:
-        now += min(20e-6 * turn, 500e-6) + oversleep
-        turn += 1
-    return now
+    waited = patience
+    while now + waited < ready:
+        waited += min(waited / 8.0, 500e-6) + oversleep
+    return now + waited
 
 
 @njit(nogil=True)

@@ -81,7 +81,7 @@ _MOST_PER_CORE = 4  # more threads than that only wait
 
 _SPINS = 1000  # looks at what another thread is to do, some 10 to 50 microseconds, before the core is offered to others
 
-_PATIENCE = 150_000  # nanoseconds of offering it; no task takes longer, and whoever has not come by then has no core
+_PATIENCE = 400_000  # nanoseconds of offering it; no chain of tasks is longer, and whoever has not come by then has no core
 
 _LONGEST_SLEEP = 500  # microseconds
 
