@@ -28,7 +28,13 @@ class Child:
             raise RuntimeError("the child process ended early")
 
     def ask(self, line: str) -> str:
+        self.send(line)
+        return self.answer()
+
+    def send(self, line: str) -> None:
         self._process.stdin.write(f"{line}\n")
+
+    def answer(self) -> str:
         return str(self._process.stdout.readline())
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""What a container or batch system allows this process: processors and memory, from Linux's control groups."""
+"""What the machine has, and a container or batch system allows this process: cores and memory, as Linux tells them."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -17,6 +17,27 @@ def memory() -> int | None:
     """Bytes of memory that this process can use: the machine's, or less where a control group limits it. None if unknown."""
     known = [limit for limit in (_physical_memory(), _tightest("memory", _memory_limit)) if limit is not None]
     return int(min(known)) if known else None
+
+
+@lru_cache(maxsize=8)
+def physical_cores(processors: frozenset[int], root: Path = Path("/")) -> int:
+    """Of so many of the system's processors, those that are cores of their own and not another one's second thread.
+
+    Where the system does not tell, all of them.
+    """
+    return len({_siblings(root / f"sys/devices/system/cpu/cpu{processor}/topology", processor) for processor in processors})
+
+
+def _siblings(topology: Path, processor: int) -> str:
+    """What the processors of one core have in common, and no other."""
+    for name in ("core_cpus_list", "thread_siblings_list"):  # the second one is the older name
+        try:
+            text = (topology / name).read_text(encoding="ascii").strip()
+        except (OSError, UnicodeDecodeError):
+            continue
+        if text:
+            return text
+    return f"{processor} alone"
 
 
 def _physical_memory() -> int | None:

@@ -18,7 +18,7 @@ sys.path.append(str(ROOT))  # after what is installed: the fastard under test st
 
 pytest.importorskip("benchmarks", reason="the benchmarks come with the source only")
 
-from benchmarks import fits, peers, sklearn_clients, timing  # noqa: E402
+from benchmarks import fits, many_cores, oversubscription, peers, sklearn_clients, timing  # noqa: E402
 from benchmarks.implementations import IMPLEMENTATIONS  # noqa: E402
 from benchmarks.longdouble import reference  # noqa: E402
 from benchmarks.problems import KERNELS, make_problem, smooth_data  # noqa: E402
@@ -179,3 +179,38 @@ def test_fits_race_and_one_whose_parameters_are_misread_is_left_out():
     assert fits.end(X, y, answer) == pytest.approx(found.log_marginal_likelihood, rel=1e-9)
     with pytest.raises(peers.PeerError, match="fastard gives"):
         fits.end(X, y, answer | {"length_scale": found.length_scale**2})
+
+
+@pytest.mark.parametrize("n", [100, 300, 1000, 1500, 3500])
+def test_the_replay_does_all_of_the_schedules_work(n):
+    """On one worker its time is the work's; with more, no less than their share of it and than the longest chain."""
+    tile, block = fastard._engine.sizes.sizes(n)
+    steps, assumed = -(-n // block), np.array(many_cores.Assumptions(wake=0.0, wake_each=0.0, take=0.0, handover=0.0))
+    for row, work in ((many_cores.PIVOT_COST, steps), (many_cores.INVERSE_COST, steps), (many_cores.CONTRACT_COST, n * n / 2)):
+        costs = np.zeros((7, 2))
+        costs[row] = 1.0
+        assert many_cores.replay(n, tile, block, 2, 1, costs, assumed) == pytest.approx((work, work))
+    costs = np.tile([[30e-6], [7e-6], [3e-7], [2e-9], [2e-9], [3e-9], [3e-9]], 2)
+    times = {}
+    for workers in (0, 1, 2, 8, 64):
+        times[workers], total = many_cores.replay(n, tile, block, 2, workers, costs, assumed)
+        assert times[workers] >= max(times[0], total / max(workers, 1) if workers else 0.0) * (1.0 - 1e-9)
+    assert times[1] == pytest.approx(total)
+    assert times[2] < 0.9 * times[1] or n == 100
+    assert times[64] < times[8] < times[2] or n < 1000
+    for slower in ({"bandwidth": 1e9, "cache": 1.0}, {"slow_workers": 4, "slowness": 3.0}, {"take": 1e-5}, {"handover": 1e-5}):
+        given = np.array(many_cores.Assumptions(wake=0.0, wake_each=0.0)._replace(**slower))
+        assert many_cores.replay(n, tile, block, 2, 8, costs, given)[0] > times[8]
+
+
+def test_many_cores_are_replayed_and_drawn(tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    many_cores.main(["--sizes", "60", "300", "--seconds", "0", "--plot", str(tmp_path / "plot.svg")])
+    assert sum(line.startswith("| 300 |") for line in capsys.readouterr().out.splitlines()) == 2  # both tables
+    assert (tmp_path / "plot.svg").read_text().startswith("<?xml")
+
+
+def test_oversubscription_is_measured():
+    figures = [float(cell) for cell in oversubscription.table((160,), rounds=1).splitlines()[-1].strip("|").split("|")]
+    assert len(figures) == 1 + 2 * len(oversubscription.CASES)
+    assert min(figures) > 0.0

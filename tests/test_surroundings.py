@@ -244,7 +244,8 @@ def test_no_control_groups_at_all(tmp_path):
 
 @pytest.mark.parametrize(("quota", "threads"), [(None, 4), (0.5, 1), (1.0, 1), (1.5, 2), (16.0, 4)])
 def test_a_quota_limits_the_default(quota, threads, monkeypatch):
-    monkeypatch.setattr(_threads, "available_cores", lambda: 4)
+    monkeypatch.setattr(_threads, "_affinity", lambda: frozenset(range(4)))
+    monkeypatch.setattr(_threads, "physical_cores", len)
     monkeypatch.setattr(_threads, "cpu_quota", lambda: quota)
     monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", 8)
     monkeypatch.setattr(_threads.parallel, "_is_initialized", False)

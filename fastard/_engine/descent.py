@@ -99,7 +99,7 @@ class Descent:
     ) -> None:
         n, m = y.shape
         columns, free, tied = ordered_columns(term, X.shape[1])
-        self.threads, self.shape = evaluation_threads(n, threads), (n, m)
+        self.threads, self.shape = threads, (n, m)
         self.natural = np.empty(parameters.theta.size)
         self.result, self.out = np.empty(1 + size), np.empty(OF_LENGTH_SCALES + free)
         self.lowest, self.last = np.full(1 + 2 * size, np.inf), np.empty(size)
@@ -134,9 +134,10 @@ class Descent:
             )  # fmt: skip
         self._state[:] = 0
         self.counts[2] = status
+        n = self.shape[0]
         run(
-            float(self.shape[0]) ** 3, self.threads, descend, self._state, most_evaluations, most_iterations, self.counts,
-            memory, self.lowest, self.last, *self._scratch, *self._before, *self._of_workspace, *self._after,
+            float(n) ** 3, evaluation_threads(n, self.threads), descend, self._state, most_evaluations, most_iterations,
+            self.counts, memory, self.lowest, self.last, *self._scratch, *self._before, *self._of_workspace, *self._after,
             watch=None if watch is None else watching_steps(watch, workspace.logs.shape[1], INVERT),
         )  # fmt: skip
 

@@ -9,7 +9,7 @@ from fastard._arrays import Array, large_array
 from fastard._engine.loops import pairs
 from fastard._engine.loops.pairs import round_up
 from fastard._engine.loops.schedule import block_rows, space_doubles, state_places
-from fastard._engine.sizes import sizes, threads_for
+from fastard._engine.sizes import sizes, threads_for, z_buffers
 from fastard._numba.cpu import COLS, ROWS
 from fastard._numba.threads import new_state, parallel_call
 
@@ -29,7 +29,7 @@ class Workspace:
         self.clear_padding()
         self.rhs = np.zeros((round_up(m, ROWS), round_up(n, ROWS)))
         self.targets = self.rhs[:m, :n].T  # (n, m)
-        self.space = np.empty(space_doubles(n, m, self.block))
+        self.space = np.empty(space_doubles(n, m, self.block, z_buffers(n)))
         rows = block_rows(n, self.block)
         self.pivot = np.empty((rows, rows))
         self.logs = np.empty((1 + m, -(-n // self.block)))

@@ -166,20 +166,53 @@ def pause(_):
     return types.void(), codegen
 
 
-HAS_YIELD = sys.platform in ("linux", "darwin")
+# Where the operating system can be asked without Python.
+_HAS_YIELD = sys.platform in ("linux", "darwin")
 
 
 @intrinsic
 def yield_processor(_):
-    """Lets another thread run where the operating system can be asked without Python; otherwise nothing."""
+    """Lets another thread run, where one waits for this core and the system can be asked; otherwise nothing."""
 
     def codegen(context, builder, signature, args):
-        if HAS_YIELD:
-            kind = ir.FunctionType(ir.IntType(32), [])
+        if _HAS_YIELD:
+            kind = ir.FunctionType(_I32, [])
             builder.call(cgutils.get_or_insert_function(builder.module, kind, "sched_yield"), [])
         return context.get_dummy_value()
 
     return types.void(), codegen
+
+
+@intrinsic
+def sleep(_, microseconds):
+    """Gives the core away for so long, and a little longer, where the system can be asked; otherwise nothing."""
+
+    def codegen(context, builder, signature, args):
+        if _HAS_YIELD:
+            kind = ir.FunctionType(_I32, [_I32])
+            usleep = cgutils.get_or_insert_function(builder.module, kind, "usleep")
+            builder.call(usleep, [builder.trunc(args[0], _I32)])
+        return context.get_dummy_value()
+
+    return types.void(types.int64), codegen
+
+
+@intrinsic
+def nanoseconds(_):
+    """A clock's time since whenever, 0 where only Python could tell."""
+    clocks = {"linux": 1, "darwin": 6}  # CLOCK_MONOTONIC
+
+    def codegen(context, builder, signature, args):
+        if sys.platform not in clocks:
+            return _const(0)
+        time = cgutils.alloca_once(builder, ir.ArrayType(_I64, 2))  # seconds, nanoseconds
+        kind = ir.FunctionType(_I32, [_I32, time.type])
+        read = cgutils.get_or_insert_function(builder.module, kind, "clock_gettime")
+        builder.call(read, [ir.Constant(_I32, clocks[sys.platform]), time])
+        seconds, rest = (builder.extract_value(builder.load(time), i) for i in range(2))
+        return builder.add(builder.mul(seconds, _const(10**9)), rest)
+
+    return types.int64(), codegen
 
 
 @intrinsic

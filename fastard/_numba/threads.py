@@ -29,7 +29,7 @@ from llvmlite import binding as llvm
 from numba import config, get_num_threads, typeof, types
 from numba.np.ufunc import parallel
 
-from fastard._limits import cpu_quota
+from fastard._limits import cpu_quota, physical_cores
 from fastard._numba.atomics import (
     address_of,
     atomic_load,
@@ -37,8 +37,10 @@ from fastard._numba.atomics import (
     call_again,
     compare_exchange,
     fetch_add,
+    nanoseconds,
     never_inline,
     pause,
+    sleep,
     this_core,
     yield_processor,
 )
@@ -77,11 +79,15 @@ FREE, CLAIMED, OFFERED, TAKEN, DONE = 0, 1, 2, 3, 4  # STATUS: the worker itself
 
 _MOST_PER_CORE = 4  # more threads than that only wait
 
-_SPINS = 4000  # turns of waiting, some 200 microseconds, before the processor is offered to others
+_SPINS = 1000  # looks at what another thread is to do, some 10 to 50 microseconds, before the core is offered to others
+
+_PATIENCE = 400_000  # nanoseconds of offering it; no chain of tasks is longer, and whoever has not come by then has no core
+
+_LONGEST_SLEEP = 500  # microseconds
+
+_MOST_LOOKS = 4000  # of a woken worker, where no clock can be asked
 
 _WATCH_EVERY = 0.1  # seconds from one look at a long call to the next
-
-_PATIENCE = 4000  # turns that a woken worker waits for the job: a caller with cold caches takes 200 microseconds
 
 _acquire_lock = types.ExternalFunction("PyThread_acquire_lock", types.int32(types.intp, types.int32))
 
@@ -89,19 +95,26 @@ _release_lock = types.ExternalFunction("PyThread_release_lock", types.void(types
 
 
 def default_threads() -> int:
-    """As many as Numba would use (``numba.set_num_threads``, NUMBA_NUM_THREADS), and as a container's quota and the process's
-    affinity leave cores for."""
+    """As many as the process may use of the machine's cores, a core's second thread not counted: the units that multiply and
+    the first caches are one core's. Where Numba has been told another number (``numba.set_num_threads``, NUMBA_NUM_THREADS),
+    as many as that, if there are so many."""
     # Asking Numba starts its own threads, unless they have been started: who has set a number has done so.
     wanted = get_num_threads() if getattr(parallel, "_is_initialized", False) else int(config.NUMBA_NUM_THREADS)
-    quota = cpu_quota()
-    return max(1, min(wanted, available_cores(), wanted if quota is None else math.ceil(quota)))
+    if wanted != int(config.NUMBA_DEFAULT_NUM_THREADS):  # somebody has chosen it
+        return max(1, min(wanted, available_cores()))
+    return max(1, min(wanted, available_cores(), physical_cores(_affinity())))
 
 
 def available_cores() -> int:
-    """The cores this process may run on."""
+    """The cores that this process may run on at present, or a container's quota of their time, rounded up."""
+    cores, quota = len(_affinity()), cpu_quota()
+    return cores if quota is None else max(1, min(cores, math.ceil(quota)))
+
+
+def _affinity() -> frozenset[int]:
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        return frozenset(os.sched_getaffinity(0))
+    return frozenset(range(os.cpu_count() or 1))
 
 
 def _as_python_starts(name: str) -> ModuleType:
@@ -153,15 +166,33 @@ def _stop(here):  # type: ignore[no-untyped-def]
 
 
 @jit
+def _rest(turns, since):  # type: ignore[no-untyped-def]
+    """Between two looks at what another thread is to do, after so many; ``since`` is what the last call returned, 0 at first.
+
+    Spins, then offers the core to others. To offer it is not enough where the system gives it to whom it owes most time, which
+    may be a waiter: after _PATIENCE it sleeps, each time for an eighth of what it has waited.
+    """
+    if turns < _SPINS:
+        pause()
+        return 0
+    now = nanoseconds()
+    if since == 0:
+        since = now
+    if now - since < _PATIENCE:
+        yield_processor()
+    else:
+        sleep(min((now - since) // 8000, _LONGEST_SLEEP))
+    return since
+
+
+@jit
 def wait_for(place, value, failed):  # type: ignore[no-untyped-def]
     """Until the counter at address ``place`` has reached ``value``, or the one at ``failed`` is not 0."""
     never_inline()
-    turns = 0
+    turns, since = 0, 0
     while atomic_load(place) < value and atomic_load(failed) == 0:
-        pause()
+        since = _rest(turns, since)
         turns += 1
-        if turns > _SPINS:
-            yield_processor()
 
 
 @jit
@@ -247,12 +278,10 @@ def dispatch(state, call):  # type: ignore[no-untyped-def]
         if compare_exchange(slot + 8 * STATUS, OFFERED, CLAIMED):
             atomic_store(slot + 8 * CORE, this_core())  # it did not come: as a rule it stands in line behind this thread
         else:
-            turns = 0
+            turns, since = 0, 0
             while atomic_load(slot + 8 * STATUS) != DONE:
-                pause()
+                since = _rest(turns, since)
                 turns += 1
-                if turns > _SPINS:
-                    yield_processor()
         atomic_store(slot + 8 * STATUS, FREE)
 
 
@@ -260,9 +289,11 @@ def dispatch(state, call):  # type: ignore[no-untyped-def]
 def _worker_loop(here):  # type: ignore[no-untyped-def]
     """What a worker does for ever: sleep, and take part in the call it is offered."""
     while True:
-        turns = 0
-        while atomic_load(here + 8 * STATUS) != OFFERED and atomic_load(here + 8 * SPIN) and turns < _PATIENCE:
-            pause()
+        turns, since = 0, 0
+        while atomic_load(here + 8 * STATUS) != OFFERED and atomic_load(here + 8 * SPIN) and turns < _MOST_LOOKS:
+            if since != 0 and nanoseconds() - since >= _PATIENCE:
+                break
+            since = _rest(turns, since)
             turns += 1
         if compare_exchange(here + 8 * STATUS, OFFERED, TAKEN):
             _set_environment(here + 8 * ENVIRONMENT)
@@ -377,7 +408,7 @@ def _leave(state):  # type: ignore[no-untyped-def]
         if compare_exchange(here + 8 * STAGE, _UNDER_WAY, _GIVEN_UP):
             _stop(here)
         while atomic_load(here + 8 * STAGE) == _GIVEN_UP:
-            yield_processor()
+            sleep(_LONGEST_SLEEP)
 
 
 def parallel_call_watched(
@@ -428,11 +459,14 @@ def parallel_call_watched(
         raise errors.pop()
 
 
-def thread_map(threads: int, count: int, function: Callable[[Iterator[int]], None]) -> None:
+def thread_map(threads: int, count: int, function: Callable[[Iterator[int]], None], each: int = 1) -> None:
     """Run a function of Python here and on ``threads - 1`` threads made for it, or as many of them as there are to be had.
 
-    They share the numbers below ``count``, ``function``'s argument; after an exception nobody is given another one.
+    They share the numbers below ``count``, ``function``'s argument; after an exception nobody is given another one. Their
+    parallel calls are made on ``each`` threads, for which there are workers enough.
     """
+    if threads > 1 and _pool[0] < threads * (each - 1):
+        _spawn_workers(threads * (each - 1))
     numbers = iter(range(count))  # next() on it is indivisible
     errors: list[BaseException] = []
 

@@ -14,19 +14,16 @@ from numpy.typing import ArrayLike
 from fastard import _validation as validate
 from fastard._arrays import Array, read_only
 from fastard._engine.evaluate import Evaluation, evaluate
-from fastard._engine.sizes import Watch, announce
+from fastard._engine.sizes import Watch, announce, side_by_side
 from fastard._engine.terms import Term, TermGradient, central
 from fastard._engine.workspace import Workspace, borrowed, spare_workspace
 from fastard._numba.threads import thread_map
 from fastard.exceptions import NotPositiveDefiniteError
 from fastard.kernels import Kernel
 
-# A batch runs side by side, one thread to an evaluation, where that beats one after another on all threads: measured on two
-# cores, 16 thetas of n = 300 take 0.9 of the time, of n = 200 the same, of n = 1000 the same with a buffer more; the first
-# batch makes buffers, which for 2 thetas of n = 300 takes as long as evaluating them.
-_SIDE_BY_SIDE = (160, 700)
-
-_SIDE_BY_SIDE_FROM = 2e8  # thetas times n^3
+# A batch runs side by side only where that saves more than making the buffers costs, which for 2 thetas of n = 300 takes as
+# long as evaluating them: points, and thetas times n^3.
+_SIDE_BY_SIDE_FROM, _WORTH_BUFFERS = 160, 2e8
 
 
 class Arguments(TypedDict, total=False):
@@ -194,8 +191,8 @@ class LogMarginalLikelihood:
     ) -> tuple[Array, Array]:
         """Values and gradients at many thetas at once: restarts, averages over hyperparameters, grids.
 
-        Where it pays they are evaluated side by side, one to a thread, each thread with a buffer of its own, kept for the
-        next batch; the bits are those of calls one by one.
+        Where one evaluation would leave threads idle, several are made side by side, each with a buffer of its own, kept for
+        the next batch; the bits are those of calls one by one.
 
         Parameters
         ----------
@@ -229,9 +226,9 @@ class LogMarginalLikelihood:
         m = self.y.shape[1] if targets is None else targets.shape[2]
         count = natural.shape[0]
         values, gradients = np.full(count, -math.inf), np.zeros((count, self.n_parameters))
-        worth_it = _SIDE_BY_SIDE[0] <= n < _SIDE_BY_SIDE[1] and count * n**3 >= _SIDE_BY_SIDE_FROM
-        side_by_side = min(self.n_threads, count) if worth_it else 1
-        threads = 1 if side_by_side > 1 else self.n_threads
+        at_a_time, threads = 1, self.n_threads
+        if n >= _SIDE_BY_SIDE_FROM and count * n**3 >= _WORTH_BUFFERS:
+            at_a_time, threads = side_by_side(n, count, self.n_threads)
 
         def work(indices: Iterator[int]) -> None:
             workspace = spare_workspace(self._spare, n, m)
@@ -251,10 +248,10 @@ class LogMarginalLikelihood:
                     continue
                 values[i] = evaluation.log_marginal_likelihood
                 gradients[i] = self.assemble(evaluation, noise)
-            if worth_it:
+            if at_a_time > 1:
                 self._spare.append(workspace)
 
-        thread_map(side_by_side, count, work)
+        thread_map(at_a_time, count, work, threads)
         return values, gradients
 
     def evaluate(
@@ -326,10 +323,10 @@ class LogMarginalLikelihood:
         except IndexError:
             raise RuntimeError("nothing has been evaluated yet, so there is no matrix to release") from None
 
-    def on_one_thread(self) -> LogMarginalLikelihood:
-        """The same on one thread, with buffers of its own: to be used beside this one."""
+    def on_threads(self, threads: int) -> LogMarginalLikelihood:
+        """The same on so many threads, with buffers of its own: to be used beside this one."""
         other = copy.copy(self)
-        other.n_threads, other._last, other._spare = 1, [], []
+        other.n_threads, other._last, other._spare = threads, [], []
         return other
 
     def __repr__(self) -> str:

@@ -16,6 +16,7 @@ from fastard import _validation as validate
 from fastard._arrays import Array
 from fastard._engine import descent
 from fastard._engine.priors import Densities
+from fastard._engine.sizes import side_by_side
 from fastard._engine.terms import Term
 from fastard._numba.threads import thread_map
 from fastard._objectives import leave_one_out
@@ -48,9 +49,6 @@ _LARGE, _SAMPLE = 5000, 1500  # points: from where on an evaluation may take sec
 _SLICE = 0.05  # seconds of compiled search, until Python has a look at signals
 
 _SLOWEST = 1e-9  # seconds per operation, before an evaluation has been timed: more than any processor takes
-
-# Points below which restarts run side by side, one thread to each.
-_SIDE_BY_SIDE_BELOW = 500
 
 _RESUMPTIONS = 10  # of a search that ended where the gradient is not small: each from there, with an empty history
 
@@ -215,10 +213,10 @@ class Search:
 
         Nothing of a caller's runs on another thread than theirs: with callbacks or priors of Python it is one after another.
         """
-        threads = min(self.likelihood.n_threads, len(starts))
+        at_a_time, threads = side_by_side(len(self.likelihood.X), len(starts), self.likelihood.n_threads)
         a_caller_looks_on = self.callbacks or not all(isinstance(prior, Densities) for _, _, prior in self.priors)
-        if threads > 1 and len(self.likelihood.X) < _SIDE_BY_SIDE_BELOW and not a_caller_looks_on:
-            return self._side_by_side(starts, threads)
+        if at_a_time > 1 and not a_caller_looks_on:
+            return self._side_by_side(starts, at_a_time, threads)
         return [self._outcome(start) for start in starts]
 
     def _outcome(self, start: Array) -> _Outcome:
@@ -227,7 +225,7 @@ class Search:
         except NoStartError as error:
             return error
 
-    def _side_by_side(self, starts: list[Array], threads: int) -> list[_Outcome]:
+    def _side_by_side(self, starts: list[Array], at_a_time: int, threads: int) -> list[_Outcome]:
         searches = [copy.copy(self) for _ in starts]  # before any evaluation: each has points of its own
         for search in searches:
             search.n_evaluations = 0
@@ -235,7 +233,7 @@ class Search:
 
         def search_some(numbers: Iterator[int]) -> None:
             try:
-                likelihood = self.likelihood.on_one_thread()
+                likelihood = self.likelihood.on_threads(threads)
                 for i in numbers:
                     searches[i].likelihood = likelihood
                     outcomes[i] = searches[i]._outcome(starts[i])
@@ -244,7 +242,7 @@ class Search:
                 raise
 
         try:
-            thread_map(threads, len(starts), search_some)
+            thread_map(at_a_time, len(starts), search_some, threads)
         except BaseException:
             self._given_up.set()
             so_far = [search.best for search in searches if search.best is not None]

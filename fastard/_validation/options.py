@@ -33,7 +33,7 @@ def count(name: str, value: Any, *, least: int) -> int:
 
 
 def thread_count(n_threads: int | None) -> int:
-    """A positive number of threads, at most one per core: more only wait for each other. None is all that Numba would use."""
+    """A positive number of threads, at most one per core: more only wait for each other. None is the default number."""
     if n_threads is None:
         return default_threads()
     return min(count("n_threads", n_threads, least=1), available_cores())

@@ -14,6 +14,7 @@ from sklearn.utils.optimize import _check_optimize_result
 from fastard._arrays import Array, read_only
 from fastard._blas import one_blas_thread
 from fastard._engine.evaluate import Evaluation, evaluate
+from fastard._engine.sizes import side_by_side
 from fastard._engine.terms import central
 from fastard._engine.workspace import Workspace
 from fastard._numba.threads import default_threads, thread_map
@@ -21,10 +22,6 @@ from fastard._validation import min_length_scales
 from fastard.sklearn.compiled import search_compiled
 from fastard.sklearn.original import _SKLEARN_METHODS
 from fastard.sklearn.recognition import Covariance, UnsupportedKernelError
-
-# Restarts run side by side, one thread to each, where one evaluation does not use its threads well: see the engine's
-# _SHARED_FROM and the two-thread figures of benchmarks/limits.py.
-_SIDE_BY_SIDE_BELOW = 500
 
 # A search ends when a step lowers the loss by less than this part of it; scikit-learn takes SciPy's default.
 _LEAST_FALL, _SKLEARN_LEAST_FALL = 1e-10, 1e7 * float(np.finfo(float).eps)
@@ -107,9 +104,10 @@ def _search(estimator: Any, covariance: Covariance, data: _Data) -> tuple[Array,
             return theta, float(np.min(value))
         return _minimize(loss, start, bounds)
 
+    at_a_time, threads_each = side_by_side(n, 1 + restarts, threads)
     if own_optimizer:
         optima = dict(enumerate(search(start, workspace, threads) for start in starts))
-    elif min(threads, 1 + restarts) == 1 or n >= _SIDE_BY_SIDE_BELOW:
+    elif at_a_time == 1:
         with one_blas_thread():
             optima = dict(enumerate(search(start, workspace, threads) for start in starts))
     else:
@@ -118,10 +116,10 @@ def _search(estimator: Any, covariance: Covariance, data: _Data) -> tuple[Array,
         def search_some(indices: Iterator[int]) -> None:
             own = Workspace(n, m)
             for i in indices:
-                optima[i] = search(drawn[i], own, 1)
+                optima[i] = search(drawn[i], own, threads_each)
 
         with one_blas_thread():
-            thread_map(min(threads, 1 + restarts), 1 + restarts, search_some)
+            thread_map(at_a_time, 1 + restarts, search_some, threads_each)
     theta, value = optima[int(np.argmin([optima[i][1] for i in range(1 + restarts)]))]
     return theta, value, workspace, True
 

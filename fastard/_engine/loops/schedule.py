@@ -31,8 +31,6 @@ PIVOTS, RHS_PANELS, COUNTS = STATE, STATE + 8, STATE + 16  # places in a job's s
 
 PANEL, RHS_PANEL, PIVOT_INVERSE, PIVOT, RHS_UPDATE, UPDATE = 0, 1, 2, 3, 4, 5  # kinds of tasks
 
-_TWO_BUFFERS_BELOW = 1400  # points: from there on, two would not leave the whole within 1.1 x 8 n^2 bytes
-
 COMPLETE = 1 << 40  # added to a counter by the last of its tasks: a waiter need not know how many there are
 
 
@@ -55,16 +53,16 @@ def z_doubles(n, m, block):
 
 
 @jit
-def z_buffers(n):
-    """Two where memory is no matter: then a step's panel need not wait until the last update before it is done."""
-    return 2 if n < _TWO_BUFFERS_BELOW else 1
+def space_doubles(n, m, block, buffers):
+    """Doubles of `space`: so many Z, both packings of L^-1, and the pivot's scratch."""
+    rows = block_rows(n, block)
+    return buffers * z_doubles(n, m, block) + 2 * rows * rows + pivot_doubles(rows)
 
 
 @jit
-def space_doubles(n, m, block):
-    """Doubles of `space`: Z, both packings of L^-1, and the pivot's scratch."""
-    rows = block_rows(n, block)
-    return z_buffers(n) * z_doubles(n, m, block) + 2 * rows * rows + pivot_doubles(rows)
+def z_buffers(n, m, block, doubles):
+    """One or two, as many as `space` has room for: with two a step's panel need not wait for the last update before it."""
+    return 2 if doubles >= space_doubles(n, m, block, 2) else 1
 
 
 @jit
@@ -126,7 +124,7 @@ def work(state, kernel, shape, variance, U, free, tied, diagonal, A, R, n, m, sp
     R : (round_up(m, ROWS), round_up(n, ROWS))
         y in the first m rows, zeros elsewhere. On return alpha, (K^-1 y)', or (L^-1 y)' without INVERT.
     space, S
-        Scratch, `space_doubles` and `block_rows` square.
+        Scratch, `space_doubles` for one or two buffers, and `block_rows` square.
     logs : (1 + m, steps)
         Row 0: half the log determinant, step by step; row 1 + t: y_t' K^-1 y_t, step by step. To be summed.
     partial : (tiles (tiles + 1) / 2, free)
@@ -152,8 +150,8 @@ def work(state, kernel, shape, variance, U, free, tied, diagonal, A, R, n, m, sp
     result = INVERSE if invert else CHOLESKY
     a, leading, rhs, rhs_leading = address_of(A), 8 * A.shape[1], address_of(R), 8 * R.shape[1]
     z_bytes, l_bytes = 8 * z_doubles(n, m, block), 8 * block_rows(n, block) ** 2
-    z_space = address_of(space)
-    l_rows = z_space + z_buffers(n) * z_bytes
+    z_space, buffers = address_of(space), z_buffers(n, m, block, space.size)
+    l_rows = z_space + buffers * z_bytes
     l_columns = l_rows + l_bytes
     pivot_z = l_columns + l_bytes
     scratch, totals = np.empty((2, strip_space(tile))), np.empty((free, LANES))
@@ -180,7 +178,7 @@ def work(state, kernel, shape, variance, U, free, tied, diagonal, A, R, n, m, sp
         p0 = p * block
         b = min(block, n - p0)
         panel_bytes = round_up(b, COLS) * STEP
-        z = z_space + p % z_buffers(n) * z_bytes
+        z = z_space + p % buffers * z_bytes
         z_rhs = z + round_up(n, ROWS) // COLS * panel_bytes
 
         # The panel: Z, and the pivot's rows and columns of the matrix
@@ -194,8 +192,8 @@ def work(state, kernel, shape, variance, U, free, tied, diagonal, A, R, n, m, sp
                 elif kind == PANEL:
                     wait_for(tile_place(tile_of, i, j), p, failed)
             wait_for(pivots, p + 1, failed)
-            if p >= z_buffers(n):
-                wait_for(updates_done + 8 * (p - z_buffers(n)), COMPLETE, failed)  # they read the Z that is now written
+            if p >= buffers:
+                wait_for(updates_done + 8 * (p - buffers), COMPLETE, failed)  # they read the Z that is now written
             if kind != PIVOT_INVERSE:
                 t0 = u * tile
                 rows = round_up(min(n, t0 + tile) - t0, ROWS)
