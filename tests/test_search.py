@@ -161,9 +161,10 @@ def evaluated(made, start, mean=0.0):
 def naive_information(kernel, X, y, number, theta, known, unit, mean):
     """(P, P), from whole matrices."""
     d, size = X.shape[1], max(number) + 1 + (unit > 0.0)
-    term = naive.Term(kernel, np.asarray(theta[:d]), theta[d])
+    term = naive.Term(kernel, np.asarray(theta[:d]), theta[d], tuple(theta[d + 2 :]))
     K = naive.covariance([term], X) + np.diag((0.0 if known is None else known) + np.full(len(X), theta[d + 1]))
-    slopes = [*naive.covariance_derivatives(term, X)[: d + 1], theta[d + 1] * np.eye(len(X))]
+    slopes = naive.covariance_derivatives(term, X)
+    slopes.insert(d + 1, theta[d + 1] * np.eye(len(X)))
     result = np.zeros((size, size))
     for t in range(y.shape[1]):
         alpha = np.linalg.solve(K, y[:, t] - mean)
@@ -216,12 +217,12 @@ def test_average_information(case, n):
 @pytest.mark.parametrize("n", [60, 400])
 def test_average_information_of_kernels(kernel, n):
     name, kernel, shape = kernel
-    if shape:
-        pytest.skip("searched in Python")
     X, y = data(n, 3)
-    theta, number = np.array([0.7, 1.3, 2.0, 1.4, 0.2]), [0, 1, 2, 3, 4]
+    theta, number = np.array([0.7, 1.3, 2.0, 1.4, 0.2, *shape]), list(range(5 + len(shape)))
     expected = naive_information(name, X, y[:, np.newaxis], number, theta, None, 0.0, 0.0)
-    assert_agree(evaluated(*engine(X, y[:, np.newaxis], kernel, number, theta)), expected, 1e-9)
+    found = [evaluated(*engine(X, y[:, np.newaxis], kernel, number, theta, threads=threads)) for threads in (1, 2)]
+    assert_agree(found[0], expected, 1e-9)
+    np.testing.assert_array_equal(found[0], found[1])
 
 
 def test_the_loss_is_that_of_python():
@@ -311,8 +312,11 @@ def test_fit_against_scipy(kernel, n, d, noise):
         {"noise_variance": 0.05, "noise_variance_bounds": "fixed"},
         {"observation_variance": np.linspace(0.0, 0.1, 90)},
         {"length_scale_prior": stats.gamma(2.0, scale=1.0), "kernel": "matern52"},
+        {"kernel": "rational_quadratic"},
+        {"kernel": "rational_quadratic", "length_scale_groups": "isotropic", "shape_prior": stats.lognorm(1.0)},
+        {"kernel": fastard.RationalQuadratic(2.0), "shape_bounds": "fixed", "length_scale_groups": [0, 1, 0]},
     ],
-    ids=["all", "isotropic", "groups", "fixed noise", "known variances", "prior"],
+    ids=["all", "isotropic", "groups", "fixed noise", "known variances", "prior", "shape", "shape prior", "fixed shape"],
 )
 def test_compiled_and_python_searches_end_alike(options):
     X, y = made_up(90, 3, 1)

@@ -74,15 +74,15 @@ def iterate(memory: Memory) -> tuple[Array, float, Array]:
 class FreeParameters(NamedTuple):
     """What the free parameters are: P - 1 logarithms and a mean, or P logarithms."""
 
-    theta: Array  # (d + 2,), logarithms of [length_scale ..., signal_variance, noise_variance], where they are fixed
-    number: NDArray[np.int64]  # (d + 2,), which free parameter each one is; negative where fixed
-    low: Array  # (d + 2,), natural
-    high: Array  # (d + 2,)
+    theta: Array  # (k,), logarithms of [length_scale ..., signal_variance, noise_variance, shape ...], where they are fixed
+    number: NDArray[np.int64]  # (k,), which free parameter each one is; negative where fixed
+    low: Array  # (k,), natural
+    high: Array  # (k,)
     mean: Array  # (2,): the mean of y, and the unit of the last free parameter's departure from it; 0 where that is none
 
 
 class Descent:
-    """A search whose every evaluation is compiled, for a kernel without shape parameters."""
+    """A search whose every evaluation is compiled."""
 
     def __init__(
         self,
@@ -104,7 +104,7 @@ class Descent:
         self.result, self.out = np.empty(1 + size), np.empty(OF_LENGTH_SCALES + free)
         self.lowest, self.last = np.full(1 + 2 * size, np.inf), np.empty(size)
         self.counts = np.zeros(4, dtype=np.int64)
-        self._columns, self._free = columns, free
+        self._columns, self._free, self._shapes = columns, free, len(term.kernel)
         self._scratch = np.empty((size, size)), np.empty((m, n))
         self._before = (
             *parameters[:4], self.natural, priors.family, priors.rows, np.empty(self.natural.size), priors.constant, offset,
@@ -127,10 +127,13 @@ class Descent:
         if workspace is not self._workspace:
             self._workspace = workspace
             self._state = new_state(workspace.places)
+            tiles = workspace.pairs_of_tiles
+            stages, contracted = (FILL | INVERT, 0) if self._shapes else (FILL | INVERT | CONTRACT, tiles)
+            self._of_tiles = np.empty((tiles, self._free + 1 + self._shapes)) if self._shapes else None
             self._of_workspace = (
                 workspace.scaled_points(self._columns.size), workspace.diagonal, workspace.buffer, workspace.rhs,
-                workspace.space, workspace.pivot, workspace.logs, np.empty((workspace.pairs_of_tiles, self._free)),
-                workspace.tile, workspace.block, FILL | INVERT | CONTRACT,
+                workspace.space, workspace.pivot, workspace.logs, np.empty((contracted, self._free)),
+                workspace.tile, workspace.block, stages,
             )  # fmt: skip
         self._state[:] = 0
         self.counts[2] = status
@@ -138,6 +141,7 @@ class Descent:
         run(
             float(n) ** 3, evaluation_threads(n, self.threads), descend, self._state, most_evaluations, most_iterations,
             self.counts, memory, self.lowest, self.last, *self._scratch, *self._before, *self._of_workspace, *self._after,
+            self._of_tiles,
             watch=None if watch is None else watching_steps(watch, workspace.logs.shape[1], INVERT),
         )  # fmt: skip
 

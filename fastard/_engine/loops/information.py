@@ -11,7 +11,8 @@ import math
 
 import numpy as np
 
-from fastard._engine.loops.pairs import corners, round_up
+from fastard._engine.loops.pairs import corners, round_up, squared_distances, strip_space
+from fastard._engine.loops.profiles import covariance_and_slope
 from fastard._engine.loops.sweep import STEP, pack
 from fastard._numba.atomics import address_of, repeat_call
 from fastard._numba.cpu import COLS, ROWS
@@ -99,6 +100,31 @@ def products(state, A, slopes, n, tile, R, S):
 
 
 @separate
+def shape_products(state, kernel, shape, variance, U, n, tile, alpha, out):
+    """out[p, t] = (dK / d ln shape_p) alpha_t, (shapes, targets, n), zeros before; the rows of a tile are a task."""
+    if state[POOL]:
+        dispatch(state, repeat_call())
+        return
+    tiles, scratch = (n + tile - 1) // tile, np.empty((2 + shape.size, strip_space(tile)))
+    task = next_task(state)
+    while task < tiles:
+        i0, i1 = task * tile, min(n, task * tile + tile)
+        rows = round_up(i1 - i0, ROWS)
+        for j in range(0, n, COLS):
+            s, w, v = scratch[0, : COLS * rows], scratch[1, : COLS * rows], scratch[2:]
+            squared_distances(U, i0, rows, U, j, s)
+            covariance_and_slope(kernel, shape, variance, False, s, w, v)
+            for p in range(shape.size):
+                for t in range(alpha.shape[0]):
+                    target = out[p, t, i0:i1]
+                    for c in range(min(COLS, n - j)):
+                        slopes, factor = v[p, c * rows : c * rows + i1 - i0], alpha[t, j + c]
+                        for i in range(target.size):
+                            target[i] += factor * slopes[i]
+        task = next_task(state)
+
+
+@separate
 def set_vector(R, v, values, factors, power):
     """Vector v of R's = values times factors ** power, for power 0, 1 or 2."""
     panel, c = R[v // COLS], v % COLS
@@ -108,8 +134,9 @@ def set_vector(R, v, values, factors, power):
 
 @separate
 def average_information(
-    state, pool, workers, A, U, free, tied, columns, alpha, residual, diagonal, noise, tile, number, unit_of_mean, information
-):
+    state, pool, workers, A, U, free, tied, columns, alpha, residual, diagonal, noise, tile, number, unit_of_mean, information,
+    kernel, shape, variance, of_tiles,
+):  # fmt: skip
     """information (P, P) by the free parameters, after `log_marginal_likelihood` with its derivatives.
 
     Where it cannot be finished, nothing but state[FAILED].
@@ -122,12 +149,14 @@ def average_information(
         K^-1 (y - mean), and y less the mean.
     noise
         Its variance, a part of ``diagonal``.
-    number : (d + 2,)
-        The free parameter of each length scale, the variance and the noise; negative where it is fixed.
+    number : (d + 2 + shapes,)
+        The free parameter of each length scale, the variance, the noise and the shape; negative where it is fixed.
     unit_of_mean
         Where it is not 0, the last free parameter is the mean in such units.
+    kernel, shape, variance, of_tiles
+        Of a kernel with shape parameters; ``of_tiles`` is None for one without.
     """
-    targets, n, size, d = residual.shape[0], residual.shape[1], information.shape[0], number.size - 2
+    targets, n, size, d = residual.shape[0], residual.shape[1], information.shape[0], columns.size
     each = 1 if tied else 1 + 2 * free if free > 0 else 0  # vectors of a target
     width, weights = round_up(n, tile), np.empty(n)
     W = np.zeros((targets * size, n))
@@ -163,6 +192,17 @@ def average_information(
                 of_target[number[d + 1], i] = noise * alpha[t, i]
             if unit_of_mean != 0.0:
                 of_target[size - 1, i] = -math.sqrt(2.0) * unit_of_mean
+    if of_tiles is not None:
+        by_shape = np.zeros((shape.size, targets, n))
+        reset(state, pool, workers)
+        shape_products(state, kernel, shape, variance, U, n, tile, alpha, by_shape)
+        if state[FAILED]:
+            return
+        for p in range(shape.size):
+            k = number[d + 2 + p]
+            if k >= 0:
+                for t in range(targets):
+                    W[t * size + k] = by_shape[p, t]
     R = np.zeros((round_up(targets * size, COLS) // COLS, width, COLS))
     S = np.empty((R.shape[0] * COLS, width + ROWS))
     for row in range(targets * size):

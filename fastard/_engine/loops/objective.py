@@ -4,6 +4,7 @@ import math
 
 from fastard._engine.loops.information import average_information
 from fastard._engine.loops.likelihood import OF_LENGTH_SCALES, OF_VARIANCE, VALUE, by_noise, log_marginal_likelihood
+from fastard._engine.loops.pairs import product
 from fastard._engine.loops.priors import log_densities
 from fastard._engine.loops.quasi_newton import EVALUATE, EVALUATE_WITH_INFORMATION, ITERATIONS, TRIAL, advance
 from fastard._engine.loops.sweep import ROUNDING
@@ -36,14 +37,14 @@ def mean_of_targets(mean, free_theta):
 def loss(
     state, pool, workers, free_theta, theta, number, low, high, parameters, family, prior, slopes, of_priors, offset, mean,
     kernel, shape, X, center, columns, free, tied, y, known, U, diagonal, A, R, space, S, logs, partial, tile,
-    block, stages, alpha, weights, out, result,
+    block, stages, alpha, weights, out, result, of_tiles,
 ):  # fmt: skip
     """result = [loss, its derivatives by the free parameters]; what is returned says whether it is.
 
     Parameters
     ----------
     free_theta, theta, number, low, high, parameters
-        As for `natural`, which makes ``parameters`` = [length_scale ..., variance, noise].
+        As for `natural`, which makes ``parameters`` = [length_scale ..., variance, noise, shape ...].
     mean : (2,)
         As for `mean_of_targets`: whether the last free parameter is one, and its unit.
     family, prior, slopes, of_priors
@@ -52,15 +53,21 @@ def loss(
         Added to the log marginal likelihood.
     pool, workers
         The address of the pool's first slot, 0 for this thread alone, and how many workers to ask.
+    of_tiles : (tiles (tiles + 1) / 2, free + 1 + shapes) or None
+        Scratch for the derivatives of a kernel with shape parameters, for which ``stages`` has no contraction; else None, and
+        nothing about them is compiled.
     state, kernel, ..., out
-        As for `log_marginal_likelihood`; y (m, n), less the mean, is what R gets, and ``known`` (n,) or (0,) is added to K's
-        diagonal beside the noise.
+        As for `log_marginal_likelihood`, and ``shape`` becomes that of ``parameters``; y (m, n), less the mean, is what R
+        gets, and ``known`` (n,) or (0,) is added to K's diagonal beside the noise.
     """
     if pool != 0:
         wake(pool, workers)
     natural(free_theta, theta, number, low, high, parameters)
-    d = theta.size - 2
+    d = columns.size
     variance, noise = parameters[d], parameters[d + 1]
+    if of_tiles is not None:
+        for p in range(shape.size):
+            shape[p] = parameters[d + 2 + p]
     least = noise
     for j in range(known.size):
         least = min(least if j else math.inf, noise + known[j])
@@ -90,6 +97,17 @@ def loss(
     )  # fmt: skip
     if state[FAILED]:
         return SINGULAR
+    if of_tiles is not None:
+        reset(state, pool, workers)
+        product(state, kernel, shape, variance, U, free, tied, A, R, m, n, tile, of_tiles)
+        if state[FAILED]:
+            return SINGULAR
+        for q in range(of_tiles.shape[0]):
+            for p in range(free):
+                out[OF_LENGTH_SCALES + p] += of_tiles[q, p]
+            for p in range(shape.size):
+                if number[d + 2 + p] >= 0:
+                    result[1 + number[d + 2 + p]] -= of_tiles[q, free + 1 + p]
     result[0] = -(out[VALUE] + density + offset)
     for p in range(free):
         k = number[columns[p]]
@@ -113,7 +131,7 @@ def loss(
 def descend(
     state, most_evaluations, most_iterations, counts, memory, lowest, last, information, residual, theta, number, low, high,
     parameters, family, prior, slopes, of_priors, offset, mean, kernel, shape, X, center, columns, free, tied, y, known, U,
-    diagonal, A, R, space, S, logs, partial, tile, block, stages, alpha, weights, out, result,
+    diagonal, A, R, space, S, logs, partial, tile, block, stages, alpha, weights, out, result, of_tiles,
 ):  # fmt: skip
     """Go on with a quasi-Newton search from its trial point on, until it ends or has had so many evaluations or iterations.
 
@@ -129,7 +147,7 @@ def descend(
         The least loss found, where, and the gradient there, replaced by what is lower; and the last evaluation's point.
     residual : (m, n)
         Scratch.
-    theta, ..., result
+    theta, ..., of_tiles
         As for `loss`.
     """
     pool, workers = state[POOL], state[WORKERS]
@@ -143,7 +161,7 @@ def descend(
         counts[1] = loss(
             state, pool, workers, trial, theta, number, low, high, parameters, family, prior, slopes, of_priors, offset, mean,
             kernel, shape, X, center, columns, free, tied, y, known, U, diagonal, A, R, space, S, logs, partial, tile, block,
-            stages, alpha, weights, out, result,
+            stages, alpha, weights, out, result, of_tiles,
         )  # fmt: skip
         if counts[1] == NEEDS_PYTHON or state[FAILED] < 0:
             return
@@ -163,7 +181,8 @@ def descend(
                     residual[t, j] = y[t, j] - centre
             average_information(
                 state, pool, workers, A, U, free, tied, columns, R[: y.shape[0], : y.shape[1]], residual, diagonal,
-                parameters[theta.size - 1], tile, number, mean[1], information,
+                parameters[columns.size + 1], tile, number, mean[1], information, kernel, shape, parameters[columns.size],
+                of_tiles,
             )  # fmt: skip
             if state[FAILED] < 0:
                 return
