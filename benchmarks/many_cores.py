@@ -365,6 +365,11 @@ class Replay(NamedTuple):
         return self.python + float(replay(self.n, *sizes.sizes(self.n), buffers, workers, self.costs, given)[0])
 
 
+def most_threads(n):
+    """As many as fastard takes, if there are so many cores."""
+    return n // sizes._POINTS_OF_THREAD if n >= sizes._SHARED_FROM else 1
+
+
 def dimensions(n):
     """Of the benchmark's data."""
     return 5 if n < 500 else 10
@@ -397,7 +402,7 @@ def efficiencies(found: Replay, assumed: Assumptions) -> list[float]:
 
 def scaling_row(found: Replay, assumed: Assumptions) -> list[object]:
     """Times faster than one worker, how many threads fastard takes of 64 and how much faster it is on them; and the limit."""
-    alone, threads = found.seconds(1, assumed), sizes.useful_threads(found.n)
+    alone, threads = found.seconds(1, assumed), most_threads(found.n)
     return [
         found.n,
         milliseconds(alone),
@@ -420,7 +425,7 @@ def draw(found: list[Replay], assumed: Assumptions, path: str) -> None:
     colours = plt.get_cmap("viridis")(np.linspace(0.0, 0.92, len(found)))
     for one, colour in zip(found, colours, strict=True):
         axes.plot(WORKERS, efficiencies(one, assumed), "-", color=colour, label=f"n = {one.n}")
-        most = sizes.useful_threads(one.n)
+        most = most_threads(one.n)
         if most <= WORKERS[-1]:
             axes.plot(most, one.seconds(1, assumed) / (most * one.seconds(most, assumed)), "o", color=colour)
     axes.set(

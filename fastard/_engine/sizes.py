@@ -71,14 +71,9 @@ def z_buffers(n: int) -> int:
     return 2 if n < _ONE_BUFFER_FROM or available_cores() >= _TWO_BUFFERS_FROM_CORES else 1
 
 
-def useful_threads(n: int) -> int:
-    """How many threads an evaluation keeps at work for at least half of their time."""
-    return n // _POINTS_OF_THREAD if n >= _SHARED_FROM else 1
-
-
 def evaluation_threads(n: int, threads: int) -> int:
     """How many of ``threads`` an evaluation takes; 1 where n^3 flops are too few to share."""
-    return _at_most(threads, useful_threads(n))
+    return _at_most(threads, n // _POINTS_OF_THREAD) if n >= _SHARED_FROM else 1
 
 
 def side_by_side(n: int, count: int, threads: int) -> tuple[int, int]:

@@ -172,6 +172,7 @@ def _rest(turns, since):  # type: ignore[no-untyped-def]
     Spins, then offers the core to others. To offer it is not enough where the system gives it to whom it owes most time, which
     may be a waiter: after _PATIENCE it sleeps, each time for an eighth of what it has waited.
     """
+    never_inline()
     if turns < _SPINS:
         pause()
         return 0
