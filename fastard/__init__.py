@@ -9,6 +9,7 @@ from fastard._objectives.leave_one_out import LeaveOneOut, loo_log_predictive_de
 from fastard._objectives.likelihood import LogMarginalLikelihood, log_marginal_likelihood
 from fastard._progress import TrainingState
 from fastard._training.fit import fit
+from fastard._vecchia.likelihood import VecchiaLogLikelihood
 from fastard._version import __version__ as __version__
 from fastard._warmup import warmup
 from fastard.exceptions import NotPositiveDefiniteError
@@ -27,6 +28,7 @@ __all__ = [
     "RationalQuadratic",
     "StandardErrors",
     "TrainingState",
+    "VecchiaLogLikelihood",
     "covariance",
     "covariance_vjp",
     "fit",
@@ -38,6 +40,6 @@ __all__ = [
 ]
 
 # Pickles and documentation name what is public by where it is public.
-for _public in (GaussianProcess, LeaveOneOut, LogMarginalLikelihood, StandardErrors, TrainingState):
+for _public in (GaussianProcess, LeaveOneOut, LogMarginalLikelihood, StandardErrors, TrainingState, VecchiaLogLikelihood):
     _public.__module__ = __name__
 del _public

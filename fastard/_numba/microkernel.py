@@ -61,10 +61,10 @@ def _one_copy(builder: Any, name: str, arguments: list[Any], write: Any) -> ir.F
     return function
 
 
-def _make_product(accumulate: bool, masked: bool) -> Any:
+def _make_product(accumulate: bool, masked: bool, rows: int = ROWS) -> Any:
     def write(builder, a, panel, b, depth, c, c_panel, c_column, sign, below):
         fma = _fmuladd(builder)
-        vectors = range(ROWS // LANES)
+        vectors = range(rows // LANES)
         acc = [[_zeroed(builder) for _ in range(COLS)] for _ in vectors]
         a_start = [builder.add(a, builder.mul(panel, _const(i // _PER_PANEL))) for i in vectors]
         inside = [8 * LANES * (i % _PER_PANEL) for i in vectors]
@@ -75,7 +75,7 @@ def _make_product(accumulate: bool, masked: bool) -> Any:
                 "llvm.prefetch.p0",
             )
             for j in range(COLS):
-                for byte in [*range(0, 8 * ROWS, 64), 8 * ROWS - 8]:
+                for byte in [*range(0, 8 * rows, 64), 8 * rows - 8]:
                     where = builder.add(builder.add(c, builder.mul(c_column, _const(j))), _const(byte))
                     builder.call(
                         prefetch,
@@ -116,11 +116,11 @@ def _make_product(accumulate: bool, masked: bool) -> Any:
                         ir.Constant(row, ir.Undefined),
                         ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES),
                     )
-                    rows = ir.Constant(row, [i * LANES + lane for lane in range(LANES)])
-                    new = builder.select(builder.icmp_signed(">=", rows, first), new, old)
+                    own = ir.Constant(row, [i * LANES + lane for lane in range(LANES)])
+                    new = builder.select(builder.icmp_signed(">=", own, first), new, old)
                 _store(builder, new, where)
 
-    name = f"fastard_{'add' if accumulate else 'set'}_product{'_below' if masked else ''}_{LANES}_{ROWS}_{COLS}"
+    name = f"fastard_{'add' if accumulate else 'set'}_product{'_below' if masked else ''}_{LANES}_{rows}_{COLS}"
 
     @intrinsic
     def product(_, a, panel, b, depth, c, c_panel, c_column, sign, below):
@@ -146,14 +146,16 @@ add_product_below = _make_product(accumulate=True, masked=True)
 
 set_product_below = _make_product(accumulate=False, masked=True)
 
+# The same for one packed panel of A, COLS rows: what is left of a matrix that is not whole blocks of ROWS.
+add_panel_product = _make_product(accumulate=True, masked=False, rows=COLS)
 
-@intrinsic
-def distances(_, x, x_step, y, y_step, depth, s, s_column):
-    """s (ROWS x COLS, columns `s_column` bytes apart) = sum_p (x[p, i] - y[p, j])^2; from p to p + 1 it is a step of bytes."""
+set_panel_product = _make_product(accumulate=False, masked=False, rows=COLS)
 
+
+def _make_distances(rows: int) -> Any:
     def write(builder, x, x_step, y, y_step, depth, s, s_column):
         fma = _fmuladd(builder)
-        vectors = range(ROWS // LANES)
+        vectors = range(rows // LANES)
         acc = [[_zeroed(builder) for _ in range(COLS)] for _ in vectors]
         with cgutils.for_range(builder, depth, intp=_I64) as loop:
             here = builder.add(x, builder.mul(loop.index, x_step))
@@ -170,11 +172,21 @@ def distances(_, x, x_step, y, y_step, depth, s, s_column):
                 where = builder.add(builder.add(s, builder.mul(s_column, _const(j))), _const(8 * LANES * i))
                 _store(builder, builder.load(acc[i][j]), where)
 
-    def codegen(context, builder, signature, args):
-        builder.call(_one_copy(builder, f"fastard_distances_{LANES}_{ROWS}_{COLS}", [_I64] * 7, write), args)
-        return context.get_dummy_value()
+    @intrinsic
+    def distances(_, x, x_step, y, y_step, depth, s, s_column):
+        def codegen(context, builder, signature, args):
+            builder.call(_one_copy(builder, f"fastard_distances_{LANES}_{rows}_{COLS}", [_I64] * 7, write), args)
+            return context.get_dummy_value()
 
-    return types.void(*[types.int64] * 7), codegen
+        return types.void(*[types.int64] * 7), codegen
+
+    return distances
+
+
+# s (ROWS x COLS, columns `s_column` bytes apart) = sum_p (x[p, i] - y[p, j])^2; from p to p + 1 it is a step of bytes.
+distances = _make_distances(ROWS)
+
+panel_distances = _make_distances(COLS)  # of COLS x COLS pairs
 
 
 @intrinsic
@@ -388,3 +400,43 @@ def subtract_combination(_, x, y, y_row, weights, steps):
         return context.get_dummy_value()
 
     return types.void(*[types.int64] * 5), codegen
+
+
+@intrinsic
+def factor_columns(_, block, triangle, pivots):
+    """The Cholesky factor L of a COLS x COLS block, [k][COLS rows], in its place; above the diagonal it is anything.
+
+    ``triangle`` becomes the same with one over the diagonal, as `substitute_columns` takes it, and ``pivots`` the squares of
+    L's diagonal. Where one of these is not positive, what follows is NaN.
+    """
+
+    def write(builder, block, triangle, pivots):
+        fma = _fmuladd(builder)
+        i32 = ir.IntType(32)
+        root = cgutils.get_or_insert_function(builder.module, ir.FunctionType(_F64, [_F64]), "llvm.sqrt.f64")
+        bytes_of = [8 * LANES * v for v in range(_PER_PANEL)]
+        columns = [[_load(builder, builder.add(block, _const(8 * COLS * k + byte))) for byte in bytes_of] for k in range(COLS)]
+        for k, column in enumerate(columns):
+            own = ir.Constant(i32, k % LANES)
+            pivot = builder.extract_element(column[k // LANES], own)
+            builder.store(pivot, _at(builder, builder.add(pivots, _const(8 * k)), _F64))
+            inverse = builder.fdiv(ir.Constant(_F64, 1.0), builder.call(root, [pivot]))
+            scale = _broadcast(builder, inverse)
+            for v in range(k // LANES, _PER_PANEL):
+                column[v] = builder.fmul(column[v], scale)
+            for j in range(k + 1, COLS):
+                mask = ir.Constant(ir.VectorType(i32, LANES), [j % LANES] * LANES)
+                factor = builder.shuffle_vector(column[j // LANES], ir.Constant(_VEC, ir.Undefined), mask)
+                factor = builder.fneg(factor)
+                for v in range(j // LANES, _PER_PANEL):
+                    columns[j][v] = builder.call(fma, [factor, column[v], columns[j][v]])
+            for v, byte in enumerate(bytes_of):
+                _store(builder, column[v], builder.add(block, _const(8 * COLS * k + byte)))
+                _store(builder, column[v], builder.add(triangle, _const(8 * COLS * k + byte)))
+            builder.store(inverse, _at(builder, builder.add(triangle, _const(8 * COLS * k + 8 * k)), _F64))
+
+    def codegen(context, builder, signature, args):
+        builder.call(_one_copy(builder, f"fastard_factor_columns_{LANES}_{COLS}", [_I64] * 3, write), args)
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 3), codegen
