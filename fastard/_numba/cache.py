@@ -33,10 +33,12 @@ from fastard._version import __version__
 # Every module that holds compiled functions, and all of ours that those import: a change of any one compiles all anew.
 SOURCES = (
     "_arrays",
+    "_engine/loops/cells",
     "_engine/loops/hessian",
     "_engine/loops/information",
     "_engine/loops/likelihood",
     "_engine/loops/loo",
+    "_engine/loops/neighbors",
     "_engine/loops/objective",
     "_engine/loops/pairs",
     "_engine/loops/posterior",
