@@ -173,6 +173,8 @@ class TrainingState:
     value: float
     gradient: Array
     parameters: dict[str, Any]
+    stage: int | None = None
+    gain: float | None = None
 
 
 Callback = Callable[[TrainingState], bool | None]

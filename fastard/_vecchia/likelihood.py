@@ -124,15 +124,9 @@ class VecchiaLogLikelihood:
             units = np.std(points, axis=0)
             length_scale = np.where(units > 0.0, units, 1.0)
         scales = validate.length_scales(length_scale, points)
-        self._adopt(self._make_blocks(points, scales), points, targets, known)
-
-    def _make_blocks(self, points: Array, length_scale: Array) -> Blocks:
-        return make_blocks(points, length_scale, self.neighbors, self.block_size, self.rng, self.n_threads)
-
-    def _adopt(self, blocks: Blocks, points: Array, targets: Array, known: Array | None) -> None:
-        """Keep the data in the blocks' order; they come in X's."""
-        self.blocks = blocks
+        blocks = make_blocks(points, scales, self.neighbors, self.block_size, self.rng, self.n_threads)
         order, first = blocks.order, blocks.first
+        self.blocks = blocks
         self.X, self.y = read_only(points[order]), read_only(targets[order])
         self.observation_variance = None if known is None else read_only(known[order])
         own = None if known is None else self.observation_variance[:first]  # type: ignore[index]
@@ -160,7 +154,7 @@ class VecchiaLogLikelihood:
         return self.evaluate(*self.natural(theta), wanted=INFORMATION).information
 
     def refresh(self, theta: ArrayLike) -> float:
-        """Order the points and choose the neighbours anew, near in units of the length scales of ``theta``.
+        """Choose the neighbours anew, near in units of the length scales of ``theta``; order and blocks stay.
 
         Returns
         -------
@@ -169,14 +163,7 @@ class VecchiaLogLikelihood:
         """
         parameters = self.natural(theta)
         before = self.evaluate(*parameters, wanted=LIKELIHOOD).log_likelihood
-        order = self.blocks.order
-        points, targets = np.empty_like(self.X), np.empty_like(self.y)
-        points[order], targets[order] = self.X, self.y
-        known = None
-        if self.observation_variance is not None:
-            known = np.empty_like(self.observation_variance)
-            known[order] = self.observation_variance
-        self._adopt(self._make_blocks(points, parameters[0]), points, targets, known)
+        self.blocks = self.blocks.refreshed(self.X, parameters[0], self.n_threads)
         return self.evaluate(*parameters, wanted=LIKELIHOOD).log_likelihood - before
 
     def evaluate(
