@@ -24,7 +24,7 @@ from fastard._vecchia.model import VecchiaGaussianProcess
 from fastard._vecchia.scoring import Point, ascend
 from fastard.kernels import Kernel
 
-_START, _START_ITERATIONS = 2000, 200  # points and iterations of the exact fit that the search starts from
+_START, _START_ITERATIONS = 1000, 200  # points and iterations of the exact fit that the search starts from
 
 _STEP = 1e-4  # of a logarithm, in differences
 

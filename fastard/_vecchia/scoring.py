@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+from scipy.optimize import lsq_linear
 
 from fastard._arrays import Array
 
@@ -97,7 +98,7 @@ def ascend(
         theta = np.clip(coordinates.theta(trial), *bounds.T)
         theta = np.where(trial <= coordinates.low, bounds[:, 0], np.where(trial >= coordinates.high, bounds[:, 1], theta))
         found = evaluate(theta, left)
-        share = -np.inf if found is None else (found.value - point.value) / foretold
+        share = -np.inf if found is None or foretold <= 0.0 else (found.value - point.value) / foretold
         if found is not None and share > 0.0:
             point = found
         if share >= _GOOD:
@@ -113,31 +114,16 @@ def _step(point: Point, coordinates: _Coordinates, damping: float, longest: floa
     """The damped step of the quadratic model within the bounds: where it ends, in t, and what it gains there."""
     slope = coordinates.slope(point.free_theta)
     t = coordinates.of(point.free_theta)
-    gradient, information = point.gradient / slope, _positive(point.information) / np.outer(slope, slope)
+    gradient, information = point.gradient / slope, point.information / np.outer(slope, slope)
     low = np.maximum(coordinates.low, t - longest) - t
     high = np.minimum(coordinates.high, t + longest) - t
-    curved = information + damping * np.diag(information.diagonal())
-    step = np.zeros(t.size)
-    held = ((gradient <= 0.0) & (low >= 0.0)) | ((gradient >= 0.0) & (high <= 0.0))
-    for _ in range(t.size + 1):  # each round holds at least one more at a bound
-        free = ~held
-        if not free.any():
-            break
-        rest = gradient[free] - curved[np.ix_(free, held)] @ step[held]
-        step[free] = np.linalg.lstsq(curved[np.ix_(free, free)], rest, rcond=None)[0]
-        beyond = free & ((step < low) | (step > high))
-        if not beyond.any():
-            break
-        step[beyond] = np.clip(step[beyond], low[beyond], high[beyond])
-        held = held | beyond
-    step = np.clip(step, low, high)
+    # In units of the curvatures, for a matrix with ones on its diagonal; and a minimum of squares within bounds.
+    scale = np.sqrt(np.maximum(information.diagonal(), np.finfo(float).tiny))
+    curvatures, directions = np.linalg.eigh(information / np.outer(scale, scale) + damping * np.eye(t.size))
+    root = np.sqrt(np.maximum(curvatures, _FLAT))
+    least = lsq_linear(
+        root[:, np.newaxis] * directions.T, directions.T @ (gradient / scale) / root, (low * scale, high * scale), method="bvls"
+    )
+    step = np.clip(least.x / scale, low, high)
     gain = float(gradient @ step - 0.5 * step @ information @ step)
     return t + step, max(gain, 0.0)
-
-
-def _positive(information: Array) -> Array:
-    """The information with its curvatures positive, relative to its diagonal."""
-    scale = np.sqrt(np.maximum(information.diagonal(), np.finfo(float).tiny))
-    curvatures, directions = np.linalg.eigh(information / np.outer(scale, scale))
-    positive: Array = (directions * np.maximum(curvatures, _FLAT)) @ directions.T
-    return positive * np.outer(scale, scale)
