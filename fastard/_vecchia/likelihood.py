@@ -25,7 +25,7 @@ from fastard._engine.vecchia import (
 )
 from fastard._objectives.likelihood import LogMarginalLikelihood
 from fastard._parameters import Parameters
-from fastard._vecchia.blocks import Blocks, make_blocks
+from fastard._vecchia.blocks import make_blocks
 from fastard.exceptions import NotPositiveDefiniteError
 from fastard.kernels import Kernel
 
@@ -115,7 +115,6 @@ class VecchiaLogLikelihood:
         self.n_threads = validate.thread_count(n_threads)
         self.neighbors = validate.count("neighbors", neighbors, least=1)
         self.block_size = validate.count("block_size", block_size, least=1)
-        self.rng = validate.generator(rng)
         self.n_parameters = d + 2 + len(self.kernel)
         self.watch: Watch | None = None  # called now and then with how much of an evaluation is done, from 0 to 1
         self._min_length_scales = validate.min_length_scales(points)
@@ -124,15 +123,15 @@ class VecchiaLogLikelihood:
             units = np.std(points, axis=0)
             length_scale = np.where(units > 0.0, units, 1.0)
         scales = validate.length_scales(length_scale, points)
-        blocks = make_blocks(points, scales, self.neighbors, self.block_size, self.rng, self.n_threads)
-        order, first = blocks.order, blocks.first
-        self.blocks = blocks
+        self.blocks = make_blocks(points, scales, self.neighbors, self.block_size, validate.generator(rng), self.n_threads)
+        order, first = self.blocks.order, self.blocks.first
+        # As places in the blocks' order
         self.X, self.y = read_only(points[order]), read_only(targets[order])
-        self.observation_variance = None if known is None else read_only(known[order])
-        own = None if known is None else self.observation_variance[:first]  # type: ignore[index]
+        self.observation_variance = own = None if known is None else read_only(known[order])
         self._exact = LogMarginalLikelihood(
-            self.X[:first], self.y[:first], kernel=self.kernel, observation_variance=own, n_threads=self.n_threads
-        )
+            self.X[:first], self.y[:first], kernel=self.kernel, n_threads=self.n_threads,
+            observation_variance=None if own is None else own[:first],
+        )  # fmt: skip
 
     def __call__(self, theta: ArrayLike) -> tuple[float, Array]:
         """The value and its gradient at ``theta``; see the class."""
@@ -154,7 +153,7 @@ class VecchiaLogLikelihood:
         return self.evaluate(*self.natural(theta), wanted=INFORMATION).information
 
     def refresh(self, theta: ArrayLike) -> float:
-        """Choose the neighbours anew, near in units of the length scales of ``theta``; order and blocks stay.
+        """Choose the neighbours anew, near in units of the length scales of ``theta``; the order and the blocks stay.
 
         Returns
         -------
