@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -56,17 +57,45 @@ def predict(
     ``noise`` and, where given, ``noise_of_points`` (q,) are added to the variances. A point's numbers depend on no other point
     than its neighbours. A failure, whose rows are X's, where the covariance of a point's neighbours is not positive definite.
     """
-    q, (n, d), term = len(points), model.X.shape, model.term
-    m = min(m, n)
+    n, m = len(model.X), min(m, len(model.X))
+
+    def chosen(here: slice) -> NDArray[np.int32]:
+        if m < n:
+            return nearest(model.tree, points[here], m, threads)
+        everything: NDArray[np.int32] = np.tile(np.arange(n, dtype=np.int32), (len(points[here]), 1))
+        return everything
+
+    return _predict(model, points, m, chosen, noise if noise_of_points is None else noise + noise_of_points, threads)
+
+
+def predict_left_out(model: LocalPosterior, rows: NDArray[np.int64], m: int, threads: int) -> LocalPredictions | Failure:
+    """The same at some of the training points, without their noise, each from the m others that are nearest to it."""
+    m = min(m, len(model.X) - 1)
+    points = model.X[rows]
+
+    def chosen(here: slice) -> NDArray[np.int32]:
+        near = nearest(model.tree, points[here], m + 1, threads)
+        own = near == rows[here, np.newaxis]
+        own[~own.any(axis=1), 0] = True  # m + 1 others are as near as the point itself: any of them may go
+        return near[~own].reshape(-1, m)
+
+    return _predict(model, points, m, chosen, 0.0, threads)
+
+
+def _predict(
+    model: LocalPosterior,
+    points: Array,
+    m: int,
+    neighbors_of: Callable[[slice], NDArray[np.int32]],
+    noise: float | Array,
+    threads: int,
+) -> LocalPredictions | Failure:
+    q, d, term = len(points), model.X.shape[1], model.term
     mean, variance = np.empty((q, model.y.shape[1])), np.empty(q)
     step = min(_STEP, max(1, _ENTRIES // m))
     for start in range(0, q, step):
         here = slice(start, start + step)
-        chosen = read_only(points[here])
-        if m < n:
-            neighbors = nearest(model.tree, chosen, m, threads)
-        else:
-            neighbors = np.tile(np.arange(n, dtype=np.int32), (len(chosen), 1))
+        neighbors, chosen = neighbors_of(here), read_only(points[here])
         state, failures = new_state(), np.full(len(chosen), -1)
         run(
             len(chosen) * (m**3 / 3.0 + m**2 * (1.5 * d + 10.0)), threads, loops.predict, state, *compiled(term.kernel),
@@ -76,8 +105,7 @@ def predict(
         if state[FAILED]:
             i = int(np.flatnonzero(failures >= 0)[0])
             return _failure(model, neighbors[i], int(failures[i]))
-    variance += noise if noise_of_points is None else noise + noise_of_points
-    return LocalPredictions(mean, np.sqrt(np.maximum(variance, 0.0)))
+    return LocalPredictions(mean, np.sqrt(np.maximum(variance + noise, 0.0)))
 
 
 def _failure(model: LocalPosterior, neighbors: NDArray[np.int32], row: int) -> Failure:

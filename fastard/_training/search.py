@@ -12,7 +12,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastard import _validation as validate
 from fastard._arrays import Array
 from fastard._engine import descent
 from fastard._engine.priors import Densities
@@ -108,7 +107,7 @@ _Outcome = _End | NoStartError
 
 
 def turning_points(space: ParameterSpace) -> Array:
-    """Logarithms of the length scales beyond which a search moves their -2nd powers, (free,); infinite for other parameters."""
+    """Logarithms of the length scales beyond which a search moves their -2nd powers; infinite for other parameters."""
     turn = np.log(_TURN * math.sqrt(max(space.d, 1)) * space.deviations)
     result = np.full(space.start.size, np.inf)
     result[space.is_length_scale] = turn[space.first_places[space.is_length_scale]]

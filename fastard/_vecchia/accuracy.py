@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -10,15 +10,14 @@ from numpy.typing import NDArray
 
 from fastard._arrays import Array
 from fastard._engine.neighbors import block_neighbors, metric
-from fastard._engine.vecchia import GRADIENT, BlockSums
+from fastard._engine.vecchia import BlockSums
 from fastard._vecchia.likelihood import VecchiaLogLikelihood
 
 TIMES = (4, 16)  # as many neighbours
 
 _RUNS = 10  # places in the order from which blocks are taken: each needs a search tree of its own
 
-# From rows of X and a number of neighbours to the mean and standard deviation of their targets, from the others.
-LeftOut = Callable[["NDArray[np.int64]", int], tuple[Array, Array]]
+_95_PERCENT = 1.959963984540054  # standard deviations
 
 
 class HeldOut(NamedTuple):
@@ -93,26 +92,65 @@ class Accuracy(NamedTuple):
 
 
 def accuracy(
-    likelihood: VecchiaLogLikelihood,
-    theta: Array,
-    length_scale: Array,
-    covariance: Array,
-    names: list[str],
-    sample: int,
-    held_out: HeldOut,
+    likelihood: VecchiaLogLikelihood, theta: Array, covariance: Array, names: list[str], sample: int, held_out: HeldOut
 ) -> Accuracy:
     """See :meth:`fastard.VecchiaGaussianProcess.accuracy`; ``covariance`` (P, P) is that of the logarithms."""
-    blocks, m = likelihood.blocks, likelihood.neighbors
-    count = blocks.starts.size - 1
-    kept, widths = _sample(count, sample), tuple(min(times * m, int(blocks.starts[-2])) for times in TIMES)
-    by = metric(likelihood.X, length_scale)
-    own = likelihood.of_blocks(theta, np.concatenate(kept))
-    lost, gain, shift = np.empty((3, 2, 2)), np.empty((2, 2)), np.empty((2, 2, len(names)))
-    sizes = np.diff(blocks.starts)[np.concatenate(kept)]
+    blocks, m, outputs = likelihood.blocks, likelihood.neighbors, likelihood.y.shape[1]
+    by = metric(likelihood.X, likelihood.natural(theta)[0])
+    runs = _sample(blocks.starts.size - 1, sample)
+    sizes = np.diff(blocks.starts)[np.concatenate(runs)]
+    own = likelihood.of_blocks(theta, np.concatenate(runs))
+    lost, gain = np.empty((2, len(TIMES))), np.empty((2, len(TIMES)))
+    shift = np.empty((2, len(TIMES), len(names)))
+    errors = np.sqrt(covariance.diagonal())
+    known = np.isfinite(errors)
+    # Of all points, from those in the sample
+    whole = (len(likelihood.X) - blocks.first) / sizes.sum()
     for i, times in enumerate(TIMES):
         parts = []
-        for run in kept:
-            begin, end = int(run[0]), int(run[-1]) + 1
-            wider = min(times * m, int(blocks.starts[begin]))
-            found = block_neighbors(likelihood.X, by, blocks.starts, wider, begin, end, likelihood.n_threads)
-            parts.append(likelihood.of_blocks(theta, run, found))
+        for run in runs:
+            first, last = int(run[0]), int(run[-1]) + 1
+            wider = min(times * m, int(blocks.starts[first]))
+            near = block_neighbors(likelihood.X, by, blocks.starts, wider, first, last, likelihood.n_threads)
+            parts.append(likelihood.of_blocks(theta, run, near))
+        found = BlockSums(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+        lost[:, i] = _per_point(outputs * (own.half_log_determinant - found.half_log_determinant), sizes)
+        gain[:, i] = _per_point(found.log_likelihood - own.log_likelihood, sizes)
+        change = (found.gradient - own.gradient)[:, known]
+        solved = change @ covariance[np.ix_(known, known)] / errors[known]
+        shift[:, i] = np.nan
+        shift[0, i, known] = whole * solved.sum(axis=0)
+        shift[1, i, known] = whole * np.sqrt(len(solved)) * solved.std(axis=0, ddof=1)
+    neighbors = (min(TIMES[0] * m, int(blocks.starts[-2])), min(TIMES[1] * m, int(blocks.starts[-2])))
+    return Accuracy(neighbors, lost[0], lost[1], gain[0], gain[1], names, shift[0], shift[1], held_out)
+
+
+def judge(y: Array, mean: Array, deviation: Array, neighbors: tuple[int, int]) -> HeldOut:
+    """Of targets (n, T), from the means and standard deviations (2, n, T) that so many neighbours give."""
+    residual = (y - mean) / deviation
+    density = -0.5 * residual**2 - np.log(deviation) - 0.5 * math.log(2.0 * math.pi)
+    axes = (1, 2)
+    return HeldOut(
+        n=len(y),
+        neighbors=neighbors,
+        rmse=np.sqrt(np.mean((y - mean) ** 2, axis=axes)),
+        log_density=np.mean(density.sum(axis=2), axis=1),
+        coverage=np.mean(np.abs(residual) <= _95_PERCENT, axis=axes),
+    )
+
+
+def _sample(count: int, sample: int) -> list[NDArray[np.int64]]:
+    """Runs of consecutive blocks, spread over all of them: their order is random, but later ones have more before them."""
+    if count <= sample:
+        return [np.arange(count)]
+    runs = min(_RUNS, sample)
+    length = -(-sample // runs)
+    starts = np.linspace(0, count - length, runs).astype(int)
+    return [np.arange(start, start + length) for start in starts]
+
+
+def _per_point(values: Array, sizes: NDArray[np.int64]) -> tuple[float, float]:
+    """The ratio of the sums, and its standard error over the blocks."""
+    ratio = float(values.sum() / sizes.sum())
+    spread = np.sqrt(np.sum((values - ratio * sizes) ** 2) * values.size / max(1, values.size - 1))
+    return ratio, float(spread / sizes.sum())

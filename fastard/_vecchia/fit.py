@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike
 
 from fastard import _validation as validate
 from fastard._arrays import Array
-from fastard._objectives.likelihood import LogMarginalLikelihood
 from fastard._engine.vecchia import INFORMATION
+from fastard._objectives.likelihood import LogMarginalLikelihood
 from fastard._parameters import AT_BOUND, Given, Parameters, ParameterSpace
 from fastard._parameters import space as parameter_space
 from fastard._progress import Callback, TrainingProgress, TrainingState
@@ -253,7 +253,7 @@ class _Training:
         return point
 
     def _curvature_of_priors(self, free_theta: Array) -> Array:
-        """By the free parameters, (f,), from differences of the slope; where it is negative it helps no step, and is left out."""
+        """By the free parameters, (f,), from differences of the slope; a negative one helps no step, and is left out."""
         result = np.zeros(free_theta.size)
         if not self.priors:
             return result

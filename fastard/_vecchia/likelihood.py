@@ -218,10 +218,10 @@ class VecchiaLogLikelihood:
         )  # fmt: skip
         if isinstance(found, BlockSums):
             return found
-        raise self._named(found.row, found.nearest_row, found.distance)
+        raise self.named(found.row, found.nearest_row, found.distance)
 
-    def _named(self, row: int, nearest_row: int | None, distance: float) -> NotPositiveDefiniteError:
-        """The error, with rows of X for places in the order."""
+    def named(self, row: int, nearest_row: int | None, distance: float) -> NotPositiveDefiniteError:
+        """The error, with rows of the X that was given for places in the order."""
         order = self.blocks.order
         return NotPositiveDefiniteError(int(order[row]), None if nearest_row is None else int(order[nearest_row]), distance)
 
@@ -233,7 +233,7 @@ class VecchiaLogLikelihood:
             try:
                 evaluation = exact.evaluate_in(workspace, exact.y, *parameters, term.free, term.tied)
             except NotPositiveDefiniteError as error:
-                raise self._named(error.row, error.nearest_row, error.distance) from None
+                raise self.named(error.row, error.nearest_row, error.distance) from None
             gradient = exact.assemble(evaluation, noise) if wanted >= GRADIENT else np.empty(0)
             information = np.empty((0, 0))
             if wanted >= INFORMATION:

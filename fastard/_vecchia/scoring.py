@@ -122,7 +122,10 @@ def _step(point: Point, coordinates: _Coordinates, damping: float, longest: floa
     curvatures, directions = np.linalg.eigh(information / np.outer(scale, scale) + damping * np.eye(t.size))
     root = np.sqrt(np.maximum(curvatures, _FLAT))
     least = lsq_linear(
-        root[:, np.newaxis] * directions.T, directions.T @ (gradient / scale) / root, (low * scale, high * scale), method="bvls"
+        root[:, np.newaxis] * directions.T,
+        directions.T @ (gradient / scale) / root,
+        (low * scale, high * scale),
+        method="bvls",
     )
     step = np.clip(least.x / scale, low, high)
     gain = float(gradient @ step - 0.5 * step @ information @ step)
