@@ -28,7 +28,7 @@ from fastard._engine.loops.likelihood import value
 from fastard._engine.loops.pairs import add_lanes, contract_strip, round_up
 from fastard._engine.loops.profiles import covariance_and_slope
 from fastard._engine.loops.sweep import ROUNDING, STEP
-from fastard._numba.atomics import address_of, atomic_load, atomic_store, never_inline, repeat_call
+from fastard._numba.atomics import address_of, atomic_load, atomic_store, repeat_call
 from fastard._numba.cpu import COLS, LANES, ROWS
 from fastard._numba.jit import jit, separate
 from fastard._numba.microkernel import (
@@ -54,10 +54,9 @@ NOT_POSITIVE_DEFINITE = 1  # FAILED
 _ALL = ROWS // COLS  # panels of a whole block of the microkernel
 
 
-@jit
+@separate
 def subtract_products(a, target, panelower_bytes, panels, b, depth):
     """COLS columns at ``target`` of so many panels, less the product of their ``depth`` columns at a with the panel at b."""
-    never_inline()
     q = 0
     while q + _ALL <= panels:
         here = q * panelower_bytes
@@ -69,10 +68,9 @@ def subtract_products(a, target, panelower_bytes, panels, b, depth):
         q += 1
 
 
-@jit
+@separate
 def set_products(a, panelower_bytes, panels, b, depth, target, column_bytes):
     """Columns at ``target``, ``column_bytes`` apart, become the product of the panels at a with the one at b."""
-    never_inline()
     q = 0
     while q + _ALL <= panels:
         set_product(a + q * panelower_bytes, panelower_bytes, b, depth, target + q * STEP, STEP, column_bytes, 1.0, 0)
@@ -206,15 +204,16 @@ def solve_back(L, k, m, targets, triangles, packed, reverse, Z, rows_of_Z, squar
                 target[r, own] = e[r, lane]
     step, there = address_of(packed), address_of(reverse)
     for j in range(width - COLS, -1, -COLS):
-        depth = width - j - COLS
+        depth, none = width - j - COLS, max(0, j - m) // COLS  # so many panels of W' are zero here
+        here, count = z + none * z_bytes, queries // COLS - none
         if depth > 0:
             below = lower + (j // COLS + 1) * panelower_bytes + j * STEP
             transpose_blocks(below, STEP, panelower_bytes, step, STEP, COLS * STEP, depth // COLS, 1.0)
-            subtract_products(z + (j + COLS) * STEP, z + j * STEP, z_bytes, queries // COLS, step, depth)
+            subtract_products(here + (j + COLS) * STEP, here + j * STEP, z_bytes, count, step, depth)
         for a in range(COLS):
             for c in range(a, COLS):
                 reverse[a, c] = triangles[j + COLS - 1 - c, COLS - 1 - a]
-        substitute_columns(z + (j + COLS - 1) * STEP, -STEP, z_bytes, queries // COLS, there, address_of(squares))
+        substitute_columns(here + (j + COLS - 1) * STEP, -STEP, z_bytes, count, there, address_of(squares))
     for q in range(queries // COLS):
         target = address_of(rows_of_Z) + q * COLS * STEP
         transpose_blocks(z + q * z_bytes, STEP, COLS * STEP, target, STEP, STEP * rows_of_Z.shape[1], width // COLS, 1.0)
@@ -294,25 +293,26 @@ def information(
     """
     width, b, targets, shapes = round_up(k, COLS), k - m, y.shape[0], by_shape.shape[0]
     size = free + 2 + shapes
-    each = 1 if tied else 1 + 2 * free if free > 0 else 0  # vectors
     lower, lower_bytes = address_of(L), STEP * L.shape[1]
     p, p_bytes = address_of(P), STEP * P.shape[1]
-    padded = round_up(size, COLS)
+    rows = round_up(2 * size, COLS)
     if free > 0:
         symmetric(w, width, panels[0])
     for s in range(shapes):
-        symmetric(by_shape[s, : w.size], width, panels[1 + s])
+        symmetric(by_shape[s], width, panels[1 + s])
     for t in range(targets):
-        for row in range(2 * padded):
+        for row in range(rows):
             target = F[row]
             for i in range(width):
                 target[i] = 0.0
         for which in range(2):  # alpha and all points; beta and those of the condition
             of_z, points = b + which * targets + t, m if which else k
             vector = R[0]
-            for i in range(width):
-                vector[i] = rows_of_Z[i // COLS, of_z, i % COLS] if i < points else 0.0
-            scales = F[which * padded : which * padded + size]
+            for i in range(0, width, COLS):
+                source, target = rows_of_Z[i // COLS, of_z], vector[i : i + COLS]
+                for lane in range(COLS):
+                    target[lane] = source[lane]
+            scales = F[which * size : which * size + size]
             of_variance, of_noise = scales[free], scales[free + 1]
             for i in range(points):
                 of_variance[i] = y[t, i] - diagonal[i] * vector[i]
@@ -324,13 +324,10 @@ def information(
                         for i in range(width):
                             first[i] = u[i] * vector[i]
                             second[i] = u[i] * first[i]
-                for row in range(each, round_up(each, COLS)):
-                    empty = R[row]
-                    for i in range(width):
-                        empty[i] = 0.0
-                times_vectors(panels[0], round_up(points, COLS), R, each, packed, S)
+                times_vectors(panels[0], round_up(points, COLS), R, 1 if tied else 1 + 2 * free, packed, S)
+                sums = S[0]
                 for a in range(free):
-                    target, sums = scales[a], S[0]
+                    target = scales[a]
                     if tied:
                         for i in range(points):
                             target[i] = sums[i]
@@ -343,24 +340,23 @@ def information(
                 target, sums = scales[free + 2 + s], S[0]
                 for i in range(points):
                     target[i] = sums[i]
-        for q in range(0, 2 * padded, COLS):
+        for q in range(0, rows, COLS):
             source = address_of(F) + 8 * q * F.shape[1]
             transpose_blocks(source, 8 * F.shape[1], STEP, p + q // COLS * p_bytes, STEP, COLS * STEP, width // COLS, 1.0)
         for j in range(0, width, COLS):
-            count = padded // COLS if j >= m else 2 * padded // COLS
             if j > 0:
-                subtract_products(p, p + j * STEP, p_bytes, count, lower + j // COLS * lower_bytes, j)
-            substitute_columns(p + j * STEP, STEP, p_bytes, count, address_of(triangles) + j * STEP, address_of(squares))
+                subtract_products(p, p + j * STEP, p_bytes, rows // COLS, lower + j // COLS * lower_bytes, j)
+            triangle = address_of(triangles) + j * STEP
+            substitute_columns(p + j * STEP, STEP, p_bytes, rows // COLS, triangle, address_of(squares))
         for which in range(2):
-            here, sign = p + which * padded // COLS * p_bytes, -0.5 if which else 0.5
-            for q in range(0, padded, COLS):
-                target = address_of(gram) + 8 * q * gram.shape[1]
-                set_products(
-                    here, p_bytes, padded // COLS, here + q // COLS * p_bytes, m if which else k, target, 8 * gram.shape[1]
-                )
+            start = which * size
+            for q in range(start // COLS, (start + size + COLS - 1) // COLS):
+                target = address_of(gram) + 8 * COLS * q * gram.shape[1]
+                set_products(p, p_bytes, rows // COLS, p + q * p_bytes, m if which else k, target, 8 * gram.shape[1])
             for a in range(size):
+                target, source = out[a], gram[start + a, start : start + size]
                 for c in range(size):
-                    out[a, c] += sign * gram[a, c]
+                    target[c] += (-0.5 if which else 0.5) * source[c]
 
 
 @jit
@@ -408,12 +404,12 @@ def evaluate(
     Z = np.empty((queries // COLS if wanted >= GRADIENT else 0, width, COLS))
     rows_of_Z = np.empty((width // COLS if wanted >= GRADIENT else 0, queries, COLS))
     of_scales, of_shapes = np.empty((free, LANES)), np.empty((shapes, LANES))
-    each, padded = round_up(1 if tied else 1 + 2 * free, COLS), round_up(size, COLS)
+    each, pairs = round_up(1 if tied else 1 + 2 * free, COLS), round_up(2 * size, COLS)
     informed = wanted >= INFORMATION
     panels = np.empty((1 + shapes if informed else 0, width // COLS, width, COLS))
     R, S = np.zeros((each, width)), np.empty((each, width))
-    F, P, gram = np.empty((2 * padded, width)), np.empty((2 * padded // COLS, width, COLS)), np.empty((padded, padded))
-    squares = np.zeros(max(width + round_up(targets, COLS), queries, 2 * padded))
+    F, P, gram = np.empty((pairs, width)), np.empty((pairs // COLS, width, COLS)), np.empty((pairs, pairs))
+    squares = np.zeros(max(width + round_up(targets, COLS), queries, pairs))
     task = next_task(state)
     while task * chunk < blocks:
         out = partial[task]
@@ -434,11 +430,13 @@ def evaluate(
             gather(X, y, known, noise, columns, inverse_scale, neighbors[block], begin[block], end[block], V, rhs, diagonal)
             bad = fill(kernel, shape, variance, tied, V, k, diagonal, negligible, L, s, v, w, by_shape)
             below = L[round_up(k, COLS) // COLS :]
-            for q in range((targets + COLS - 1) // COLS):
-                for r in range(round_up(k, COLS)):
-                    for lane in range(COLS):
-                        t = q * COLS + lane
-                        below[q, r, lane] = rhs[t, r] if t < targets and r < k else 0.0
+            everything = below.reshape(-1)
+            for q in range(everything.size):
+                everything[q] = 0.0
+            for t in range(targets):
+                panel, lane, source = below[t // COLS], t % COLS, rhs[t]
+                for r in range(k):
+                    panel[r, lane] = source[r]
             if bad < 0:
                 bad = factor(L, k, targets, diagonal, variance, triangles, pivots, squares)
             if bad >= 0:
