@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -70,21 +71,33 @@ def tree(X: Array, by: Metric, stop: int) -> Tree:
     return Tree(by, stop, read_only(boxes), read_only(nodes), read_only(coordinates), read_only(places))
 
 
-def block_neighbors(X: Array, by: Metric, starts: Indices, m: int, first: int, last: int, threads: int) -> NDArray[np.int32]:
+def block_neighbors(
+    X: Array,
+    by: Metric,
+    starts: Indices,
+    m: int,
+    first: int,
+    last: int,
+    threads: int,
+    tree_of: Callable[[Array, Metric, int], Tree] = tree,
+) -> NDArray[np.int32]:
     """The m neighbours of each of the blocks first ... last, (last - first, m): earlier places in ascending order.
 
     Block j is the rows starts[j] ... starts[j + 1] of X; at least m rows stand before it. Its neighbours are taken in rounds
     over its members, the nearest earlier point of each, then the second one of each ..., until there are m. They do not
-    depend on the other blocks that are asked for, nor on the threads.
+    depend on the other blocks that are asked for, nor on the threads. ``tree_of``: `tree`, or what remembers its trees.
     """
     assert first == last or m <= starts[first]
     found = np.empty((last - first, m), dtype=np.int32)
     X = read_only(X)
     j = first
     while j < last:
-        # One tree for all blocks with at most twice as many points before them as the first one has.
-        end = int(np.searchsorted(starts[:last], 2 * starts[j], side="right"))
-        points = tree(X, by, int(starts[end - 1]))
+        # One tree for all blocks with no more points before them than some level of the order has, and those before it.
+        stop = int(starts[0])
+        while stop < starts[j]:
+            stop = min(2 * stop, len(X))
+        end = int(np.searchsorted(starts[:last], stop, side="right"))
+        points = tree_of(X, by, stop)
         arrays = points.boxes, points.nodes, points.leaves, points.places
         here = read_only(starts[j : end + 1])
         where = np.empty(end - j, dtype=np.int64)

@@ -22,7 +22,11 @@ class Blocks(NamedTuple):
     neighbors: NDArray[np.int32]  # (B, m), places before the block's first, ascending
 
     def refreshed(self, points: Array, length_scale: Array, threads: int) -> Blocks:
-        """The same order and blocks, with neighbours that are near in units of other length scales; ``points`` as ordered."""
+        """The same order and blocks, with neighbours that are near in units of these length scales; ``points`` as ordered.
+
+        They are the nearest earlier point of each of the block's points, then the second nearest of each, and so on, until
+        there are enough.
+        """
         m, last = self.neighbors.shape[1], self.starts.size - 1
         by = metric(points, length_scale)
         return self._replace(neighbors=block_neighbors(points, by, self.starts, m, 0, last, threads))
@@ -34,20 +38,16 @@ def make_blocks(
     neighbors: int,
     block_size: int,
     rng: np.random.Generator,
-    threads: int,
     *,
     first: int = _FIRST,
 ) -> Blocks:
-    """Blocks of at most ``block_size`` of the points (n, d), near each other in units of the length scales (d,), each with so
-    many neighbours among the points before it; the exact block has ``first`` points, or as many as there are neighbours.
+    """Blocks of at most ``block_size`` of the points (n, d), near each other in units of the length scales (d,), without their
+    neighbours yet; the exact block has ``first`` points, or as many as there are to be neighbours.
 
     The order is one of levels: a random sample, a second one of the same size, a third one as large as both, and so on. Within
     a level, points near each other are a block, by medians along the widest side, and the blocks come in random order. So a
     block has near points before it whatever its level. Random orders and such blocks lose the least (Guinness, Permutation and
     grouping methods for sharpening Gaussian process approximations, Technometrics 60 (2018), 415-429).
-
-    The neighbours are the nearest earlier point of each of the block's points, then the second nearest of each, and so on,
-    until there are enough.
     """
     n = len(points)
     first = min(n, max(first, neighbors))
@@ -60,7 +60,7 @@ def make_blocks(
         starts.append(stop + np.cumsum(sizes))
         stop = level.stop
     none = np.empty((0, min(neighbors, first)), dtype=np.int32)
-    return Blocks(order, first, np.concatenate(starts), none).refreshed(points[order], length_scale, threads)
+    return Blocks(order, first, np.concatenate(starts), none)
 
 
 def _shuffled(rows: Indices, size: int, rng: np.random.Generator) -> tuple[Indices, Indices]:

@@ -116,12 +116,14 @@ def fit_vecchia(
             block_size=block_size,
             rng=random,
             n_threads=n_threads,
+            client=client,
         )
         if display is not None:
             likelihood.watch = display.evaluating
         training = _Training(likelihood, space, priors, max_iterations, callbacks)
         training.run(start)
         likelihood.watch = None
+        likelihood.leave_cluster()
     assert training.best is not None  # run() raises otherwise
     free_theta, message = training.best.free_theta, training.message
     length_scale, signal, noise, kernel = space.natural(free_theta)
@@ -209,8 +211,7 @@ class _Training:
         for self.stage in range(1, _MOST_STAGES + 1):
             begun = theta
             if self.stage > 1:
-                own = self.likelihood
-                own.blocks = own.blocks.refreshed(own.X, self.space.natural(theta)[0], own.n_threads)
+                self.likelihood.find_neighbors(self.space.natural(theta)[0])
                 self.best = None
             first = self._evaluate(theta, math.nan, may_fail=False)
             assert first is not None

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastard import _validation as validate
 from fastard._arrays import Array, read_only
 from fastard._blas import one_blas_thread
+from fastard._engine.evaluate import Failure
 from fastard._engine.hessian import Derivatives
 from fastard._engine.sizes import Watch, announce
 from fastard._engine.terms import Term
@@ -26,6 +27,7 @@ from fastard._engine.vecchia import (
 from fastard._objectives.likelihood import LogMarginalLikelihood
 from fastard._parameters import Parameters
 from fastard._vecchia.blocks import make_blocks
+from fastard._vecchia.cluster import Shards
 from fastard.exceptions import NotPositiveDefiniteError
 from fastard.kernels import Kernel
 
@@ -63,6 +65,9 @@ class VecchiaLogLikelihood:
         The most points of a block.
     rng : None, int or numpy.random.Generator, default 0
         For the order of the points, on which the approximation depends.
+    client : dask.distributed.Client, optional
+        A cluster on which neighbours are found and blocks evaluated; every worker gets all points. The result has the same bits
+        as without.
 
     Attributes
     ----------
@@ -106,6 +111,7 @@ class VecchiaLogLikelihood:
         observation_variance: ArrayLike | None = None,
         rng: Any = 0,
         n_threads: int | None = None,
+        client: Any = None,
     ) -> None:
         points = validate.inputs(X)
         n, d = points.shape
@@ -123,7 +129,7 @@ class VecchiaLogLikelihood:
             units = np.std(points, axis=0)
             length_scale = np.where(units > 0.0, units, 1.0)
         scales = validate.length_scales(length_scale, points)
-        self.blocks = make_blocks(points, scales, self.neighbors, self.block_size, validate.generator(rng), self.n_threads)
+        self.blocks = make_blocks(points, scales, self.neighbors, self.block_size, validate.generator(rng))
         order, first = self.blocks.order, self.blocks.first
         # As places in the blocks' order
         self.X, self.y = read_only(points[order]), read_only(targets[order])
@@ -132,6 +138,10 @@ class VecchiaLogLikelihood:
             self.X[:first], self.y[:first], kernel=self.kernel, n_threads=self.n_threads,
             observation_variance=None if own is None else own[:first],
         )  # fmt: skip
+        self._shards = None
+        if client is not None and self.blocks.starts.size > 1:
+            self._shards = Shards(client, self.X, self.y, own, self.blocks)
+        self.find_neighbors(scales)
 
     def __call__(self, theta: ArrayLike) -> tuple[float, Array]:
         """The value and its gradient at ``theta``; see the class."""
@@ -162,8 +172,21 @@ class VecchiaLogLikelihood:
         """
         parameters = self.natural(theta)
         before = self.evaluate(*parameters, wanted=LIKELIHOOD).log_likelihood
-        self.blocks = self.blocks.refreshed(self.X, parameters[0], self.n_threads)
+        self.find_neighbors(parameters[0])
         return self.evaluate(*parameters, wanted=LIKELIHOOD).log_likelihood - before
+
+    def find_neighbors(self, length_scale: Array) -> None:
+        """Those that are near in units of these length scales; the order and the blocks stay."""
+        if self._shards is not None:
+            self._shards.refresh(self.X, length_scale, self.neighbors)
+        else:
+            self.blocks = self.blocks.refreshed(self.X, length_scale, self.n_threads)
+
+    def leave_cluster(self) -> None:
+        """From now on everything is done here, with the neighbours that were found there."""
+        if self._shards is not None:
+            self.blocks = self.blocks._replace(neighbors=self._shards.gathered_neighbors())
+            self._shards = None
 
     def evaluate(
         self,
@@ -181,9 +204,13 @@ class VecchiaLogLikelihood:
         ``free`` and ``tied`` as in the engine's ``Term``.
         """
         term = Term(kernel, length_scale, signal_variance, free, tied=tied)
+        there = None if self._shards is None else self._shards.submit(term, noise_variance, wanted)
         value, gradient, information = self._first(term, noise_variance, wanted)
         if self.blocks.starts.size > 1:
-            found = self._sums(term, noise_variance, self._conditioned(), wanted, CHUNK)
+            if self._shards is not None and there is not None:
+                found = self._checked(self._shards.collect(there))
+            else:
+                found = self._sums(term, noise_variance, self._conditioned(), wanted, CHUNK)
             value += float(tree_sum(found.log_likelihood))
             if wanted >= GRADIENT:
                 gradient = gradient + tree_sum(found.gradient)
@@ -216,6 +243,9 @@ class VecchiaLogLikelihood:
             term, self.X, self.y, self.observation_variance, noise, blocks, wanted=wanted, threads=self.n_threads, chunk=chunk,
             watch=self.watch,
         )  # fmt: skip
+        return self._checked(found)
+
+    def _checked(self, found: BlockSums | Failure) -> BlockSums:
         if isinstance(found, BlockSums):
             return found
         raise self.named(found.row, found.nearest_row, found.distance)
@@ -250,7 +280,7 @@ class VecchiaLogLikelihood:
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "watch": None}
+        return {**self.__dict__, "watch": None, "_shards": None}
 
 
 def _exact_information(term: Term, X: Array, noise: float, alpha: Array, inverse: Array, threads: int) -> Array:
