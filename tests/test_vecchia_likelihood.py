@@ -33,7 +33,9 @@ def objective(monkeypatch):
 
     def make(X, y, blocks, **options):
         monkeypatch.setattr(vecchia, "make_blocks", lambda *_: blocks)
-        return fastard.VecchiaLogLikelihood(X, y, **options)
+        made = fastard.VecchiaLogLikelihood(X, y, **options)
+        made.blocks = blocks  # which has found its own neighbours
+        return made
 
     return make
 
