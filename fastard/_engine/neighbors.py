@@ -101,6 +101,7 @@ def block_neighbors(X: Array, by: Metric, starts: Indices, m: int, first: int, l
 def nearest(points: Tree, queries: Array, m: int, threads: int) -> NDArray[np.int32]:
     """The places of the m points nearest to each of the queries (q, d), (q, m), in ascending order."""
     assert 0 < m <= points.stop
+    assert np.isfinite(queries).all()
     q = len(queries)
     found = np.empty((q, m), dtype=np.int32)
     where = np.empty(q, dtype=np.int64)

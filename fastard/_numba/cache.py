@@ -37,6 +37,7 @@ SOURCES = (
     "_engine/loops/hessian",
     "_engine/loops/information",
     "_engine/loops/likelihood",
+    "_engine/loops/local",
     "_engine/loops/loo",
     "_engine/loops/neighbors",
     "_engine/loops/objective",
