@@ -26,11 +26,11 @@ _NO_BOXES, _NO_NODES = np.empty((0, 0, 2)), np.empty((0, 2), dtype=np.int64)
 
 
 class Metric(NamedTuple):
-    """How points are scaled for the search: x_k -> (x[columns[k]] - center[k]) / length_scale[k]."""
+    """How points are scaled for the search: (x[columns[k]] - center[k]) * inverse_scale[k], with the same bits everywhere."""
 
     columns: Indices  # of X, the one with the widest range first; constant ones are left out, all but one
     center: Array
-    length_scale: Array
+    inverse_scale: Array
 
 
 class Tree(NamedTuple):
@@ -46,10 +46,12 @@ class Tree(NamedTuple):
 
 def metric(X: Array, length_scale: Array) -> Metric:
     """Of the points X (n, d) in units of the length scales (d,)."""
-    ranges = (X.max(axis=0) - X.min(axis=0)) / length_scale
+    inverse_scale = 1.0 / length_scale
+    ranges = (X.max(axis=0) - X.min(axis=0)) * inverse_scale
     columns = np.argsort(-ranges, kind="stable")
     columns = columns[: max(1, int(np.count_nonzero(ranges)))]
-    return Metric(read_only(columns), read_only(central(X)[columns]), read_only(np.array(length_scale)[columns]))
+    center = np.concatenate([central(X[:, k : k + 1]) for k in columns])  # by columns: no copy of all of X
+    return Metric(read_only(columns), read_only(center), read_only(inverse_scale[columns]))
 
 
 def cell_order(X: Array, by: Metric, rows: Indices, size: int) -> Indices:
@@ -107,6 +109,7 @@ def block_neighbors(
             _FLOPS * float(starts[end] - starts[j]), threads, loops.block_neighbors, new_state(), *arrays, X, *by, here,
             read_only(sequence), int(np.diff(here).max()), found[j - first : end - first],
         )  # fmt: skip
+        del points, arrays  # before the next one
         j = end
     return found
 

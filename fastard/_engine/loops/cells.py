@@ -45,12 +45,12 @@ def select(keys, rows, first, stop, k):
 
 
 @separate
-def split(X, columns, center, length_scale, rows, size, boxes, nodes):
+def split(X, columns, center, inverse_scale, rows, size, boxes, nodes):
     """Reorder the ``rows`` of X so that each next ``size`` of them are a cell.
 
     The sides of a node are those of its points' bounding box, in units of the length scales; ``columns`` of X (p,) count, and
-    ``center`` and ``length_scale`` (p,) are theirs. ``boxes`` (nodes, p, 2) and ``nodes`` (nodes, 2) are told the box, scaled,
-    and LOWEST and CUT of each node; with no rows, they are not.
+    ``center`` and ``inverse_scale`` (p,) are theirs. ``boxes`` (nodes, p, 2) get each node's box, scaled, and ``nodes``
+    (nodes, 2) its LOWEST and CUT, unless they have no rows.
     """
     count, p = rows.size, columns.size
     keys = np.empty(count)
@@ -76,14 +76,14 @@ def split(X, columns, center, length_scale, rows, size, boxes, nodes):
                 high[k] = x if x > high[k] else high[k]
         cut, widest = 0, -1.0
         for k in range(p):
-            width = (high[k] - low[k]) / length_scale[k]
+            width = (high[k] - low[k]) * inverse_scale[k]
             if width > widest:
                 cut, widest = k, width
         if nodes.shape[0] > 0:
             nodes[node, LOWEST], nodes[node, CUT] = lowest, cut
             for k in range(p):
-                boxes[node, k, 0] = (low[k] - center[k]) / length_scale[k]
-                boxes[node, k, 1] = (high[k] - center[k]) / length_scale[k]
+                boxes[node, k, 0] = (low[k] - center[k]) * inverse_scale[k]
+                boxes[node, k, 1] = (high[k] - center[k]) * inverse_scale[k]
         if cells > 1:
             half = cells // 2
             column = columns[cut]
@@ -96,7 +96,7 @@ def split(X, columns, center, length_scale, rows, size, boxes, nodes):
 
 
 @separate
-def fill_leaves(X, columns, center, length_scale, rows, leaves, places):
+def fill_leaves(X, columns, center, inverse_scale, rows, leaves, places):
     """The cells of ``rows``, as ``split`` has left them: leaves[leaf, k, i] = scaled coordinate k of its point i, and
     places[leaf, i] = the point's row, ascending; beyond the last one 0, and the largest number."""
     size = places.shape[1]
@@ -112,8 +112,8 @@ def fill_leaves(X, columns, center, length_scale, rows, leaves, places):
         for i in range(there, size):
             target[i] = 2**31 - 1
         for k in range(columns.size):
-            column, origin, unit, values = columns[k], center[k], length_scale[k], leaves[leaf, k]
+            column, origin, unit, values = columns[k], center[k], inverse_scale[k], leaves[leaf, k]
             for i in range(there):
-                values[i] = (X[target[i], column] - origin) / unit
+                values[i] = (X[target[i], column] - origin) * unit
             for i in range(there, size):
                 values[i] = 0.0

@@ -149,12 +149,12 @@ def take_in_rounds(place, members, depth, m, chosen):
 
 
 @jit
-def load_points(X, columns, center, length_scale, start, count, across, along):
+def load_points(X, columns, center, inverse_scale, start, count, across, along):
     """The scaled coordinates of rows start ... start + count of X."""
     for c in range(count):
         row = X[start + c]
         for k in range(columns.size):
-            x = (row[columns[k]] - center[k]) / length_scale[k]
+            x = (row[columns[k]] - center[k]) * inverse_scale[k]
             along[c, k] = x
             across[k, c] = x
 
@@ -173,20 +173,20 @@ def leaf_of(boxes, nodes, leaves, x):
 
 
 @jit
-def locate(boxes, nodes, leaves, X, columns, center, length_scale, starts, found):
+def locate(boxes, nodes, leaves, X, columns, center, inverse_scale, starts, found):
     """found[j] = the leaf of the middle of rows starts[j] ... starts[j + 1] of X."""
     x = np.empty(columns.size)
     for j in range(found.size):
         for k in range(columns.size):
             total = 0.0
             for i in range(starts[j], starts[j + 1]):
-                total += (X[i, columns[k]] - center[k]) / length_scale[k]
+                total += (X[i, columns[k]] - center[k]) * inverse_scale[k]
             x[k] = total / (starts[j + 1] - starts[j])
         found[j] = leaf_of(boxes, nodes, leaves, x)
 
 
 @jit
-def block_neighbors(state, boxes, nodes, leaves, places, X, columns, center, length_scale, starts, sequence, largest, out):
+def block_neighbors(state, boxes, nodes, leaves, places, X, columns, center, inverse_scale, starts, sequence, largest, out):
     """out[j] (m,) = the neighbours of block j, places starts[j] ... starts[j + 1] of X, among the places before it, ascending.
 
     The blocks are taken in the given ``sequence``, so that those that are near each other follow one another; ``largest`` is
@@ -209,7 +209,7 @@ def block_neighbors(state, boxes, nodes, leaves, places, X, columns, center, len
             while True:
                 for c in range(0, members, GROUP):
                     there = min(GROUP, members - c)
-                    load_points(X, columns, center, length_scale, first + c, there, across, along)
+                    load_points(X, columns, center, inverse_scale, first + c, there, across, along)
                     search(boxes, nodes, leaves, places, across, along, there, first, depth, distance[c:], place[c:])
                 rounds = take_in_rounds(place, members, depth, m, chosen)
                 if rounds <= depth:
@@ -223,7 +223,7 @@ def block_neighbors(state, boxes, nodes, leaves, places, X, columns, center, len
 
 
 @jit
-def nearest(state, boxes, nodes, leaves, places, X, columns, center, length_scale, sequence, group, limit, out):
+def nearest(state, boxes, nodes, leaves, places, X, columns, center, inverse_scale, sequence, group, limit, out):
     """out[i] (m,) = the places of the m points before ``limit`` that are nearest to row i of X, ascending.
 
     ``group`` points that follow one another in the ``sequence`` are searched for together.
@@ -242,7 +242,7 @@ def nearest(state, boxes, nodes, leaves, places, X, columns, center, length_scal
         for c in range(members):
             row = X[sequence[start + c]]
             for k in range(p):
-                x = (row[columns[k]] - center[k]) / length_scale[k]
+                x = (row[columns[k]] - center[k]) * inverse_scale[k]
                 along[c, k] = x
                 across[k, c] = x
         search(boxes, nodes, leaves, places, across, along, members, limit, m, distance, place)
