@@ -50,7 +50,9 @@ def metric(X: Array, length_scale: Array) -> Metric:
     ranges = (X.max(axis=0) - X.min(axis=0)) * inverse_scale
     columns = np.argsort(-ranges, kind="stable")
     columns = columns[: max(1, int(np.count_nonzero(ranges)))]
-    center = np.concatenate([central(X[:, k : k + 1]) for k in columns])  # by columns: no copy of all of X
+    center = np.empty(columns.size)
+    for i, k in enumerate(columns.tolist()):  # no copy of all of X
+        center[i] = central(X[:, k : k + 1])[0]
     return Metric(read_only(columns), read_only(center), read_only(inverse_scale[columns]))
 
 

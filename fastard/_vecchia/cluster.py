@@ -87,7 +87,7 @@ def _neighbors(where: tuple[int, int], *, data: tuple[Any, ...], by: Metric, m: 
 def _latest_tree(X: Array, by: Metric, stop: int) -> Tree:
     with _LOCK:
         latest = _LATEST.get("tree")
-        same = latest is not None and latest.stop == stop and np.array_equal(latest.metric.length_scale, by.length_scale)
+        same = latest is not None and latest.stop == stop and np.array_equal(latest.metric.inverse_scale, by.inverse_scale)
         if not same or _LATEST["of"] is not X:
             _LATEST.clear()
             _LATEST.update({"tree": tree(X, by, stop), "of": X})

@@ -66,8 +66,8 @@ class VecchiaLogLikelihood:
     rng : None, int or numpy.random.Generator, default 0
         For the order of the points, on which the approximation depends.
     client : dask.distributed.Client, optional
-        A cluster on which neighbours are found and blocks evaluated; every worker gets all points. The result has the same bits
-        as without.
+        A cluster on which neighbours are found and blocks evaluated; every worker gets all points. The result has the same
+        bits as without.
 
     Attributes
     ----------

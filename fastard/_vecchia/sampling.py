@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy.linalg import solve_triangular
 
 from fastard._arrays import Array
 from fastard._blas import one_blas_thread
@@ -48,6 +47,8 @@ def _noise(model: LocalPosterior, rows: Array) -> Array:
 
 def _conditional(model: LocalPosterior, X: Array, noise: Array, values: Array, point: Array) -> tuple[Array, float]:
     """Mean (size, T) and variance at a point, given ``values`` (k, size, T) at X (k, d) with ``noise`` (k,)."""
+    from scipy.linalg import solve_triangular
+
     K = cross_covariance(model.term, X, X, 1)
     K[np.diag_indices_from(K)] += noise
     k = cross_covariance(model.term, point[np.newaxis], X, 1)[0]

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import lsq_linear
 
 from fastard._arrays import Array
 
@@ -113,6 +112,8 @@ def ascend(
 def _step(point: Point, coordinates: _Coordinates, damping: float, longest: float) -> tuple[Array, float]:
     """The damped step of the quadratic model within the bounds: where it ends, in t, and what it gains there."""
     slope = coordinates.slope(point.free_theta)
+    from scipy.optimize import lsq_linear  # takes long to import
+
     t = coordinates.of(point.free_theta)
     gradient, information = point.gradient / slope, point.information / np.outer(slope, slope)
     low = np.maximum(coordinates.low, t - longest) - t
