@@ -390,6 +390,50 @@ def test_it_pickles_and_is_reproducible(few_first):
     assert "700 points in 3 dimensions" in repr(made)
 
 
+def odd_points(kind, n=300):
+    X = data(n, 3)[0]
+    if kind == "constant column":
+        X[:, 1] = 0.7 + 1e6
+    elif kind == "constant but for rounding":
+        X[:, 1] = (X[:, 1] + 1e6) - X[:, 1]
+    elif kind == "all rows equal":
+        X[:] = X[0]
+    elif kind == "clusters":
+        X = np.repeat(X[:6], n // 6, axis=0) + 1e-9 * X
+    elif kind == "far from the origin":
+        X += 1e6
+    elif kind == "many columns":
+        X = data(n, 200)[0]
+    return X
+
+
+ODD = ["constant column", "constant but for rounding", "all rows equal", "clusters", "far from the origin", "many columns"]
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_odd_points(kind, few_first):
+    X = odd_points(kind)
+    d = X.shape[1]
+    y = data(len(X), 1)[1]
+    theta = np.log([*np.full(d, 2.0 + d), 1.7, 0.1])
+    made = fastard.VecchiaLogLikelihood(X, y, kernel="matern52", neighbors=20)
+    value, gradient = made(theta)
+    term = naive.Term("matern52", np.exp(theta[:d]), 1.7)
+    first, pairs = rows_of(made.blocks)
+    parts = [(first, 1.0)] + [(np.concatenate(pair), 1.0) for pair in pairs] + [(given, -1.0) for _, given in pairs]
+    expected = sum(sign * naive.log_marginal_likelihood([term], X[rows], y[rows], 0.1) for rows, sign in parts)
+    assert_agree(value, expected)
+    assert_agree(gradient, sum(sign * naive.gradient(term, X[rows], y[rows], 0.1) for rows, sign in parts))
+    assert np.isfinite(made.information(theta)).all()
+
+
+def test_a_column_beyond_float64_is_named():
+    X, y = data(50, 2)
+    X[:, 1] *= 1e300
+    with pytest.raises(ValueError, match="column 1 of X is too large"):
+        fastard.VecchiaLogLikelihood(X, y)
+
+
 @pytest.mark.parametrize("stored", STORAGE)
 def test_any_storage_and_inputs_unchanged(stored, few_first):
     X, y = (np.round(array, 3).astype(np.float32).astype(float) for array in data(160, 3))

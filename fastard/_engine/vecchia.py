@@ -69,8 +69,8 @@ def evaluate_blocks(
     tasks = -(-count // chunk)
     partial, failures = np.empty((tasks, width)), np.full((tasks, 2), -1)
     state = new_state()
-    points = np.array([m, 0.0]) + (blocks.end - blocks.begin).mean() if count else np.zeros(2)
-    flops = count * flops_of_block(float(points[0]), float(points[1]), columns.size, wanted)
+    own = float((blocks.end - blocks.begin).mean()) if count else 0.0
+    flops = count * flops_of_block(m + own, own, columns.size, wanted)
     run(
         flops, min(threads, max(1, tasks)), loops.evaluate, state, *compiled(term.kernel), term.signal_variance, noise,
         NO_NOISE * term.signal_variance, read_only(X), read_only(y), _NOTHING if known is None else read_only(known), columns,

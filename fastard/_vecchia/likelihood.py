@@ -25,7 +25,7 @@ from fastard._engine.vecchia import (
     tree_sum,
 )
 from fastard._objectives.likelihood import LogMarginalLikelihood
-from fastard._parameters import Parameters
+from fastard._parameters import Parameters, standard_deviations
 from fastard._vecchia.blocks import make_blocks
 from fastard._vecchia.cluster import Shards
 from fastard.exceptions import NotPositiveDefiniteError
@@ -126,8 +126,7 @@ class VecchiaLogLikelihood:
         self._min_length_scales = validate.min_length_scales(points)
         self._safe_logarithm = validate.safe_logarithm(self._min_length_scales)
         if length_scale is None:
-            units = np.std(points, axis=0)
-            length_scale = np.where(units > 0.0, units, 1.0)
+            length_scale = _spreads(points)
         scales = validate.length_scales(length_scale, points)
         self.blocks = make_blocks(points, scales, self.neighbors, self.block_size, validate.generator(rng))
         order, first = self.blocks.order, self.blocks.first
@@ -229,7 +228,7 @@ class VecchiaLogLikelihood:
         default. The information lost with m of m' neighbours that hold the m is the mean of the difference in half ln|S_b|.
         """
         own = self._conditioned()
-        chosen = own.neighbors[which] if neighbors is None else neighbors
+        chosen = own.neighbors[which] if neighbors is None else np.ascontiguousarray(neighbors, dtype=np.int32)
         blocks = Conditioned(own.begin[which], own.end[which], chosen)
         length_scale, signal_variance, noise_variance, kernel = self.natural(theta)
         return self._sums(Term(kernel, length_scale, signal_variance), noise_variance, blocks, wanted, 1)
@@ -281,6 +280,15 @@ class VecchiaLogLikelihood:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "watch": None, "_shards": None}
+
+
+def _spreads(points: Array) -> Array:
+    """Standard deviations of the columns, 1 for constant ones."""
+    with np.errstate(all="ignore"):
+        spreads = standard_deviations(points, np.arange(points.shape[1]))
+    for column, spread in enumerate(spreads.tolist()):
+        validate.unit(f"column {column} of X", spread, points[:, column])
+    return spreads
 
 
 def _exact_information(term: Term, X: Array, noise: float, alpha: Array, inverse: Array, threads: int) -> Array:
