@@ -34,14 +34,17 @@ def small(monkeypatch):
 
 
 def test_the_end_is_near_the_exact_one():
-    X, y = problem()
+    rng = np.random.default_rng(2)
+    X = rng.uniform(size=(700, 2))
+    K = fastard.covariance(X, length_scale=[0.2, 0.5], kernel="matern52") + 0.05 * np.eye(700)
+    y = np.linalg.cholesky(K) @ rng.standard_normal(700)
     exact = fastard.fit(X, y, kernel="matern52")
     model = fastard.fit_vecchia(X, y, neighbors=60, block_size=10, rng=0)
     assert model.converged, model.message
     errors = exact.standard_errors().standard_errors
     moved = model._theta - np.log([*exact.length_scale, exact.signal_variance, exact.noise_variance])
-    assert np.all(np.abs(moved) < 0.3 * errors)
-    np.testing.assert_allclose(model.standard_errors().standard_errors, errors, rtol=0.4)
+    assert np.all(np.abs(moved) < 0.6 * errors)
+    np.testing.assert_allclose(model.standard_errors().standard_errors, errors, rtol=0.2)
     value = fastard.LogMarginalLikelihood(X, y - y.mean(), kernel="matern52")(model._theta)[0]
     assert 0.0 <= value - model.log_likelihood < 0.01 * len(X)
 

@@ -50,9 +50,7 @@ def metric(X: Array, length_scale: Array) -> Metric:
     ranges = (X.max(axis=0) - X.min(axis=0)) * inverse_scale
     columns = np.argsort(-ranges, kind="stable")
     columns = columns[: max(1, int(np.count_nonzero(ranges)))]
-    center = np.empty(columns.size)
-    for i, k in enumerate(columns.tolist()):  # no copy of all of X
-        center[i] = central(X[:, k : k + 1])[0]
+    center = np.concatenate([np.empty(0), *(central(X[:, k : k + 1]) for k in columns)])  # by columns: no copy of all of X
     return Metric(read_only(columns), read_only(center), read_only(inverse_scale[columns]))
 
 
@@ -78,41 +76,41 @@ def tree(X: Array, by: Metric, stop: int) -> Tree:
 def block_neighbors(
     X: Array,
     by: Metric,
-    starts: Indices,
+    begin: Indices,
+    end: Indices,
     m: int,
-    first: int,
-    last: int,
     threads: int,
     tree_of: Callable[[Array, Metric, int], Tree] = tree,
 ) -> NDArray[np.int32]:
-    """The m neighbours of each of the blocks first ... last, (last - first, m): earlier places in ascending order.
+    """The m neighbours of each of some blocks, (B, m): earlier places in ascending order.
 
-    Block j is the rows starts[j] ... starts[j + 1] of X; at least m rows stand before it. Its neighbours are taken in rounds
-    over its members, the nearest earlier point of each, then the second one of each ..., until there are m. They do not
-    depend on the other blocks that are asked for, nor on the threads. ``tree_of``: `tree`, or what remembers its trees.
+    Block j is the rows begin[j] ... end[j] - 1 of X; at least m rows stand before it. Its neighbours are taken in rounds over
+    its members, the nearest earlier point of each, then the second one of each ..., until there are m: so they are among those
+    for a larger m. They do not depend on the other blocks that are asked for, nor on the threads.
+    ``tree_of``: `tree`, or what remembers the latest one.
     """
-    assert first == last or m <= starts[first]
-    found = np.empty((last - first, m), dtype=np.int32)
-    X = read_only(X)
-    j = first
-    while j < last:
-        # One tree for all blocks with no more points before them than some level of the order has, and those before it.
-        stop = int(starts[0])
-        while stop < starts[j]:
-            stop = min(2 * stop, len(X))
-        end = int(np.searchsorted(starts[:last], stop, side="right"))
-        points = tree_of(X, by, stop)
-        arrays = points.boxes, points.nodes, points.leaves, points.places
-        here = read_only(starts[j : end + 1])
-        where = np.empty(end - j, dtype=np.int64)
-        loops.locate(points.boxes, points.nodes, len(points.leaves), X, *by, here, where)
-        sequence = np.argsort(where, kind="stable")
+    found = np.empty((begin.size, m), dtype=np.int32)
+    X, begin, end = read_only(X), read_only(begin), read_only(end)
+    by_place = np.argsort(begin, kind="stable")
+    starts = begin[by_place]
+    assert starts.size == 0 or m <= starts[0]
+    j = 0
+    while j < starts.size:
+        # One tree for all blocks with no more points before them than the next power of two.
+        stop = min(len(X), 1 << (int(starts[j]) - 1).bit_length())
+        k = int(np.searchsorted(starts, stop, side="right"))
+        points, chosen = tree_of(X, by, stop), by_place[j:k]
+        where, members = np.empty(k - j, dtype=np.int64), end[chosen] - begin[chosen]
+        loops.locate(
+            points.boxes, points.nodes, len(points.leaves), X, *by, read_only(begin[chosen]), read_only(end[chosen]), where
+        )
         run(
-            _FLOPS * float(starts[end] - starts[j]), threads, loops.block_neighbors, new_state(), *arrays, X, *by, here,
-            read_only(sequence), int(np.diff(here).max()), found[j - first : end - first],
+            _FLOPS * float(members.sum()), threads, loops.block_neighbors, new_state(), points.boxes, points.nodes,
+            points.leaves, points.places, X, *by, begin, end, read_only(chosen[np.argsort(where, kind="stable")]),
+            int(members.max()), found,
         )  # fmt: skip
-        del points, arrays  # before the next one
-        j = end
+        del points  # before the next one
+        j = k
     return found
 
 
@@ -124,7 +122,16 @@ def nearest(points: Tree, queries: Array, m: int, threads: int) -> NDArray[np.in
     found = np.empty((q, m), dtype=np.int32)
     where = np.empty(q, dtype=np.int64)
     queries = read_only(queries)
-    loops.locate(points.boxes, points.nodes, len(points.leaves), queries, *points.metric, read_only(np.arange(q + 1)), where)
+    loops.locate(
+        points.boxes,
+        points.nodes,
+        len(points.leaves),
+        queries,
+        *points.metric,
+        read_only(np.arange(q)),
+        read_only(np.arange(1, q + 1)),
+        where,
+    )
     sequence = np.argsort(where, kind="stable")
     run(
         _FLOPS * q, threads, loops.nearest, new_state(), points.boxes, points.nodes, points.leaves, points.places,

@@ -9,13 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastard._arrays import Array
-from fastard._engine.neighbors import block_neighbors, metric
 from fastard._engine.vecchia import BlockSums
 from fastard._vecchia.likelihood import VecchiaLogLikelihood
 
 TIMES = (4, 16)  # as many neighbours
-
-_RUNS = 10  # places in the order from which blocks are taken: each needs a search tree of its own
 
 _95_PERCENT = 1.959963984540054  # standard deviations
 
@@ -28,7 +25,7 @@ class HeldOut(NamedTuple):
     n : int
         Points in the sample.
     neighbors : tuple of 2 ints
-        That each was predicted from: as many as ``predict`` takes by default, and four times that.
+        That each was predicted from: as many as ``predict`` takes by default, and twice as many.
     rmse : ndarray, shape (2,)
         Root mean square errors, in units of y.
     log_density : ndarray, shape (2,)
@@ -92,14 +89,21 @@ class Accuracy(NamedTuple):
 
 
 def accuracy(
-    likelihood: VecchiaLogLikelihood, theta: Array, covariance: Array, names: list[str], sample: int, held_out: HeldOut
+    likelihood: VecchiaLogLikelihood,
+    theta: Array,
+    covariance: Array,
+    names: list[str],
+    sample: int,
+    random: np.random.Generator,
+    held_out: HeldOut,
 ) -> Accuracy:
     """See :meth:`fastard.VecchiaGaussianProcess.accuracy`; ``covariance`` (P, P) is that of the logarithms."""
     blocks, m, outputs = likelihood.blocks, likelihood.neighbors, likelihood.y.shape[1]
-    by = metric(likelihood.X, likelihood.natural(theta)[0])
-    runs = _sample(blocks.starts.size - 1, sample)
-    sizes = np.diff(blocks.starts)[np.concatenate(runs)]
-    own = likelihood.of_blocks(theta, np.concatenate(runs))
+    length_scale = likelihood.natural(theta)[0]
+    count = blocks.starts.size - 1
+    which = np.sort(random.choice(count, min(count, sample), replace=False))
+    sizes = np.diff(blocks.starts)[which]
+    own = likelihood.of_blocks(theta, which)
     lost, gain = np.empty((2, len(TIMES))), np.empty((2, len(TIMES)))
     shift = np.empty((2, len(TIMES), len(names)))
     errors = np.sqrt(covariance.diagonal())
@@ -108,11 +112,10 @@ def accuracy(
     whole = (len(likelihood.X) - blocks.first) / sizes.sum()
     for i, times in enumerate(TIMES):
         parts = []
-        for run in runs:
-            first, last = int(run[0]), int(run[-1]) + 1
-            wider = min(times * m, int(blocks.starts[first]))
-            near = block_neighbors(likelihood.X, by, blocks.starts, wider, first, last, likelihood.n_threads)
-            parts.append(likelihood.of_blocks(theta, run, near))
+        early = blocks.starts[which] < times * m  # blocks with fewer points before them
+        for some, wider in ((which[early], int(blocks.starts[which[0]])), (which[~early], times * m)):
+            near = blocks.neighbors_of(some, wider, likelihood.X, length_scale, likelihood.n_threads)
+            parts.append(likelihood.of_blocks(theta, some, near))
         found = BlockSums(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
         lost[:, i] = _per_point(outputs * (own.half_log_determinant - found.half_log_determinant), sizes)
         gain[:, i] = _per_point(found.log_likelihood - own.log_likelihood, sizes)
@@ -137,16 +140,6 @@ def judge(y: Array, mean: Array, deviation: Array, neighbors: tuple[int, int]) -
         log_density=np.mean(density.sum(axis=2), axis=1),
         coverage=np.mean(np.abs(residual) <= _95_PERCENT, axis=axes),
     )
-
-
-def _sample(count: int, sample: int) -> list[NDArray[np.int64]]:
-    """Runs of consecutive blocks, spread over all of them: their order is random, but later ones have more before them."""
-    if count <= sample:
-        return [np.arange(count)]
-    runs = min(_RUNS, sample)
-    length = -(-sample // runs)
-    starts = np.linspace(0, count - length, runs).astype(int)
-    return [np.arange(start, start + length) for start in starts]
 
 
 def _per_point(values: Array, sizes: NDArray[np.int64]) -> tuple[float, float]:

@@ -22,14 +22,17 @@ class Blocks(NamedTuple):
     neighbors: NDArray[np.int32]  # (B, m), places before the block's first, ascending
 
     def refreshed(self, points: Array, length_scale: Array, threads: int) -> Blocks:
-        """The same order and blocks, with neighbours that are near in units of these length scales; ``points`` as ordered.
+        """The same order and blocks, with neighbours that are near in units of other length scales; ``points`` as ordered."""
+        everything, m = np.arange(self.starts.size - 1), self.neighbors.shape[1]
+        return self._replace(neighbors=self.neighbors_of(everything, m, points, length_scale, threads))
 
-        They are the nearest earlier point of each of the block's points, then the second nearest of each, and so on, until
-        there are enough.
+    def neighbors_of(self, which: Indices, m: int, points: Array, length_scale: Array, threads: int) -> NDArray[np.int32]:
+        """So many neighbours of the blocks ``which`` (R,) alone, (R, m); there are to be as many places before each.
+
+        Fewer neighbours, in units of the same length scales, are among them.
         """
-        m, last = self.neighbors.shape[1], self.starts.size - 1
         by = metric(points, length_scale)
-        return self._replace(neighbors=block_neighbors(points, by, self.starts, m, 0, last, threads))
+        return block_neighbors(points, by, self.starts[:-1][which], self.starts[1:][which], m, threads)
 
 
 def make_blocks(
@@ -38,11 +41,22 @@ def make_blocks(
     neighbors: int,
     block_size: int,
     rng: np.random.Generator,
+    threads: int,
     *,
     first: int = _FIRST,
 ) -> Blocks:
-    """Blocks of at most ``block_size`` of the points (n, d), near each other in units of the length scales (d,), without their
-    neighbours yet; the exact block has ``first`` points, or as many as there are to be neighbours.
+    """Blocks of `ordered_blocks`, with their neighbours: the nearest earlier point of each of the block's points, then the
+    second nearest of each, and so on, until there are enough.
+    """
+    blocks = ordered_blocks(points, length_scale, neighbors, block_size, rng, first=first)
+    return blocks.refreshed(points[blocks.order], length_scale, threads)
+
+
+def ordered_blocks(
+    points: Array, length_scale: Array, neighbors: int, block_size: int, rng: np.random.Generator, *, first: int = _FIRST
+) -> Blocks:
+    """Blocks of at most ``block_size`` of the points (n, d), near each other in units of the length scales (d,), that have yet
+    to find their neighbours; the exact block has ``first`` points, or as many as there are to be neighbours.
 
     The order is one of levels: a random sample, a second one of the same size, a third one as large as both, and so on. Within
     a level, points near each other are a block, by medians along the widest side, and the blocks come in random order. So a

@@ -81,7 +81,8 @@ class Shards:
 
 def _neighbors(where: tuple[int, int], *, data: tuple[Any, ...], by: Metric, m: int) -> NDArray[np.int32]:
     X, _, _, starts = data
-    return block_neighbors(X, by, starts, m, *where, 1, _latest_tree)
+    low, high = where
+    return block_neighbors(X, by, starts[low:high], starts[low + 1 : high + 1], m, 1, _latest_tree)
 
 
 def _latest_tree(X: Array, by: Metric, stop: int) -> Tree:

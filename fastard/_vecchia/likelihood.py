@@ -26,7 +26,7 @@ from fastard._engine.vecchia import (
 )
 from fastard._objectives.likelihood import LogMarginalLikelihood
 from fastard._parameters import Parameters, standard_deviations
-from fastard._vecchia.blocks import make_blocks
+from fastard._vecchia.blocks import make_blocks, ordered_blocks
 from fastard._vecchia.cluster import Shards
 from fastard.exceptions import NotPositiveDefiniteError
 from fastard.kernels import Kernel
@@ -128,7 +128,8 @@ class VecchiaLogLikelihood:
         if length_scale is None:
             length_scale = _spreads(points)
         scales = validate.length_scales(length_scale, points)
-        self.blocks = make_blocks(points, scales, self.neighbors, self.block_size, validate.generator(rng))
+        of_blocks = points, scales, self.neighbors, self.block_size, validate.generator(rng)
+        self.blocks = make_blocks(*of_blocks, self.n_threads) if client is None else ordered_blocks(*of_blocks)
         order, first = self.blocks.order, self.blocks.first
         # As places in the blocks' order
         self.X, self.y = read_only(points[order]), read_only(targets[order])
@@ -140,7 +141,7 @@ class VecchiaLogLikelihood:
         self._shards = None
         if client is not None and self.blocks.starts.size > 1:
             self._shards = Shards(client, self.X, self.y, own, self.blocks)
-        self.find_neighbors(scales)
+            self.find_neighbors(scales)
 
     def __call__(self, theta: ArrayLike) -> tuple[float, Array]:
         """The value and its gradient at ``theta``; see the class."""

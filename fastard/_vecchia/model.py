@@ -282,9 +282,9 @@ class VecchiaGaussianProcess:
         sample : int, default 100
             Blocks that are conditioned on more points; ten times as many training points are predicted from their neighbours.
         rng : int, numpy.random.Generator or RandomState, default 0
-            For the training points that are predicted.
+            For the sample.
         neighbors : int, default 256
-            That a point is predicted from; and four times that.
+            That a point is predicted from; and twice as many.
 
         Returns
         -------
@@ -303,7 +303,7 @@ class VecchiaGaussianProcess:
         n = len(likelihood.X)
         rows = np.sort(random.choice(n, min(n, 10 * sample), replace=False))
         known = 0.0 if likelihood.observation_variance is None else likelihood.observation_variance[rows]
-        counts = (min(neighbors, n - 1), min(4 * neighbors, n - 1))
+        counts = (min(neighbors, n - 1), min(2 * neighbors, n - 1))
         found = [self._of_rows(predict_left_out, self._local, rows, count, self.n_threads) for count in counts]
         means, functions = (np.stack(parts) for parts in zip(*found, strict=True))
         deviations = np.sqrt(functions**2 + self.noise_variance + known)[:, :, np.newaxis]
@@ -312,7 +312,7 @@ class VecchiaGaussianProcess:
         with warnings.catch_warnings():  # what has no standard error has no shift in it either
             warnings.simplefilter("ignore")
             covariance = self._errors(names, stacklevel=2).covariance
-        return accuracy(likelihood, self._theta, covariance, names, sample, held_out)
+        return accuracy(likelihood, self._theta, covariance, names, sample, random, held_out)
 
     def _points(self, X: ArrayLike) -> Array:
         """Points as the model takes them, (q, d)."""
