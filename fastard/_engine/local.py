@@ -77,7 +77,8 @@ def predict_left_out(model: LocalPosterior, rows: NDArray[np.int64], m: int, thr
         near = nearest(model.tree, points[here], m + 1, threads)
         own = near == rows[here, np.newaxis]
         own[~own.any(axis=1), 0] = True  # m + 1 others are as near as the point itself: any of them may go
-        return near[~own].reshape(-1, m)
+        others: NDArray[np.int32] = near[~own].reshape(-1, m)
+        return others
 
     return _predict(model, points, m, chosen, 0.0, threads)
 

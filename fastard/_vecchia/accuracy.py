@@ -101,6 +101,10 @@ def accuracy(
     blocks, m, outputs = likelihood.blocks, likelihood.neighbors, likelihood.y.shape[1]
     length_scale = likelihood.natural(theta)[0]
     count = blocks.starts.size - 1
+    neighbors = (min(TIMES[0] * m, int(blocks.starts[-2])), min(TIMES[1] * m, int(blocks.starts[-2]))) if count else (m, m)
+    if count == 0:
+        nothing, of_each = np.zeros(len(TIMES)), np.zeros((len(TIMES), len(names)))
+        return Accuracy(neighbors, nothing, nothing, nothing, nothing, names, of_each, of_each, held_out)
     which = np.sort(random.choice(count, min(count, sample), replace=False))
     sizes = np.diff(blocks.starts)[which]
     own = likelihood.of_blocks(theta, which)
@@ -124,7 +128,6 @@ def accuracy(
         shift[:, i] = np.nan
         shift[0, i, known] = whole * solved.sum(axis=0)
         shift[1, i, known] = whole * np.sqrt(len(solved)) * solved.std(axis=0, ddof=1)
-    neighbors = (min(TIMES[0] * m, int(blocks.starts[-2])), min(TIMES[1] * m, int(blocks.starts[-2])))
     return Accuracy(neighbors, lost[0], lost[1], gain[0], gain[1], names, shift[0], shift[1], held_out)
 
 
