@@ -55,28 +55,28 @@ _ALL = ROWS // COLS  # panels of a whole block of the microkernel
 
 
 @separate
-def subtract_products(a, target, panelower_bytes, panels, b, depth):
+def subtract_products(a, target, panel_bytes, panels, b, depth):
     """COLS columns at ``target`` of so many panels, less the product of their ``depth`` columns at a with the panel at b."""
     q = 0
     while q + _ALL <= panels:
-        here = q * panelower_bytes
-        add_product(a + here, panelower_bytes, b, depth, target + here, panelower_bytes, STEP, -1.0, 0)
+        here = q * panel_bytes
+        add_product(a + here, panel_bytes, b, depth, target + here, panel_bytes, STEP, -1.0, 0)
         q += _ALL
     while q < panels:
-        here = q * panelower_bytes
-        add_panel_product(a + here, panelower_bytes, b, depth, target + here, panelower_bytes, STEP, -1.0, 0)
+        here = q * panel_bytes
+        add_panel_product(a + here, panel_bytes, b, depth, target + here, panel_bytes, STEP, -1.0, 0)
         q += 1
 
 
 @separate
-def set_products(a, panelower_bytes, panels, b, depth, target, column_bytes):
+def set_products(a, panel_bytes, panels, b, depth, target, column_bytes):
     """Columns at ``target``, ``column_bytes`` apart, become the product of the panels at a with the one at b."""
     q = 0
     while q + _ALL <= panels:
-        set_product(a + q * panelower_bytes, panelower_bytes, b, depth, target + q * STEP, STEP, column_bytes, 1.0, 0)
+        set_product(a + q * panel_bytes, panel_bytes, b, depth, target + q * STEP, STEP, column_bytes, 1.0, 0)
         q += _ALL
     while q < panels:
-        set_panel_product(a + q * panelower_bytes, panelower_bytes, b, depth, target + q * STEP, STEP, column_bytes, 1.0, 0)
+        set_panel_product(a + q * panel_bytes, panel_bytes, b, depth, target + q * STEP, STEP, column_bytes, 1.0, 0)
         q += 1
 
 
@@ -120,7 +120,7 @@ def fill(kernel, shape, variance, tied, V, k, diagonal, negligible, L, s_all, v_
     least = math.inf
     for r in range(k):
         least = min(least, diagonal[r])
-    lower, panelower_bytes = address_of(L), STEP * L.shape[1]
+    lower, panel_bytes = address_of(L), STEP * L.shape[1]
     step = 8 * V.shape[1]
     for j in range(0, width, COLS):
         rows = width - j
@@ -143,7 +143,7 @@ def fill(kernel, shape, variance, tied, V, k, diagonal, negligible, L, s_all, v_
             for q in range(size):
                 target[q] = source[q]
         for i in range(0, rows, COLS):
-            target_panel = lower + (j + i) // COLS * panelower_bytes + j * STEP
+            target_panel = lower + (j + i) // COLS * panel_bytes + j * STEP
             copy_rows(address_of(s) + 8 * i, 8 * rows, target_panel, STEP, COLS, 1.0)
         for c in range(min(COLS, k - j)):
             L[j // COLS, j + c, c] = variance + diagonal[j + c]
@@ -167,18 +167,18 @@ def factor(L, k, rows_below, diagonal, variance, triangles, pivots, squares):
     """
     width = round_up(k, COLS)
     panels = (width + rows_below + COLS - 1) // COLS
-    lower, panelower_bytes = address_of(L), STEP * L.shape[1]
+    lower, panel_bytes = address_of(L), STEP * L.shape[1]
     for j in range(0, width, COLS):
-        here = lower + j // COLS * panelower_bytes
+        here = lower + j // COLS * panel_bytes
         left = panels - j // COLS
         if j > 0:
-            subtract_products(here, here + j * STEP, panelower_bytes, left, here, j)
+            subtract_products(here, here + j * STEP, panel_bytes, left, here, j)
         triangle = address_of(triangles) + j * STEP
         factor_columns(here + j * STEP, triangle, address_of(pivots) + 8 * j)
         for r in range(j, min(j + COLS, k)):
             if not (pivots[r] > ROUNDING * (variance + diagonal[r]) and pivots[r] < math.inf):
                 return r
-        substitute_columns(here + panelower_bytes + j * STEP, STEP, panelower_bytes, left - 1, triangle, address_of(squares))
+        substitute_columns(here + panel_bytes + j * STEP, STEP, panel_bytes, left - 1, triangle, address_of(squares))
     return -1
 
 
@@ -187,7 +187,7 @@ def solve_back(L, k, m, targets, triangles, packed, reverse, Z, rows_of_Z, squar
     """Rows of Z: W' (b), alpha_t', beta_t'; and ``rows_of_Z`` the same by panels of k, [row of Z][COLS points]."""
     width, b = round_up(k, COLS), k - m
     queries = round_up(b + 2 * targets, COLS)
-    lower, panelower_bytes, z, z_bytes = address_of(L), STEP * L.shape[1], address_of(Z), STEP * Z.shape[1]
+    lower, panel_bytes, z, z_bytes = address_of(L), STEP * L.shape[1], address_of(Z), STEP * Z.shape[1]
     for q in range(queries // COLS):
         panel = Z[q]
         for r in range(width):
@@ -207,8 +207,8 @@ def solve_back(L, k, m, targets, triangles, packed, reverse, Z, rows_of_Z, squar
         depth, none = width - j - COLS, max(0, j - m) // COLS  # so many panels of W' are zero here
         here, count = z + none * z_bytes, queries // COLS - none
         if depth > 0:
-            below = lower + (j // COLS + 1) * panelower_bytes + j * STEP
-            transpose_blocks(below, STEP, panelower_bytes, step, STEP, COLS * STEP, depth // COLS, 1.0)
+            below = lower + (j // COLS + 1) * panel_bytes + j * STEP
+            transpose_blocks(below, STEP, panel_bytes, step, STEP, COLS * STEP, depth // COLS, 1.0)
             subtract_products(here + (j + COLS) * STEP, here + j * STEP, z_bytes, count, step, depth)
         for a in range(COLS):
             for c in range(a, COLS):
@@ -257,14 +257,14 @@ def contract(V, free, tied, k, m, targets, rows_of_Z, packed, diagonal, w, by_sh
 @separate
 def symmetric(strips, width, panels):
     """The matrix whose lower triangle stands in the strips, whole and in panels; 0 on the diagonal."""
-    offset, p, panelower_bytes = 0, address_of(panels), STEP * panels.shape[1]
+    offset, p, panel_bytes = 0, address_of(panels), STEP * panels.shape[1]
     for j in range(0, width, COLS):
         rows = width - j
         source = address_of(strips) + 8 * offset
         for i in range(0, rows, COLS):
-            copy_rows(source + 8 * i, 8 * rows, p + (j + i) // COLS * panelower_bytes + j * STEP, STEP, COLS, 1.0)
+            copy_rows(source + 8 * i, 8 * rows, p + (j + i) // COLS * panel_bytes + j * STEP, STEP, COLS, 1.0)
         if rows > COLS:
-            target = p + j // COLS * panelower_bytes + (j + COLS) * STEP
+            target = p + j // COLS * panel_bytes + (j + COLS) * STEP
             transpose_blocks(source + STEP, 8 * rows, STEP, target, STEP, COLS * STEP, rows // COLS - 1, 1.0)
         for c in range(COLS):
             panels[j // COLS, j + c, c] = 0.0
