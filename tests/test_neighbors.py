@@ -7,7 +7,7 @@ import pytest
 from conftest import data
 from scipy.spatial import cKDTree
 
-from fastard._engine.neighbors import block_neighbors, metric, nearest, tree
+from fastard._engine.neighbors import metric, nearest, tree
 from fastard._vecchia.blocks import make_blocks
 
 
@@ -111,9 +111,19 @@ def test_threads_and_shards_give_the_same():
     np.testing.assert_array_equal(one.neighbors, two.neighbors)
     count = len(one.neighbors)
     parts = [0, 1, 7, 50, count - 1, count]
-    by = metric(ordered, length_scale)
-    shards = [block_neighbors(ordered, by, one.starts, 30, a, b, 2) for a, b in itertools.pairwise(parts)]
+    shards = [one.neighbors_of(np.arange(a, b), 30, ordered, length_scale, 2) for a, b in itertools.pairwise(parts)]
     np.testing.assert_array_equal(np.concatenate(shards), one.neighbors)
+
+
+def test_some_blocks_in_any_order_and_more_neighbors():
+    X, _ = data(900, 3)
+    blocks, ordered = blocks_of(X, np.ones(3), 20, 16)
+    which = np.array([40, 3, 17, 52])
+    np.testing.assert_array_equal(blocks.neighbors_of(which, 20, ordered, np.ones(3), 1), blocks.neighbors[which])
+    more = blocks.neighbors_of(which, 64, ordered, np.ones(3), 1)
+    np.testing.assert_array_equal(more, by_comparing_all(ordered, 1.0, blocks.starts, 64)[which])
+    for few, many in zip(blocks.neighbors[which], more, strict=True):
+        assert set(few) <= set(many)
 
 
 def test_order_is_the_generators():

@@ -72,32 +72,34 @@ def tree(X: Array, by: Metric, stop: int) -> Tree:
     return Tree(by, stop, read_only(boxes), read_only(nodes), read_only(coordinates), read_only(places))
 
 
-def block_neighbors(X: Array, by: Metric, starts: Indices, m: int, first: int, last: int, threads: int) -> NDArray[np.int32]:
-    """The m neighbours of each of the blocks first ... last, (last - first, m): earlier places in ascending order.
+def block_neighbors(X: Array, by: Metric, begin: Indices, end: Indices, m: int, threads: int) -> NDArray[np.int32]:
+    """The m neighbours of each of some blocks, (B, m): earlier places in ascending order.
 
-    Block j is the rows starts[j] ... starts[j + 1] of X; at least m rows stand before it. Its neighbours are taken in rounds
-    over its members, the nearest earlier point of each, then the second one of each ..., until there are m. They do not
-    depend on the other blocks that are asked for, nor on the threads.
+    Block j is the rows begin[j] ... end[j] - 1 of X; at least m rows stand before it. Its neighbours are taken in rounds over
+    its members, the nearest earlier point of each, then the second one of each ..., until there are m: so they are among those
+    for a larger m. They do not depend on the other blocks that are asked for, nor on the threads.
     """
-    assert first == last or m <= starts[first]
-    found = np.empty((last - first, m), dtype=np.int32)
-    X = read_only(X)
-    j = first
-    while j < last:
+    found = np.empty((begin.size, m), dtype=np.int32)
+    X, begin, end = read_only(X), read_only(begin), read_only(end)
+    by_place = np.argsort(begin, kind="stable")
+    starts = begin[by_place]
+    assert starts.size == 0 or m <= starts[0]
+    j = 0
+    while j < starts.size:
         # One tree for all blocks with at most twice as many points before them as the first one has.
-        end = int(np.searchsorted(starts[:last], 2 * starts[j], side="right"))
-        points = tree(X, by, int(starts[end - 1]))
-        arrays = points.boxes, points.nodes, points.leaves, points.places
-        here = read_only(starts[j : end + 1])
-        where = np.empty(end - j, dtype=np.int64)
-        loops.locate(points.boxes, points.nodes, len(points.leaves), X, *by, here, where)
-        sequence = np.argsort(where, kind="stable")
+        k = int(np.searchsorted(starts, 2 * starts[j], side="right"))
+        points, chosen = tree(X, by, int(starts[k - 1])), by_place[j:k]
+        where, members = np.empty(k - j, dtype=np.int64), end[chosen] - begin[chosen]
+        loops.locate(
+            points.boxes, points.nodes, len(points.leaves), X, *by, read_only(begin[chosen]), read_only(end[chosen]), where
+        )
         run(
-            _FLOPS * float(starts[end] - starts[j]), threads, loops.block_neighbors, new_state(), *arrays, X, *by, here,
-            read_only(sequence), int(np.diff(here).max()), found[j - first : end - first],
+            _FLOPS * float(members.sum()), threads, loops.block_neighbors, new_state(), points.boxes, points.nodes,
+            points.leaves, points.places, X, *by, begin, end, read_only(chosen[np.argsort(where, kind="stable")]),
+            int(members.max()), found,
         )  # fmt: skip
-        del points, arrays  # before the next one
-        j = end
+        del points  # before the next one
+        j = k
     return found
 
 
@@ -109,7 +111,16 @@ def nearest(points: Tree, queries: Array, m: int, threads: int) -> NDArray[np.in
     found = np.empty((q, m), dtype=np.int32)
     where = np.empty(q, dtype=np.int64)
     queries = read_only(queries)
-    loops.locate(points.boxes, points.nodes, len(points.leaves), queries, *points.metric, read_only(np.arange(q + 1)), where)
+    loops.locate(
+        points.boxes,
+        points.nodes,
+        len(points.leaves),
+        queries,
+        *points.metric,
+        read_only(np.arange(q)),
+        read_only(np.arange(1, q + 1)),
+        where,
+    )
     sequence = np.argsort(where, kind="stable")
     run(
         _FLOPS * q, threads, loops.nearest, new_state(), points.boxes, points.nodes, points.leaves, points.places,

@@ -23,9 +23,16 @@ class Blocks(NamedTuple):
 
     def refreshed(self, points: Array, length_scale: Array, threads: int) -> Blocks:
         """The same order and blocks, with neighbours that are near in units of other length scales; ``points`` as ordered."""
-        m, last = self.neighbors.shape[1], self.starts.size - 1
+        everything, m = np.arange(self.starts.size - 1), self.neighbors.shape[1]
+        return self._replace(neighbors=self.neighbors_of(everything, m, points, length_scale, threads))
+
+    def neighbors_of(self, which: Indices, m: int, points: Array, length_scale: Array, threads: int) -> NDArray[np.int32]:
+        """So many neighbours of the blocks ``which`` (R,) alone, (R, m); there are to be as many places before each.
+
+        Fewer neighbours, in units of the same length scales, are among them.
+        """
         by = metric(points, length_scale)
-        return self._replace(neighbors=block_neighbors(points, by, self.starts, m, 0, last, threads))
+        return block_neighbors(points, by, self.starts[:-1][which], self.starts[1:][which], m, threads)
 
 
 def make_blocks(

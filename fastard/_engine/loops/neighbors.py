@@ -173,24 +173,26 @@ def leaf_of(boxes, nodes, leaves, x):
 
 
 @jit
-def locate(boxes, nodes, leaves, X, columns, center, inverse_scale, starts, found):
-    """found[j] = the leaf of the middle of rows starts[j] ... starts[j + 1] of X."""
+def locate(boxes, nodes, leaves, X, columns, center, inverse_scale, begin, end, found):
+    """found[j] = the leaf of the middle of rows begin[j] ... end[j] - 1 of X."""
     x = np.empty(columns.size)
     for j in range(found.size):
         for k in range(columns.size):
             total = 0.0
-            for i in range(starts[j], starts[j + 1]):
+            for i in range(begin[j], end[j]):
                 total += (X[i, columns[k]] - center[k]) * inverse_scale[k]
-            x[k] = total / (starts[j + 1] - starts[j])
+            x[k] = total / (end[j] - begin[j])
         found[j] = leaf_of(boxes, nodes, leaves, x)
 
 
 @jit
-def block_neighbors(state, boxes, nodes, leaves, places, X, columns, center, inverse_scale, starts, sequence, largest, out):
-    """out[j] (m,) = the neighbours of block j, places starts[j] ... starts[j + 1] of X, among the places before it, ascending.
+def block_neighbors(
+    state, boxes, nodes, leaves, places, X, columns, center, inverse_scale, begin, end, sequence, largest, out
+):
+    """out[j] (m,) = the neighbours of block j, places begin[j] ... end[j] - 1 of X, among the places before it, ascending.
 
-    The blocks are taken in the given ``sequence``, so that those that are near each other follow one another; ``largest`` is
-    the size of the largest.
+    The blocks are those of the ``sequence``, in which such as are near each other follow one another; ``largest`` is the size
+    of the largest.
     """
     if state[POOL]:
         dispatch(state, repeat_call())
@@ -204,7 +206,7 @@ def block_neighbors(state, boxes, nodes, leaves, places, X, columns, center, inv
     while task * _TASK < sequence.size:
         for q in range(task * _TASK, min(sequence.size, task * _TASK + _TASK)):
             j = sequence[q]
-            first, members = starts[j], starts[j + 1] - starts[j]
+            first, members = begin[j], end[j] - begin[j]
             depth = min(m, guess if guess > 0 else 2 + 2 * (m // members))
             while True:
                 for c in range(0, members, GROUP):
