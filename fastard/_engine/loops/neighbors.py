@@ -42,6 +42,19 @@ def insert(distance, place, depth, s, where):
     distance[i], place[i] = s, where
 
 
+@jit
+def without_ties(mask, away, lowest, place, depth, bounds):
+    """The bits of those members for whom a node may hold a nearer point, or one as near at an earlier place."""
+    never_inline()
+    left = mask
+    while left != 0:
+        c = lowest_bit(left)
+        left &= left - 1
+        if away[c] == bounds[c] and lowest > place[c, depth - 1]:
+            mask &= ~(1 << c)
+    return mask
+
+
 @separate
 def search(boxes, nodes, leaves, places, across, along, members, limit, depth, distance, place):
     """The ``depth`` nearest of the points at places below ``limit``, of each of the first ``members`` points.
@@ -70,10 +83,12 @@ def search(boxes, nodes, leaves, places, across, along, members, limit, depth, d
         for k in range(p):
             middle[k] += along[c, k] / members
     stack[0, 0], stack[0, 1], stack[0, 2] = 0, 0, leaves.shape[0]
-    top = 0
+    top, repeated = 0, False  # whether a member is as often among the points as it has neighbours
     while top >= 0:
         node, leaf, count = stack[top, 0], stack[top, 1], stack[top, 2]
         mask = at_most(address_of(away[top]), address_of(bounds), vectors)
+        if repeated and mask != 0:
+            mask = without_ties(mask, away[top], nodes[node, LOWEST], place, depth, bounds)
         if mask == 0 or nodes[node, LOWEST] >= limit:
             top -= 1
             continue
@@ -113,6 +128,7 @@ def search(boxes, nodes, leaves, places, across, along, members, limit, depth, d
                 if sums[i] < last or (sums[i] == last and own[i] < place[c, depth - 1]):
                     insert(distance[c], place[c], depth, sums[i], own[i])
                     bounds[c] = distance[c, depth - 1]
+                    repeated = repeated or bounds[c] == 0.0
         top -= 1
 
 
