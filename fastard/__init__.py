@@ -9,6 +9,10 @@ from fastard._objectives.leave_one_out import LeaveOneOut, loo_log_predictive_de
 from fastard._objectives.likelihood import LogMarginalLikelihood, log_marginal_likelihood
 from fastard._progress import TrainingState
 from fastard._training.fit import fit
+from fastard._vecchia.accuracy import Accuracy, HeldOut
+from fastard._vecchia.fit import fit_vecchia
+from fastard._vecchia.likelihood import VecchiaLogLikelihood
+from fastard._vecchia.model import VecchiaGaussianProcess
 from fastard._version import __version__ as __version__
 from fastard._warmup import warmup
 from fastard.exceptions import NotPositiveDefiniteError
@@ -16,7 +20,9 @@ from fastard.kernels import RBF, Matern12, Matern32, Matern52, Matern72, Rationa
 
 __all__ = [
     "RBF",
+    "Accuracy",
     "GaussianProcess",
+    "HeldOut",
     "LeaveOneOut",
     "LogMarginalLikelihood",
     "Matern12",
@@ -27,9 +33,12 @@ __all__ = [
     "RationalQuadratic",
     "StandardErrors",
     "TrainingState",
+    "VecchiaGaussianProcess",
+    "VecchiaLogLikelihood",
     "covariance",
     "covariance_vjp",
     "fit",
+    "fit_vecchia",
     "load",
     "log_marginal_likelihood",
     "loo_log_predictive_density",
@@ -38,6 +47,16 @@ __all__ = [
 ]
 
 # Pickles and documentation name what is public by where it is public.
-for _public in (GaussianProcess, LeaveOneOut, LogMarginalLikelihood, StandardErrors, TrainingState):
+for _public in (
+    Accuracy,
+    GaussianProcess,
+    HeldOut,
+    LeaveOneOut,
+    LogMarginalLikelihood,
+    StandardErrors,
+    TrainingState,
+    VecchiaGaussianProcess,
+    VecchiaLogLikelihood,
+):
     _public.__module__ = __name__
 del _public

@@ -1,6 +1,7 @@
 """Arrays: their type, views that are not to be written, and allocations that may be too large."""
 
 import math
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,11 +9,12 @@ from numpy.typing import NDArray
 from fastard._limits import memory
 
 Array = NDArray[np.float64]
+_AnyArray = TypeVar("_AnyArray", bound=NDArray[Any])
 
 _FOR_THE_MATRIX = 0.9  # of the memory
 
 
-def read_only(array: Array) -> Array:
+def read_only(array: _AnyArray) -> _AnyArray:
     """The same data, not to be written: what the caller owns stays as it is.
 
     Numba compiles a loop once for arrays that may be written and once for those that may not, so loops that only read

@@ -119,6 +119,12 @@ class ParameterSpace:
         """With respect to the free parameters, from that with respect to theta: of tied ones the sum."""
         return np.bincount(self._number_of_free, gradient[self.is_free], self.start.size)  # type: ignore[return-value]
 
+    def free_information(self, information: Array) -> Array:
+        """(free, free), from (P, P): of tied ones the sums."""
+        groups = tied_groups(self.number)
+        result: Array = groups @ information @ groups.T
+        return result
+
     def whole_gradient(self, free_gradient: Array) -> Array:
         """(P,): at each tied parameter that of their common logarithm, 0 where fixed."""
         result = np.zeros(self.size)
@@ -137,6 +143,12 @@ class ParameterSpace:
     def fixed_noise(self) -> bool:
         """Whether the noise's variance is fixed."""
         return bool(self.number[self.d + 1] == FIXED)
+
+
+def tied_groups(number: NDArray[np.int64]) -> Array:
+    """(free parameters, P): ones where a parameter is tied to others; ``number`` as in a :class:`ParameterSpace`."""
+    groups: Array = (number == np.unique(number[number >= 0])[:, np.newaxis]).astype(float)
+    return groups
 
 
 def space(

@@ -107,8 +107,8 @@ class TrainingProgress:
         with np.errstate(all="ignore"):
             steepness = float(np.linalg.norm(state.gradient))
         return (  # what 80 columns have no room for comes last
-            f"evaluation {state.evaluation}   ℓ {state.value:.2f}   best {self.best:.2f}   {under_way}{elapsed}   "
-            f"‖gradient‖ {steepness:.1e}"
+            f"{state._of_stage()}evaluation {state.evaluation}   ℓ {state.value:.2f}   best {self.best:.2f}   "
+            f"{under_way}{elapsed}   ‖gradient‖ {steepness:.1e}"
         )
 
 
@@ -166,6 +166,10 @@ class TrainingState:
         their common logarithm.
     parameters : dict
         length_scale (d,), signal_variance, noise_variance and shape (p,), in the units of X and y.
+    stage : int, optional
+        Of :func:`fastard.fit_vecchia`, from 1: the neighbours are found anew before each.
+    gain : float, optional
+        Of the same: nats that were foretold to be left at the best point of the evaluation before, NaN for the first one.
     """
 
     evaluation: int
@@ -173,6 +177,14 @@ class TrainingState:
     value: float
     gradient: Array
     parameters: dict[str, Any]
+    stage: int | None = None
+    gain: float | None = None
+
+    def _of_stage(self) -> str:
+        if self.stage is None:
+            return ""
+        gain = "" if self.gain is None or math.isnan(self.gain) else f"   {self.gain:.2g} nats to gain"
+        return f"stage {self.stage}{gain}   "
 
 
 Callback = Callable[[TrainingState], bool | None]

@@ -189,3 +189,41 @@ def predict(term, X, y, diagonal, Z):
     across = covariance([term], Z, X)
     mean = across @ np.linalg.solve(K, y.reshape(len(X), -1))
     return mean, covariance([term], Z) - across @ np.linalg.solve(K, across.T)
+
+
+def conditional_log_likelihood(terms, X, y, diagonal, own, given):
+    """ln p(y_own | y_given), summed over the columns of y; ``own`` and ``given`` are rows: (A.6), page 200."""
+    diagonal = np.broadcast_to(diagonal, len(X))
+    y = y.reshape(len(X), -1)
+    K = noisy_covariance(terms, X[given], diagonal[given])
+    across = covariance(terms, X[own], X[given])
+    rest = y[own] - across @ np.linalg.solve(K, y[given])
+    S = noisy_covariance(terms, X[own], diagonal[own]) - across @ np.linalg.solve(K, across.T)
+    sign, logarithm = np.linalg.slogdet(S)
+    logdet = logarithm + (np.log(sign) if np.iscomplexobj(S) else 0.0)
+    count = rest.size
+    return -0.5 * (np.sum(rest * np.linalg.solve(S, rest)) + y.shape[1] * logdet + count * np.log(2 * np.pi))
+
+
+def vecchia_of_theta(kernel, theta, X, y, first, blocks, observation_variance=0.0):
+    """ln p of the rows ``first``, and of each of ``blocks`` (own rows, given rows), as a function of theta."""
+    d = X.shape[1]
+    natural = np.exp(theta)
+    terms = [Term(kernel, natural[:d], natural[d], tuple(natural[d + 2 :]))]
+    diagonal = np.broadcast_to(natural[d + 1] + observation_variance, len(X))
+    total = log_marginal_likelihood(terms, X[first], y[first], diagonal[first])
+    for own, given in blocks:
+        total = total + conditional_log_likelihood(terms, X, y, diagonal, own, given)
+    return total
+
+
+def expected_information(kernel, theta, X, observation_variance=0.0):
+    """tr(K^-1 K_a K^-1 K_b) / 2, of one output: (5.9) squared, on average."""
+    d = X.shape[1]
+    natural = np.exp(theta)
+    term = Term(kernel, natural[:d], natural[d], tuple(natural[d + 2 :]))
+    K = noisy_covariance([term], X, natural[d + 1] + observation_variance)
+    derivatives = covariance_derivatives(term, X)
+    derivatives.insert(d + 1, natural[d + 1] * np.eye(len(X)))
+    solved = [np.linalg.solve(K, dK) for dK in derivatives]
+    return 0.5 * np.array([[np.sum(a * b.T) for b in solved] for a in solved])

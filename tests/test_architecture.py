@@ -17,6 +17,7 @@ ROOMS = [
     "gpytorch",
     "__init__",
     "_warmup",
+    "_vecchia",
     "_training",
     "_model",
     "_objectives",

@@ -31,6 +31,24 @@ for n, m in ((60, 1), (130, 2)):  # in blocks of 48: the last is a part of one; 
     )
     assert_agree(value, naive.log_marginal_likelihood([term], X, y, 0.1))
     assert_agree(gradient, naive.gradient(term, X, y, 0.1))
+
+from fastard._vecchia import likelihood as vecchia
+from test_vecchia_likelihood import random_blocks, rows_of
+
+X, y = data(90, 3)
+theta = np.log([*length_scale, 1.7, 0.1])
+for m, block_size in ((23, 5), (24, 16)):
+    blocks = random_blocks(90, 24, block_size, m)
+    vecchia.make_blocks = lambda *_: blocks
+    made = fastard.VecchiaLogLikelihood(X, y)
+    value, gradient = made(theta)
+    plain = lambda theta: naive.vecchia_of_theta("rbf", theta, X, y, *rows_of(blocks))
+    assert_agree(value, plain(theta))
+    assert_agree(gradient, naive.complex_step(plain, theta))
+    first, pairs = rows_of(blocks)
+    parts = [(first, 1.0)] + [(np.concatenate(pair), 1.0) for pair in pairs] + [(given, -1.0) for _, given in pairs]
+    expected = sum(sign * naive.average_information("rbf", theta, X[rows], y[rows]) for rows, sign in parts)
+    assert_agree(made.information(theta), expected)
 """
 
 

@@ -33,10 +33,13 @@ from fastard._version import __version__
 # Every module that holds compiled functions, and all of ours that those import: a change of any one compiles all anew.
 SOURCES = (
     "_arrays",
+    "_engine/loops/cells",
     "_engine/loops/hessian",
     "_engine/loops/information",
     "_engine/loops/likelihood",
+    "_engine/loops/local",
     "_engine/loops/loo",
+    "_engine/loops/neighbors",
     "_engine/loops/objective",
     "_engine/loops/pairs",
     "_engine/loops/posterior",
@@ -45,6 +48,7 @@ SOURCES = (
     "_engine/loops/quasi_newton",
     "_engine/loops/schedule",
     "_engine/loops/sweep",
+    "_engine/loops/vecchia",
     "_limits",
     "_numba/atomics",
     "_numba/cache",

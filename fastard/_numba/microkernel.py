@@ -1,4 +1,4 @@
-"""LLVM vector kernels that Numba cannot express: products of packed panels, transposes, distances."""
+"""LLVM vector kernels that Numba cannot express: products of packed panels, transposes, distances, what is near."""
 
 from typing import Any
 
@@ -46,25 +46,31 @@ def _zeroed(builder: Any) -> Any:
     return cell
 
 
-def _one_copy(builder: Any, name: str, arguments: list[Any], write: Any) -> ir.Function:
-    """The function ``name`` of the module, written on first use; never inlined, merged between modules."""
+def _one_copy(builder: Any, name: str, arguments: list[Any], write: Any, result: Any = None) -> ir.Function:
+    """The function ``name`` of the module, written on first use; never inlined, merged between modules.
+
+    It returns what ``write`` does where that has a type, ``result``.
+    """
     module = builder.module
     if name in module.globals:
         return module.globals[name]
-    function = ir.Function(module, ir.FunctionType(ir.VoidType(), arguments), name)
+    function = ir.Function(module, ir.FunctionType(result or ir.VoidType(), arguments), name)
     function.linkage = "linkonce_odr"
     function.attributes.add("noinline")
     function.attributes.add("nounwind")
     inner = ir.IRBuilder(function.append_basic_block("entry"))
-    write(inner, *function.args)
-    inner.ret_void()
+    value = write(inner, *function.args)
+    if result is None:
+        inner.ret_void()
+    else:
+        inner.ret(value)
     return function
 
 
-def _make_product(accumulate: bool, masked: bool) -> Any:
+def _make_product(accumulate: bool, masked: bool, rows: int = ROWS) -> Any:
     def write(builder, a, panel, b, depth, c, c_panel, c_column, sign, below):
         fma = _fmuladd(builder)
-        vectors = range(ROWS // LANES)
+        vectors = range(rows // LANES)
         acc = [[_zeroed(builder) for _ in range(COLS)] for _ in vectors]
         a_start = [builder.add(a, builder.mul(panel, _const(i // _PER_PANEL))) for i in vectors]
         inside = [8 * LANES * (i % _PER_PANEL) for i in vectors]
@@ -75,7 +81,7 @@ def _make_product(accumulate: bool, masked: bool) -> Any:
                 "llvm.prefetch.p0",
             )
             for j in range(COLS):
-                for byte in [*range(0, 8 * ROWS, 64), 8 * ROWS - 8]:
+                for byte in [*range(0, 8 * rows, 64), 8 * rows - 8]:
                     where = builder.add(builder.add(c, builder.mul(c_column, _const(j))), _const(byte))
                     builder.call(
                         prefetch,
@@ -116,11 +122,11 @@ def _make_product(accumulate: bool, masked: bool) -> Any:
                         ir.Constant(row, ir.Undefined),
                         ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES),
                     )
-                    rows = ir.Constant(row, [i * LANES + lane for lane in range(LANES)])
-                    new = builder.select(builder.icmp_signed(">=", rows, first), new, old)
+                    own = ir.Constant(row, [i * LANES + lane for lane in range(LANES)])
+                    new = builder.select(builder.icmp_signed(">=", own, first), new, old)
                 _store(builder, new, where)
 
-    name = f"fastard_{'add' if accumulate else 'set'}_product{'_below' if masked else ''}_{LANES}_{ROWS}_{COLS}"
+    name = f"fastard_{'add' if accumulate else 'set'}_product{'_below' if masked else ''}_{LANES}_{rows}_{COLS}"
 
     @intrinsic
     def product(_, a, panel, b, depth, c, c_panel, c_column, sign, below):
@@ -146,14 +152,16 @@ add_product_below = _make_product(accumulate=True, masked=True)
 
 set_product_below = _make_product(accumulate=False, masked=True)
 
+# The same for one packed panel of A, COLS rows: what is left of a matrix that is not whole blocks of ROWS.
+add_panel_product = _make_product(accumulate=True, masked=False, rows=COLS)
 
-@intrinsic
-def distances(_, x, x_step, y, y_step, depth, s, s_column):
-    """s (ROWS x COLS, columns `s_column` bytes apart) = sum_p (x[p, i] - y[p, j])^2; from p to p + 1 it is a step of bytes."""
+set_panel_product = _make_product(accumulate=False, masked=False, rows=COLS)
 
+
+def _make_distances(rows: int) -> Any:
     def write(builder, x, x_step, y, y_step, depth, s, s_column):
         fma = _fmuladd(builder)
-        vectors = range(ROWS // LANES)
+        vectors = range(rows // LANES)
         acc = [[_zeroed(builder) for _ in range(COLS)] for _ in vectors]
         with cgutils.for_range(builder, depth, intp=_I64) as loop:
             here = builder.add(x, builder.mul(loop.index, x_step))
@@ -170,11 +178,21 @@ def distances(_, x, x_step, y, y_step, depth, s, s_column):
                 where = builder.add(builder.add(s, builder.mul(s_column, _const(j))), _const(8 * LANES * i))
                 _store(builder, builder.load(acc[i][j]), where)
 
-    def codegen(context, builder, signature, args):
-        builder.call(_one_copy(builder, f"fastard_distances_{LANES}_{ROWS}_{COLS}", [_I64] * 7, write), args)
-        return context.get_dummy_value()
+    @intrinsic
+    def distances(_, x, x_step, y, y_step, depth, s, s_column):
+        def codegen(context, builder, signature, args):
+            builder.call(_one_copy(builder, f"fastard_distances_{LANES}_{rows}_{COLS}", [_I64] * 7, write), args)
+            return context.get_dummy_value()
 
-    return types.void(*[types.int64] * 7), codegen
+        return types.void(*[types.int64] * 7), codegen
+
+    return distances
+
+
+# s (ROWS x COLS, columns `s_column` bytes apart) = sum_p (x[p, i] - y[p, j])^2; from p to p + 1 it is a step of bytes.
+distances = _make_distances(ROWS)
+
+panel_distances = _make_distances(COLS)  # of COLS x COLS pairs
 
 
 @intrinsic
@@ -388,3 +406,168 @@ def subtract_combination(_, x, y, y_row, weights, steps):
         return context.get_dummy_value()
 
     return types.void(*[types.int64] * 5), codegen
+
+
+@intrinsic
+def factor_columns(_, block, triangle, pivots):
+    """The Cholesky factor L of a COLS x COLS block, [k][COLS rows], in its place; above the diagonal it is anything.
+
+    ``triangle`` becomes the same with one over the diagonal, as `substitute_columns` takes it, and ``pivots`` the squares of
+    L's diagonal. Where one of these is not positive, what follows is NaN.
+    """
+
+    def write(builder, block, triangle, pivots):
+        fma = _fmuladd(builder)
+        i32 = ir.IntType(32)
+        root = cgutils.get_or_insert_function(builder.module, ir.FunctionType(_F64, [_F64]), "llvm.sqrt.f64")
+        bytes_of = [8 * LANES * v for v in range(_PER_PANEL)]
+        columns = [[_load(builder, builder.add(block, _const(8 * COLS * k + byte))) for byte in bytes_of] for k in range(COLS)]
+        for k, column in enumerate(columns):
+            own = ir.Constant(i32, k % LANES)
+            pivot = builder.extract_element(column[k // LANES], own)
+            builder.store(pivot, _at(builder, builder.add(pivots, _const(8 * k)), _F64))
+            inverse = builder.fdiv(ir.Constant(_F64, 1.0), builder.call(root, [pivot]))
+            scale = _broadcast(builder, inverse)
+            for v in range(k // LANES, _PER_PANEL):
+                column[v] = builder.fmul(column[v], scale)
+            for j in range(k + 1, COLS):
+                mask = ir.Constant(ir.VectorType(i32, LANES), [j % LANES] * LANES)
+                factor = builder.shuffle_vector(column[j // LANES], ir.Constant(_VEC, ir.Undefined), mask)
+                factor = builder.fneg(factor)
+                for v in range(j // LANES, _PER_PANEL):
+                    columns[j][v] = builder.call(fma, [factor, column[v], columns[j][v]])
+            for v, byte in enumerate(bytes_of):
+                _store(builder, column[v], builder.add(block, _const(8 * COLS * k + byte)))
+                _store(builder, column[v], builder.add(triangle, _const(8 * COLS * k + byte)))
+            builder.store(inverse, _at(builder, builder.add(triangle, _const(8 * COLS * k + 8 * k)), _F64))
+
+    def codegen(context, builder, signature, args):
+        builder.call(_one_copy(builder, f"fastard_factor_columns_{LANES}_{COLS}", [_I64] * 3, write), args)
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 3), codegen
+
+
+LEAF = 32  # points that `near_points` takes at once
+
+_DEPTH_OF_A_LOOK = 8  # coordinates after which it looks whether any point may still be near
+
+
+def _bits(builder: Any, condition: Any) -> Any:
+    """A vector of booleans as an int64 with so many bits."""
+    return builder.zext(builder.bitcast(condition, ir.IntType(LANES)), _I64)
+
+
+@intrinsic
+def near_points(_, x, y, depth, bound, s):
+    """s[i] = sum_p (x[p, i] - y[p])^2 of LEAF points i, x is [depth][LEAF]; returns the bits i of those that are <= bound.
+
+    Where none is, s may hold sums over the first coordinates alone.
+    """
+
+    def write(builder, x, y, depth, bound, s):
+        fma = _fmuladd(builder)
+        vectors = range(LEAF // LANES)
+        acc = [_zeroed(builder) for _ in vectors]
+        result = cgutils.alloca_once_value(builder, _const(0))
+        limit = _broadcast(builder, bound)
+        looks = builder.sdiv(builder.add(depth, _const(_DEPTH_OF_A_LOOK - 1)), _const(_DEPTH_OF_A_LOOK))
+        with cgutils.for_range(builder, looks, intp=_I64) as over_looks:
+            first = builder.mul(over_looks.index, _const(_DEPTH_OF_A_LOOK))
+            rest = builder.sub(depth, first)
+            there = builder.select(builder.icmp_signed("<", rest, _const(_DEPTH_OF_A_LOOK)), rest, _const(_DEPTH_OF_A_LOOK))
+            with cgutils.for_range(builder, there, intp=_I64) as loop:
+                p = builder.add(first, loop.index)
+                here = builder.add(x, builder.mul(p, _const(8 * LEAF)))
+                yp = builder.load(_at(builder, builder.add(y, builder.mul(p, _const(8))), _F64))
+                yp = _broadcast(builder, yp)
+                for v, cell in zip(vectors, acc, strict=True):
+                    difference = builder.fsub(_load(builder, builder.add(here, _const(8 * LANES * v))), yp)
+                    builder.store(builder.call(fma, [difference, difference, builder.load(cell)]), cell)
+            mask = _const(0)
+            for v, cell in zip(vectors, acc, strict=True):
+                near = _bits(builder, builder.fcmp_ordered("<=", builder.load(cell), limit))
+                mask = builder.or_(mask, builder.shl(near, _const(LANES * v)))
+            builder.store(mask, result)
+            with builder.if_then(builder.icmp_signed("==", mask, _const(0))):
+                over_looks.do_break()
+        for v, cell in zip(vectors, acc, strict=True):
+            _store(builder, builder.load(cell), builder.add(s, _const(8 * LANES * v)))
+        return builder.load(result)
+
+    def codegen(context, builder, signature, args):
+        name = f"fastard_near_points_{LANES}_{LEAF}"
+        return builder.call(_one_copy(builder, name, [_I64, _I64, _I64, _F64, _I64], write, _I64), args)
+
+    return types.int64(types.int64, types.int64, types.int64, types.float64, types.int64), codegen
+
+
+@intrinsic
+def near_box(_, box, y, y_step, depth, vectors, bounds, s):
+    """s[c] = the squared distance of point c from a box, of LANES ``vectors`` points; returns the bits c of those that are
+    <= bounds[c].
+
+    ``box`` is [depth][lower, upper], y has a step in bytes from coordinate to coordinate. By the same operations as
+    `near_points`, so that rounding makes no point of the box nearer than the box.
+    """
+
+    def write(builder, box, y, y_step, depth, vectors, bounds, s):
+        fma = _fmuladd(builder)
+        acc = _zeroed(builder)
+        zero = ir.Constant(_VEC, [0.0] * LANES)
+        result = cgutils.alloca_once_value(builder, _const(0))
+
+        def larger(a, b):
+            return builder.select(builder.fcmp_ordered(">", a, b), a, b)
+
+        with cgutils.for_range(builder, vectors, intp=_I64) as over_vectors:
+            byte = builder.mul(over_vectors.index, _const(8 * LANES))
+            here = builder.add(y, byte)
+            builder.store(zero, acc)
+            with cgutils.for_range(builder, depth, intp=_I64) as loop:
+                yp = _load(builder, builder.add(here, builder.mul(loop.index, y_step)))
+                ends = builder.add(box, builder.mul(loop.index, _const(16)))
+                lower = _broadcast(builder, builder.load(_at(builder, ends, _F64)))
+                upper = _broadcast(builder, builder.load(_at(builder, builder.add(ends, _const(8)), _F64)))
+                gap = larger(larger(builder.fsub(lower, yp), builder.fsub(yp, upper)), zero)
+                builder.store(builder.call(fma, [gap, gap, builder.load(acc)]), acc)
+            total = builder.load(acc)
+            _store(builder, total, builder.add(s, byte))
+            near = _bits(builder, builder.fcmp_ordered("<=", total, _load(builder, builder.add(bounds, byte))))
+            near = builder.shl(near, builder.mul(over_vectors.index, _const(LANES)))
+            builder.store(builder.or_(builder.load(result), near), result)
+        return builder.load(result)
+
+    def codegen(context, builder, signature, args):
+        return builder.call(_one_copy(builder, f"fastard_near_box_{LANES}", [_I64] * 7, write, _I64), args)
+
+    return types.int64(*[types.int64] * 7), codegen
+
+
+@intrinsic
+def at_most(_, s, bounds, vectors):
+    """The bits c of those of LANES ``vectors`` doubles that are s[c] <= bounds[c]."""
+
+    def write(builder, s, bounds, vectors):
+        result = cgutils.alloca_once_value(builder, _const(0))
+        with cgutils.for_range(builder, vectors, intp=_I64) as loop:
+            byte = builder.mul(loop.index, _const(8 * LANES))
+            x, y = _load(builder, builder.add(s, byte)), _load(builder, builder.add(bounds, byte))
+            near = builder.shl(_bits(builder, builder.fcmp_ordered("<=", x, y)), builder.mul(loop.index, _const(LANES)))
+            builder.store(builder.or_(builder.load(result), near), result)
+        return builder.load(result)
+
+    def codegen(context, builder, signature, args):
+        return builder.call(_one_copy(builder, f"fastard_at_most_{LANES}", [_I64] * 3, write, _I64), args)
+
+    return types.int64(*[types.int64] * 3), codegen
+
+
+@intrinsic
+def lowest_bit(_, bits):
+    """The number of the lowest bit that is set; of 0, 64."""
+
+    def codegen(context, builder, signature, args):
+        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 0))
+
+    return types.int64(types.int64), codegen

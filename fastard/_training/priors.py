@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from fastard import _validation as validate
 from fastard._arrays import Array
 from fastard._engine.priors import FAMILIES, Densities, densities, together
-from fastard._parameters import ParameterSpace, kinds_of
+from fastard._parameters import Parameters, ParameterSpace, kinds_of
 
 # From k natural values to the log density and its derivatives with respect to them, (k,).
 LogPrior = Callable[[Array], tuple[float, Array]]
@@ -38,6 +38,21 @@ def log_priors(space: ParameterSpace, priors: dict[str, Any]) -> Priors:
         if prior is not None and space.is_free[where].any():
             result.append((name, where, prior))
     return result
+
+
+def log_density(priors: Priors, parameters: Parameters) -> tuple[float, Array, str]:
+    """All priors' log density, its gradient with respect to theta (P,), and what is wrong where they are not finite."""
+    values = np.concatenate([parameters[0], parameters[1:3], tuple(parameters[3])])
+    total, gradient = 0.0, np.zeros(values.size)
+    for name, where, prior in priors:
+        value, slope = prior(values[where])
+        total += value
+        with np.errstate(all="ignore"):
+            gradient[where] = values[where] * slope  # d / d ln x = x d / dx
+        if not (np.isfinite(value) and np.isfinite(gradient[where]).all()):
+            at = validate.listed(values[where].tolist())
+            return total, gradient, f"{name}_prior has no finite log density and derivative at {name} = [{at}]"
+    return total, gradient, ""
 
 
 def log_prior(name: str, prior: Any, first_of_group: NDArray[np.int64] | None = None) -> LogPrior | None:

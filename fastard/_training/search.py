@@ -12,7 +12,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastard import _validation as validate
 from fastard._arrays import Array
 from fastard._engine import descent
 from fastard._engine.priors import Densities
@@ -23,7 +22,7 @@ from fastard._objectives import leave_one_out
 from fastard._objectives.likelihood import LogMarginalLikelihood
 from fastard._parameters import Parameters, ParameterSpace
 from fastard._progress import Callback, TrainingState
-from fastard._training.priors import Priors
+from fastard._training.priors import Priors, log_density
 from fastard.exceptions import NotPositiveDefiniteError
 
 # Rounding is measured by the losses of so many points this near, in the logarithms; it may do three times as much elsewhere.
@@ -107,6 +106,14 @@ class _End(NamedTuple):
 _Outcome = _End | NoStartError
 
 
+def turning_points(space: ParameterSpace) -> Array:
+    """Logarithms of the length scales beyond which a search moves their -2nd powers; infinite for other parameters."""
+    turn = np.log(_TURN * math.sqrt(max(space.d, 1)) * space.deviations)
+    result = np.full(space.start.size, np.inf)
+    result[space.is_length_scale] = turn[space.first_places[space.is_length_scale]]
+    return result
+
+
 class Search:
     """Searches over the free logarithms from several starts, keeping the best point over all."""
 
@@ -166,19 +173,7 @@ class Search:
 
     def log_prior(self, parameters: Parameters) -> tuple[float, Array, str]:
         """The priors' log density, its gradient with respect to theta, and what is wrong where they are not finite."""
-        total, gradient = 0.0, np.zeros(self.space.size)
-        if not self.priors:
-            return total, gradient, ""
-        values = np.concatenate([parameters[0], parameters[1:3], tuple(parameters[3])])
-        for name, where, prior in self.priors:
-            value, slope = prior(values[where])
-            total += value
-            with np.errstate(all="ignore"):
-                gradient[where] = values[where] * slope  # d / d ln x = x d / dx
-            if not (np.isfinite(value) and np.isfinite(gradient[where]).all()):
-                at = validate.listed(values[where].tolist())
-                return total, gradient, f"{name}_prior has no finite log density and derivative at {name} = [{at}]"
-        return total, gradient, ""
+        return log_density(self.priors, parameters)
 
     def run(self, n_restarts: int, random: np.random.Generator | None = None) -> None:
         """All searches; raises the first start's error if every start fails. ``random`` draws the restarts' starts."""
@@ -307,7 +302,7 @@ class Search:
 
     def _descend(self, start: _Point, max_iterations: int) -> tuple[int, descent.Memory]:
         """From an evaluated point to where the search ends, and why: EVALUATE where it has had its iterations."""
-        memory = descent.memory(start.free_theta, self.space.bounds, self._turn(), self._blur, self.stationary)
+        memory = descent.memory(start.free_theta, self.space.bounds, turning_points(self.space), self._blur, self.stationary)
         no_information = np.zeros((start.gradient.size, start.gradient.size))
         self._iterate = start
         point: _Point | None = start
@@ -388,13 +383,6 @@ class Search:
         if self.callbacks and outcome == descent.FOUND:
             value, slope = -float(compiled.result[0]) - self.offset, -compiled.result[1:]
             self._report(self.space.natural(compiled.last), compiled.log_marginal_likelihood, value, slope)
-
-    def _turn(self) -> Array:
-        """Logarithms of the length scales beyond which the search moves their -2nd powers; infinite for other parameters."""
-        turn = np.log(_TURN * math.sqrt(max(self.space.d, 1)) * self.space.deviations)
-        result = np.full(self.space.start.size, np.inf)
-        result[self.space.is_length_scale] = turn[self.space.first_places[self.space.is_length_scale]]
-        return result
 
     def _forget_points(self) -> None:
         """Of an earlier local search."""

@@ -1,0 +1,1 @@
+"""Many points: the block Vecchia likelihood, and what is built on it."""

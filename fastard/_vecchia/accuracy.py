@@ -1,0 +1,152 @@
+"""How much is lost: the Vecchia likelihood beside that of blocks with many more neighbours, and predictions held out."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastard._arrays import Array
+from fastard._engine.vecchia import BlockSums
+from fastard._vecchia.likelihood import VecchiaLogLikelihood
+
+TIMES = (4, 16)  # as many neighbours
+
+_95_PERCENT = 1.959963984540054  # standard deviations
+
+
+class HeldOut(NamedTuple):
+    """Predictions of a sample of the training points, each from its nearest others.
+
+    Attributes
+    ----------
+    n : int
+        Points in the sample.
+    neighbors : tuple of 2 ints
+        That each was predicted from: as many as ``predict`` takes by default, and twice as many.
+    rmse : ndarray, shape (2,)
+        Root mean square errors, in units of y.
+    log_density : ndarray, shape (2,)
+        Mean log predictive density, noise included, in nats a point.
+    coverage : ndarray, shape (2,)
+        Share of the targets within their central 95 % interval.
+    """
+
+    n: int
+    neighbors: tuple[int, int]
+    rmse: Array
+    log_density: Array
+    coverage: Array
+
+
+class Accuracy(NamedTuple):
+    """What the neighbours left out would have changed; :meth:`fastard.VecchiaGaussianProcess.accuracy` makes it.
+
+    Each array has an entry, or a row, for four times and for sixteen times the neighbours. Where the second tells hardly more
+    than the first, hardly more is to be known.
+
+    Attributes
+    ----------
+    neighbors : tuple of 2 ints
+        How many the sample's blocks were conditioned on instead; at most all points before.
+    nats_lost, nats_lost_error : ndarray, shape (2,)
+        Estimated Kullback-Leibler divergence from the model with so many neighbours, in nats a point, and its standard error
+        by the sample. It needs no y.
+    gain, gain_error : ndarray, shape (2,)
+        By how much the log likelihood of y would change at the same parameters, in nats a point.
+    names : list of str
+        Of the parameters, P.
+    shift, shift_error : ndarray, shape (2, P)
+        How far each parameter's logarithm would move, in its standard errors, to first order; NaN where it has none.
+    held_out : HeldOut
+    """
+
+    neighbors: tuple[int, int]
+    nats_lost: Array
+    nats_lost_error: Array
+    gain: Array
+    gain_error: Array
+    names: list[str]
+    shift: Array
+    shift_error: Array
+    held_out: HeldOut
+
+    def __str__(self) -> str:
+        lost, error, more = self.nats_lost[-1], self.nats_lost_error[-1], self.neighbors[-1]
+        worst = int(np.nanargmax(np.abs(self.shift[-1]))) if np.isfinite(self.shift[-1]).any() else -1
+        lines = [f"{lost:.2g} ± {error:.1g} nats a point are lost against blocks of {more} neighbours"]
+        if worst >= 0:
+            shift, its_error = self.shift[-1, worst], self.shift_error[-1, worst]
+            lines.append(f"with these {self.names[worst]} would move most: by {shift:+.2g} ± {its_error:.1g} standard errors")
+        held = self.held_out
+        lines.append(
+            f"held out, {held.n} points from {held.neighbors[0]} neighbours each: RMSE {held.rmse[0]:.4g}, log density "
+            f"{held.log_density[0]:.4g} nats a point, {held.coverage[0]:.1%} within 95 %"
+        )
+        return "\n".join(lines)
+
+
+def accuracy(
+    likelihood: VecchiaLogLikelihood,
+    theta: Array,
+    covariance: Array,
+    names: list[str],
+    sample: int,
+    random: np.random.Generator,
+    held_out: HeldOut,
+) -> Accuracy:
+    """See :meth:`fastard.VecchiaGaussianProcess.accuracy`; ``covariance`` (P, P) is that of the logarithms."""
+    blocks, m, outputs = likelihood.blocks, likelihood.neighbors, likelihood.y.shape[1]
+    length_scale = likelihood.natural(theta)[0]
+    count = blocks.starts.size - 1
+    neighbors = (min(TIMES[0] * m, int(blocks.starts[-2])), min(TIMES[1] * m, int(blocks.starts[-2]))) if count else (m, m)
+    if count == 0:
+        nothing, of_each = np.zeros(len(TIMES)), np.zeros((len(TIMES), len(names)))
+        return Accuracy(neighbors, nothing, nothing, nothing, nothing, names, of_each, of_each, held_out)
+    which = np.sort(random.choice(count, min(count, sample), replace=False))
+    sizes = np.diff(blocks.starts)[which]
+    own = likelihood.of_blocks(theta, which)
+    lost, gain = np.empty((2, len(TIMES))), np.empty((2, len(TIMES)))
+    shift = np.empty((2, len(TIMES), len(names)))
+    errors = np.sqrt(covariance.diagonal())
+    known = np.isfinite(errors)
+    # Of all points, from those in the sample
+    whole = (len(likelihood.X) - blocks.first) / sizes.sum()
+    for i, times in enumerate(TIMES):
+        parts = []
+        early = blocks.starts[which] < times * m  # blocks with fewer points before them
+        for some, wider in ((which[early], int(blocks.starts[which[0]])), (which[~early], times * m)):
+            near = blocks.neighbors_of(some, wider, likelihood.X, length_scale, likelihood.n_threads)
+            parts.append(likelihood.of_blocks(theta, some, near))
+        found = BlockSums(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+        lost[:, i] = _per_point(outputs * (own.half_log_determinant - found.half_log_determinant), sizes)
+        gain[:, i] = _per_point(found.log_likelihood - own.log_likelihood, sizes)
+        change = (found.gradient - own.gradient)[:, known]
+        solved = change @ covariance[np.ix_(known, known)] / errors[known]
+        shift[:, i] = np.nan
+        shift[0, i, known] = whole * solved.sum(axis=0)
+        shift[1, i, known] = whole * np.sqrt(len(solved)) * solved.std(axis=0, ddof=1)
+    return Accuracy(neighbors, lost[0], lost[1], gain[0], gain[1], names, shift[0], shift[1], held_out)
+
+
+def judge(y: Array, mean: Array, deviation: Array, neighbors: tuple[int, int]) -> HeldOut:
+    """Of targets (n, T), from the means and standard deviations (2, n, T) that so many neighbours give."""
+    residual = (y - mean) / deviation
+    density = -0.5 * residual**2 - np.log(deviation) - 0.5 * math.log(2.0 * math.pi)
+    axes = (1, 2)
+    return HeldOut(
+        n=len(y),
+        neighbors=neighbors,
+        rmse=np.sqrt(np.mean((y - mean) ** 2, axis=axes)),
+        log_density=np.mean(density.sum(axis=2), axis=1),
+        coverage=np.mean(np.abs(residual) <= _95_PERCENT, axis=axes),
+    )
+
+
+def _per_point(values: Array, sizes: NDArray[np.int64]) -> tuple[float, float]:
+    """The ratio of the sums, and its standard error over the blocks."""
+    ratio = float(values.sum() / sizes.sum())
+    spread = np.sqrt(np.sum((values - ratio * sizes) ** 2) * values.size / max(1, values.size - 1))
+    return ratio, float(spread / sizes.sum())

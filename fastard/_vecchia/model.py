@@ -1,0 +1,372 @@
+"""The trained Gaussian process of many points: predictions from each point's nearest neighbours."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastard import _validation as validate
+from fastard._arrays import Array
+from fastard._engine.terms import Term
+from fastard._model.gaussian_process import GaussianProcess
+from fastard._model.prediction import warn_of_zeros
+from fastard._model.relevance import relevance
+from fastard._model.standard_errors import StandardErrors, from_information
+from fastard._objectives.likelihood import LogMarginalLikelihood
+from fastard._parameters import AT_BOUND, tied_groups
+from fastard._vecchia.accuracy import Accuracy, accuracy, judge
+from fastard._vecchia.likelihood import VecchiaLogLikelihood
+from fastard._vecchia.prediction import LocalPosterior, local_posterior, predict, predict_left_out
+from fastard._vecchia.sampling import draw
+from fastard.exceptions import NotPositiveDefiniteError
+from fastard.kernels import Kernel
+
+_Found = TypeVar("_Found")
+
+
+@dataclass(repr=False, eq=False)
+class VecchiaGaussianProcess:
+    """A Gaussian process trained on many points by its Vecchia log likelihood; :func:`fastard.fit_vecchia` makes it.
+
+    Everything is in the units of the X and y that it was trained on. The process has a constant mean, that of the targets.
+
+    Attributes
+    ----------
+    kernel : kernel object
+        With trained shape parameters.
+    length_scale : ndarray, shape (d,)
+    signal_variance, noise_variance : float
+    log_likelihood : float
+        The Vecchia log likelihood of y less its mean in training, in nats: an approximation of the log marginal likelihood,
+    objective : str
+        What training maximised: "log_likelihood", and " with priors" where there were some.
+    n_evaluations : int
+        Evaluations of the Vecchia log likelihood, its gradient and its information in training.
+    converged : bool
+    message : str
+        Why the search ended.
+    feature_names : list of str or None
+        The columns of the DataFrame that it was trained on.
+    neighbors, block_size : int
+        Of the blocks in training.
+    n_threads : int
+        Threads for the compiled loops.
+    """
+
+    kernel: Kernel
+    length_scale: Array
+    signal_variance: float
+    noise_variance: float
+    log_likelihood: float
+    objective: str
+    n_evaluations: int
+    converged: bool
+    message: str
+    feature_names: list[str] | None
+    _likelihood: VecchiaLogLikelihood
+    _y_mean: Array  # (m,)
+    _slots: NDArray[np.int64]  # (d + 2 + p,), which free parameter each one is: tied ones share; or FIXED, AT_BOUND
+
+    @property
+    def input_names(self) -> list[str]:
+        """``feature_names``, or x0, x1 ... where there are none."""
+        return self.feature_names or [f"x{i}" for i in range(self.length_scale.size)]
+
+    @property
+    def relevance(self) -> Array:
+        """Standard deviation of each input over its length scale, scaled to sum 1, shape (d,).
+
+        As :attr:`fastard.GaussianProcess.relevance`.
+        """
+        return relevance(self._likelihood.X, self.length_scale)
+
+    @property
+    def neighbors(self) -> int:
+        """How many earlier points a block was conditioned on in training."""
+        return self._likelihood.neighbors
+
+    @property
+    def block_size(self) -> int:
+        """The most points of a block in training."""
+        return self._likelihood.block_size
+
+    @property
+    def n_threads(self) -> int:
+        """Threads for the compiled loops."""
+        return self._likelihood.n_threads
+
+    @property
+    def _theta(self) -> Array:
+        with np.errstate(divide="ignore"):  # no noise
+            return np.log([*self.length_scale, self.signal_variance, self.noise_variance, *self.kernel])
+
+    @property
+    def _term(self) -> Term:
+        return Term(self.kernel, self.length_scale, self.signal_variance)
+
+    @cached_property
+    def _exact(self) -> GaussianProcess | None:
+        """The exact model of the same parameters, where all points are one block."""
+        return _exact_model(self) if self._likelihood.blocks.starts.size == 1 else None
+
+    @cached_property
+    def _local(self) -> LocalPosterior:
+        likelihood = self._likelihood
+        return local_posterior(
+            self._term, self.noise_variance, likelihood.X, likelihood.y, likelihood.observation_variance, self._y_mean
+        )
+
+    def predict(
+        self,
+        X: ArrayLike,
+        return_std: bool = False,
+        include_noise: bool = False,
+        observation_variance: ArrayLike | None = None,
+        *,
+        neighbors: int = 256,
+    ) -> Array | tuple[Array, Array]:
+        r"""Predict at new points, each from the exact Gaussian process of the training points nearest to it.
+
+        .. math:: \bar f_* = k_*^\top K_c^{-1} (y_c - \bar y) + \bar y, \qquad
+                  \sigma_*^2 = \sigma_f^2 - k_*^\top K_c^{-1} k_*
+
+        A row's prediction does not depend on the other rows. It jumps by little where the set of its neighbours changes.
+
+        Parameters
+        ----------
+        X : array-like, shape (q, d)
+            Points.
+        return_std : bool, default False
+            Whether to return standard deviations beside the mean.
+        include_noise : bool, default False
+            Whether they are of new noisy targets, whose variances have ``noise_variance`` added; otherwise of the function
+            itself.
+        observation_variance : float or array-like, shape (q,), optional
+            Known variances of the new targets, added too; only with ``include_noise``. A model that was trained with such
+            needs them: pass 0 for targets with ``noise_variance`` alone.
+        neighbors : int, default 256
+            Training points that each is predicted from, the nearest in units of the length scales; with all of them the
+            prediction is the exact model's. Time grows with their third power.
+
+        Returns
+        -------
+        mean : ndarray, shape (q,), or (q, m) for m > 1 outputs
+        std : ndarray, shape (q,), or (q, m); with ``return_std``
+            0 where rounding left no positive variance; a warning counts them.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For wrong points, for a DataFrame whose columns are not those of training in their order, or for known variances
+            that are missing, or given without ``include_noise``.
+        NotPositiveDefiniteError
+            If the covariance of a point's neighbours is not positive definite.
+
+        References
+        ----------
+        Rasmussen & Williams (2006), equations (2.23) and (2.24), page 16, of the neighbours alone; Vecchia, JRSS B 50 (1988),
+        297-312.
+        """
+        neighbors = validate.count("neighbors", neighbors, least=1)
+        if self._exact is not None:
+            return self._exact.predict(
+                X, return_std=return_std, include_noise=include_noise, observation_variance=observation_variance
+            )
+        points = self._points(X)
+        known = validate.variances_of_points(
+            observation_variance,
+            len(points),
+            include_noise=include_noise,
+            trained_with=self._likelihood.observation_variance is not None,
+        )
+        noise = self.noise_variance if include_noise else 0.0
+        mean, deviation = self._of_rows(predict, self._local, points, neighbors, noise, known, self.n_threads)
+        if not deviation.all():
+            warn_of_zeros(deviation, self._local.noise, self._likelihood.X, points)
+        outputs = mean.shape[1]
+        if outputs == 1:
+            return (mean[:, 0], deviation) if return_std else mean[:, 0]
+        return (mean, np.repeat(deviation[:, np.newaxis], outputs, axis=1)) if return_std else mean
+
+    def sample(
+        self, X: ArrayLike, size: int = 1, rng: Any = None, include_noise: bool = False, *, neighbors: int = 256
+    ) -> Array:
+        r"""Draw functions from the posterior, at the given points.
+
+        The points come in random order, each given its nearest training points and points drawn before it: a Vecchia
+        approximation of the joint posterior (Katzfuss, Guinness, Gong & Zilber, Vecchia approximations of Gaussian-process
+        predictions, JABES 25 (2020), 383-414), exact with all of them.
+
+        Parameters
+        ----------
+        X : array-like, shape (q, d)
+            Points.
+        size : int, default 1
+            Number of functions.
+        rng : int, numpy.random.Generator or RandomState, optional
+            The global random state is neither read nor moved.
+        include_noise : bool, default False
+            Whether to draw noisy targets, with ``noise_variance``; otherwise the function itself.
+        neighbors : int, default 256
+            Training points and earlier points that each is drawn given.
+
+        Returns
+        -------
+        values : ndarray, shape (size, q), or (size, q, m) for m > 1 outputs
+
+        Raises
+        ------
+        ValueError, TypeError
+            For a wrong argument; the message names it.
+        NotPositiveDefiniteError
+            If the covariance of a point's neighbours is not positive definite.
+        """
+        size = validate.count("size", size, least=1)
+        neighbors = validate.count("neighbors", neighbors, least=1)
+        random = validate.generator(rng)
+        if self._exact is not None:
+            return self._exact.sample(X, size, random, include_noise)
+        points = self._points(X)
+        values = self._of_rows(draw, self._local, points, neighbors, size, random, self.n_threads)
+        if include_noise:
+            values += math.sqrt(self.noise_variance) * random.standard_normal(values.shape)
+        return values[..., 0] if values.shape[2] == 1 else values
+
+    def standard_errors(self) -> StandardErrors:
+        """Standard errors of the logarithms of the trained parameters, and their correlations, from the average information.
+
+        The Vecchia likelihood is the density of a Gaussian process itself, so that the inverse of its information is right as
+        far as :meth:`accuracy` finds little lost.
+
+        Returns
+        -------
+        StandardErrors
+            Named tuple of names, standard_errors, covariance and correlation, in the order of
+            [length_scale ..., signal_variance, noise_variance, shape ...].
+
+        Warns
+        -----
+        UserWarning
+            For parameters at a bound, and those that the data do not determine, which are left out as fixed ones are.
+
+        References
+        ----------
+        Gilmour, Thompson & Cullis, Average information REML, Biometrics 51 (1995), 1440-1450.
+        """
+        names = validate.parameter_names(self.length_scale.size, self.kernel, self.feature_names)
+        at_bound = [names[i] for i in np.flatnonzero(self._slots == AT_BOUND)]
+        if at_bound:
+            warnings.warn(
+                f"{validate.listed(at_bound)} at a bound: left out, and the other standard errors are as if it were known",
+                stacklevel=2,
+            )
+        return self._errors(names, stacklevel=4)
+
+    def _errors(self, names: list[str], stacklevel: int) -> StandardErrors:
+        groups = tied_groups(self._slots)
+        information = self._likelihood.information(self._theta)
+        return from_information(groups @ information @ groups.T, groups, names, stacklevel=stacklevel)
+
+    def accuracy(self, *, sample: int = 100, rng: Any = 0, neighbors: int = 256) -> Accuracy:
+        """How much the approximation loses, from a sample: beside blocks of four and sixteen times as many neighbours.
+
+        Parameters
+        ----------
+        sample : int, default 100
+            Blocks that are conditioned on more points; ten times as many training points are predicted from their neighbours.
+        rng : int, numpy.random.Generator or RandomState, default 0
+            For the sample.
+        neighbors : int, default 256
+            That a point is predicted from; and twice as many.
+
+        Returns
+        -------
+        Accuracy
+            Named tuple; as text, its three most telling lines.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For a wrong argument; the message names it.
+        """
+        sample = validate.count("sample", sample, least=2)
+        neighbors = validate.count("neighbors", neighbors, least=1)
+        random = validate.generator(rng)
+        likelihood = self._likelihood
+        n = len(likelihood.X)
+        rows = np.sort(random.choice(n, min(n, 10 * sample), replace=False))
+        known = 0.0 if likelihood.observation_variance is None else likelihood.observation_variance[rows]
+        counts = (min(neighbors, n - 1), min(2 * neighbors, n - 1))
+        found = [self._of_rows(predict_left_out, self._local, rows, count, self.n_threads) for count in counts]
+        means, functions = (np.stack(parts) for parts in zip(*found, strict=True))
+        deviations = np.sqrt(functions**2 + self.noise_variance + known)[:, :, np.newaxis]
+        held_out = judge(likelihood.y[rows] + self._y_mean, means, deviations, counts)
+        names = validate.parameter_names(self.length_scale.size, self.kernel, self.feature_names)
+        with warnings.catch_warnings():  # what has no standard error has no shift in it either
+            warnings.simplefilter("ignore")
+            covariance = self._errors(names, stacklevel=2).covariance
+        return accuracy(likelihood, self._theta, covariance, names, sample, random, held_out)
+
+    def _points(self, X: ArrayLike) -> Array:
+        """Points as the model takes them, (q, d)."""
+        validate.same_names(X, self.feature_names)
+        points = validate.inputs(X, dimensions=self.length_scale.size)
+        validate.length_scale_range(validate.min_length_scales(points, self._likelihood.X[:1]), self.length_scale)
+        return points
+
+    def _of_rows(self, function: Callable[..., _Found], *arguments: Any) -> _Found:
+        """What a function finds; in its error, rows of the training data for places in the blocks' order."""
+        try:
+            return function(*arguments)
+        except NotPositiveDefiniteError as error:
+            raise self._likelihood.named(error.row, error.nearest_row, error.distance) from None
+
+    def __repr__(self) -> str:
+        n, d = self._likelihood.X.shape
+        state = "converged" if self.converged else "not converged"
+        return (
+            f"<VecchiaGaussianProcess {self.kernel!r} on {n} points in {d} dimensions, blocks of {self.block_size} given "
+            f"{self.neighbors} neighbors, signal variance {self.signal_variance:.4g}, "
+            f"noise variance {self.noise_variance:.4g}, log likelihood {self.log_likelihood:.6g}, {state}>"
+        )
+
+
+def _exact_model(model: VecchiaGaussianProcess) -> GaussianProcess:
+    """The exact Gaussian process of the same data and parameters."""
+    vecchia = model._likelihood
+    exact = LogMarginalLikelihood(
+        vecchia.X,
+        vecchia.y,
+        kernel=model.kernel,
+        observation_variance=vecchia.observation_variance,
+        n_threads=vecchia.n_threads,
+    )
+    parameters = (model.length_scale, model.signal_variance, model.noise_variance, model.kernel)
+    evaluation = exact.evaluate(*parameters, gradient=False)
+    return GaussianProcess(
+        kernel=model.kernel,
+        length_scale=model.length_scale,
+        signal_variance=model.signal_variance,
+        noise_variance=model.noise_variance,
+        log_marginal_likelihood=evaluation.log_marginal_likelihood,
+        objective=model.objective,
+        n_evaluations=model.n_evaluations,
+        converged=model.converged,
+        message=model.message,
+        feature_names=model.feature_names,
+        n_threads=vecchia.n_threads,
+        _X=vecchia.X,
+        _y=vecchia.y,
+        _y_mean=model._y_mean,
+        _observation_variance=vecchia.observation_variance,
+        _slots=model._slots,
+        _alpha=evaluation.alpha,
+        _factor=exact.release(),
+    )

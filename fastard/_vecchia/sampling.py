@@ -1,0 +1,58 @@
+"""Draws from the posterior at many points: each point given its nearest training points and the points drawn before it."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from fastard._arrays import Array
+from fastard._blas import one_blas_thread
+from fastard._engine.cross import cross_covariance
+from fastard._engine.local import LocalPosterior
+from fastard._engine.neighbors import nearest
+
+_NOTHING_LEFT = 1e-10  # shares of the signal's variance: such a point says nothing beside those that it was drawn given
+
+
+def draw(model: LocalPosterior, points: Array, m: int, size: int, random: np.random.Generator, threads: int) -> Array:
+    """Values (size, q, T) at the points (q, d), which come in random order, each given the m nearest before it."""
+    distinct, number = np.unique(points, axis=0, return_inverse=True)
+    q, outputs = len(distinct), model.y.shape[1]
+    order = random.permutation(q)
+    normals = random.standard_normal((q, size, outputs))
+    by = model.term.length_scale
+    U, m_near = distinct / by, min(m, len(model.X))
+    near = nearest(model.tree, distinct, m_near, threads)
+    values = np.empty((q, size, outputs))
+    tells = np.zeros(q, dtype=bool)
+    with one_blas_thread():  # its threads would be woken for each point
+        for i, normal in zip(order.tolist(), normals, strict=True):
+            rows, drawn = near[i].astype(np.int64), np.flatnonzero(tells)
+            squares = np.concatenate([((model.X[rows] / by - U[i]) ** 2).sum(axis=1), ((U[drawn] - U[i]) ** 2).sum(axis=1)])
+            chosen = np.sort(np.argsort(squares, kind="stable")[:m])
+            rows, drawn = rows[chosen[chosen < rows.size]], drawn[chosen[chosen >= rows.size] - rows.size]
+            noise = np.concatenate([_noise(model, rows), np.zeros(drawn.size)])
+            given = np.concatenate([np.repeat(model.y[rows][:, np.newaxis], size, axis=1), values[drawn]])
+            mean, variance = _conditional(model, np.vstack([model.X[rows], distinct[drawn]]), noise, given, distinct[i])
+            tells[i] = variance > _NOTHING_LEFT * model.term.signal_variance
+            values[i] = mean + math.sqrt(max(variance, 0.0)) * normal
+    values += model.offset
+    return np.ascontiguousarray(values[number.ravel()].transpose(1, 0, 2))
+
+
+def _noise(model: LocalPosterior, rows: Array) -> Array:
+    return model.noise + (model.known[rows] if model.known.size else np.zeros(rows.size))
+
+
+def _conditional(model: LocalPosterior, X: Array, noise: Array, values: Array, point: Array) -> tuple[Array, float]:
+    """Mean (size, T) and variance at a point, given ``values`` (k, size, T) at X (k, d) with ``noise`` (k,)."""
+    from scipy.linalg import solve_triangular
+
+    K = cross_covariance(model.term, X, X, 1)
+    K[np.diag_indices_from(K)] += noise
+    k = cross_covariance(model.term, point[np.newaxis], X, 1)[0]
+    L = np.linalg.cholesky(K)
+    v = solve_triangular(L, k, lower=True)
+    e = solve_triangular(L, values.reshape(len(values), -1), lower=True)
+    return (v @ e).reshape(values.shape[1:]), float(model.term.signal_variance - v @ v)

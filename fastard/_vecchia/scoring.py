@@ -1,0 +1,133 @@
+"""Fisher scoring within bounds: the search where the average information comes with each evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from fastard._arrays import Array
+
+# The Levenberg parameter, a share of the information's diagonal: at the start, and by what it changes where the model of the
+# objective holds well, holds badly, and fails.
+_DAMPING, _RELAX, _TIGHTEN, _RETREAT = 1e-3, 0.2, 4.0, 10.0
+_GOOD, _BAD = 0.75, 0.25  # shares of the gain foretold that a step brings
+_MOST_DAMPING = 1e8
+
+_LONGEST = 2.0  # step of a logarithm
+
+_FLAT = 1e-10  # curvatures below this share of the diagonal are rounding errors, or of an information that is not positive
+
+
+class Point(NamedTuple):
+    """An evaluation: free logarithms (f,), the objective in nats, its gradient (f,) and the information (f, f)."""
+
+    free_theta: Array
+    value: float
+    gradient: Array
+    information: Array
+
+
+class Outcome(NamedTuple):
+    """Where the scoring has ended: the best point, nats left to gain there, and whether they are as few as was asked."""
+
+    point: Point
+    gain: float
+    converged: bool
+
+
+class _Coordinates:
+    """Logarithms, but for length scales beyond a turn, where an input's effect is nearly linear in their -2nd power.
+
+    Beyond the turn t = turn + (1 - exp(-2 (theta - turn))) / 2, which has the slope 1 there: a length scale that grows
+    without end reaches its bound in one step, and what it has still to gain is seen to be little.
+    """
+
+    def __init__(self, turn: Array, bounds: Array) -> None:
+        self.turn = turn
+        self.low, self.high = self.of(bounds[:, 0]), self.of(bounds[:, 1])
+
+    def of(self, theta: Array) -> Array:
+        beyond = np.maximum(theta - self.turn, 0.0)
+        result: Array = np.where(theta > self.turn, self.turn - 0.5 * np.expm1(-2.0 * beyond), theta)
+        return result
+
+    def theta(self, t: Array) -> Array:
+        with np.errstate(divide="ignore"):
+            result: Array = np.where(t > self.turn, self.turn - 0.5 * np.log1p(-2.0 * np.maximum(t - self.turn, 0.0)), t)
+        return result
+
+    def slope(self, theta: Array) -> Array:
+        """dt / dtheta."""
+        result: Array = np.exp(-2.0 * np.maximum(theta - self.turn, 0.0))
+        return result
+
+
+def ascend(
+    evaluate: Callable[[Array, float], Point | None],
+    start: Point,
+    bounds: Array,
+    turn: Array,
+    *,
+    little: float,
+    most: int,
+) -> Outcome:
+    """Climb from ``start`` until less than ``little`` nats are left to gain.
+
+    Parameters
+    ----------
+    evaluate : callable
+        From free logarithms, and the gain foretold there, to a point; None where there is no value.
+    start : Point
+    bounds : ndarray, shape (f, 2)
+    turn : ndarray, shape (f,)
+        Beyond which a logarithm's -2nd power is moved; infinite for what is no length scale.
+    little : float
+        Nats.
+    most : int
+        Evaluations.
+    """
+    coordinates, point, damping = _Coordinates(turn, bounds), start, _DAMPING
+    for _ in range(most):
+        left = _step(point, coordinates, 0.0, np.inf)[1]
+        if left < little:
+            return Outcome(point, left, True)
+        trial, foretold = _step(point, coordinates, damping, _LONGEST)
+        theta = np.clip(coordinates.theta(trial), *bounds.T)
+        theta = np.where(trial <= coordinates.low, bounds[:, 0], np.where(trial >= coordinates.high, bounds[:, 1], theta))
+        found = evaluate(theta, left)
+        share = -np.inf if found is None or foretold <= 0.0 else (found.value - point.value) / foretold
+        if found is not None and share > 0.0:
+            point = found
+        if share >= _GOOD:
+            damping *= _RELAX
+        elif share < _BAD:
+            damping = max(damping, _DAMPING) * (_RETREAT if share <= 0.0 else _TIGHTEN)
+        if damping > _MOST_DAMPING:  # no step gains, however short
+            break
+    return Outcome(point, _step(point, coordinates, 0.0, np.inf)[1], False)
+
+
+def _step(point: Point, coordinates: _Coordinates, damping: float, longest: float) -> tuple[Array, float]:
+    """The damped step of the quadratic model within the bounds: where it ends, in t, and what it gains there."""
+    slope = coordinates.slope(point.free_theta)
+    from scipy.optimize import lsq_linear  # takes long to import
+
+    t = coordinates.of(point.free_theta)
+    gradient, information = point.gradient / slope, point.information / np.outer(slope, slope)
+    low = np.maximum(coordinates.low, t - longest) - t
+    high = np.minimum(coordinates.high, t + longest) - t
+    # In units of the curvatures, for a matrix with ones on its diagonal; and a minimum of squares within bounds.
+    scale = np.sqrt(np.maximum(information.diagonal(), np.finfo(float).tiny))
+    curvatures, directions = np.linalg.eigh(information / np.outer(scale, scale) + damping * np.eye(t.size))
+    root = np.sqrt(np.maximum(curvatures, _FLAT))
+    least = lsq_linear(
+        root[:, np.newaxis] * directions.T,
+        directions.T @ (gradient / scale) / root,
+        (low * scale, high * scale),
+        method="bvls",
+    )
+    step = np.clip(least.x / scale, low, high)
+    gain = float(gradient @ step - 0.5 * step @ information @ step)
+    return t + step, max(gain, 0.0)

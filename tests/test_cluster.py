@@ -1,0 +1,102 @@
+"""Training on a Dask cluster: the bits of one machine, whatever the workers do."""
+
+import os
+import signal
+from functools import partial
+
+import numpy as np
+import pytest
+
+import fastard
+from fastard._vecchia import fit as fitting
+from fastard._vecchia import likelihood
+from fastard._vecchia.blocks import make_blocks, ordered_blocks
+
+distributed = pytest.importorskip("distributed")
+
+# Dask's own: of the event loop's clock on a busy machine, and of the ports that another cluster has
+pytestmark = [pytest.mark.process, pytest.mark.filterwarnings("ignore::UserWarning:distributed")]
+
+THETA = np.log([0.3, 0.6, 1.0, 0.05])
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    """Few points are many where the exact block and the first fit have fewer."""
+    monkeypatch.setattr(likelihood, "make_blocks", partial(make_blocks, first=100))
+    monkeypatch.setattr(likelihood, "ordered_blocks", partial(ordered_blocks, first=100))
+    monkeypatch.setattr(fitting, "_START", 150)
+
+
+def problem(n=3000):
+    rng = np.random.default_rng(0)
+    X = rng.uniform(size=(n, 2))
+    return X, np.sin(6.0 * X[:, 0]) + X[:, 1] ** 2 + 0.1 * rng.standard_normal(n)
+
+
+@pytest.fixture
+def cluster():
+    """Start a cluster in this process, or with ``processes`` in others."""
+    clusters = []
+
+    def start(workers, *, processes=False):
+        made = distributed.LocalCluster(
+            n_workers=workers, threads_per_worker=1, processes=processes, dashboard_address=None, silence_logs=50
+        )
+        client = distributed.Client(made)
+        clusters.extend([client, made])
+        return client
+
+    yield start
+    for each in clusters:
+        each.close()
+
+
+OPTIONS = {"kernel": "matern52", "neighbors": 20, "block_size": 5, "rng": 0}
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_cluster_gives_the_bits_of_one_machine(cluster, workers):
+    X, y = problem()
+    here = fastard.VecchiaLogLikelihood(X, y, **OPTIONS)
+    there = fastard.VecchiaLogLikelihood(X, y, **OPTIONS, client=cluster(workers))
+    for function in (lambda it: it(THETA), lambda it: (it.information(THETA), it.refresh(THETA), it(THETA))):
+        ours, theirs = function(there), function(here)
+        assert str(ours) == str(theirs)
+        for mine, other in zip(ours[::-1], theirs[::-1], strict=True):
+            np.testing.assert_equal(mine, other)
+    there.leave_cluster()
+    np.testing.assert_array_equal(there.blocks.neighbors, here.blocks.neighbors)
+
+
+def test_a_model_that_was_trained_there_needs_it_no_longer(cluster):
+    X, y = problem()
+    dask_array = pytest.importorskip("dask.array")
+    chunked = dask_array.from_array(X, chunks=(700, 2)), dask_array.from_array(y, chunks=700)
+    model = fastard.fit_vecchia(*chunked, **OPTIONS, client=cluster(2))
+    own = fastard.fit_vecchia(X, y, **OPTIONS)
+    np.testing.assert_array_equal(model._theta, own._theta)
+    assert model.log_likelihood == own.log_likelihood
+    np.testing.assert_array_equal(model.predict(X[:9]), own.predict(X[:9]))
+    assert str(model.accuracy(sample=20, neighbors=30)) == str(own.accuracy(sample=20, neighbors=30))
+
+
+def test_a_block_that_is_not_positive_definite_is_named(cluster):
+    X, y = problem(600)
+    X[599] = X[1]
+    there = fastard.VecchiaLogLikelihood(X, y, **OPTIONS, client=cluster(2))
+    with pytest.raises(fastard.NotPositiveDefiniteError) as caught:
+        there(np.array([*THETA[:3], -np.inf]))
+    assert {caught.value.row, caught.value.nearest_row} == {1, 599}
+
+
+def test_a_worker_that_is_killed_is_survived(cluster):
+    X, y = problem()
+    client = cluster(2, processes=True)
+    there = fastard.VecchiaLogLikelihood(X, y, **OPTIONS, client=client)
+    before = there(THETA)
+    victim = next(iter(client.run(os.getpid).values()))
+    os.kill(victim, signal.SIGKILL)
+    after = there(THETA)
+    assert before[0] == after[0]
+    np.testing.assert_array_equal(before[1], after[1])

@@ -1,0 +1,325 @@
+"""fit_vecchia and its model, beside the exact model of the same data."""
+
+import pickle
+import re
+import warnings
+from functools import partial
+
+import numpy as np
+import pytest
+import scipy.stats
+
+import fastard
+from fastard._vecchia import fit as fitting
+from fastard._vecchia import likelihood
+from fastard._vecchia.accuracy import judge
+from fastard._vecchia.blocks import make_blocks
+from fastard._vecchia.scoring import Point, ascend
+
+
+def problem(n=700, d=2, outputs=1, seed=0):
+    """A function of the first input and, less, of the second; noise of variance 0.01."""
+    rng = np.random.default_rng(seed)
+    X = rng.uniform(size=(n, d))
+    y = np.sin(6.0 * X[:, 0]) + X[:, 1] ** 2 + 3.0
+    y = np.stack([y, -0.5 * y][:outputs], axis=1) + 0.1 * rng.standard_normal((n, outputs))
+    return X, y[:, 0] if outputs == 1 else y
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    """Few points are many where the exact block and the first fit have fewer."""
+    monkeypatch.setattr(likelihood, "make_blocks", partial(make_blocks, first=100))
+    monkeypatch.setattr(fitting, "_START", 150)
+
+
+def test_the_end_is_near_the_exact_one():
+    rng = np.random.default_rng(2)
+    X = rng.uniform(size=(700, 2))
+    K = fastard.covariance(X, length_scale=[0.2, 0.5], kernel="matern52") + 0.05 * np.eye(700)
+    y = np.linalg.cholesky(K) @ rng.standard_normal(700)
+    exact = fastard.fit(X, y, kernel="matern52")
+    model = fastard.fit_vecchia(X, y, neighbors=60, block_size=10, rng=0)
+    assert model.converged, model.message
+    errors = exact.standard_errors().standard_errors
+    moved = model._theta - np.log([*exact.length_scale, exact.signal_variance, exact.noise_variance])
+    assert np.all(np.abs(moved) < 0.6 * errors)
+    np.testing.assert_allclose(model.standard_errors().standard_errors, errors, rtol=0.2)
+    value = fastard.LogMarginalLikelihood(X, y - y.mean(), kernel="matern52")(model._theta)[0]
+    assert abs(value - model.log_likelihood) < 0.01 * len(X)
+
+
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_with_all_points_in_one_block_it_is_the_exact_model(outputs, kernel):
+    X, y = problem(90, outputs=outputs)
+    exact = fastard.fit(X, y, kernel=kernel[1])
+    model = fastard.fit_vecchia(X, y, kernel=kernel[1], rng=0)
+    assert model.log_likelihood == pytest.approx(exact.log_marginal_likelihood, abs=0.02)
+    given = {
+        "length_scale": exact.length_scale,
+        "signal_variance": exact.signal_variance,
+        "noise_variance": exact.noise_variance,
+        "length_scale_bounds": "fixed",
+        "signal_variance_bounds": "fixed",
+        "noise_variance_bounds": "fixed",
+        "shape_bounds": "fixed" if len(exact.kernel) else None,
+    }
+    model = fastard.fit_vecchia(X, y, kernel=exact.kernel, rng=0, **given)
+    assert model.log_likelihood == pytest.approx(exact.log_marginal_likelihood, rel=1e-10)
+    points = np.random.default_rng(1).uniform(size=(7, 2))
+    for ours, theirs in zip(model.predict(points, return_std=True), exact.predict(points, return_std=True), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-8, atol=1e-10)
+    np.testing.assert_allclose(model.relevance, exact.relevance, rtol=1e-12)
+
+
+def test_predictions_from_all_points_are_the_exact_models():
+    X, y = problem(300, outputs=2)
+    model = fastard.fit_vecchia(X, y, neighbors=40, block_size=8, rng=0)
+    fixed = {f"{name}_bounds": "fixed" for name in ("length_scale", "signal_variance", "noise_variance")}
+    given = {name: getattr(model, name) for name in ("length_scale", "signal_variance", "noise_variance")}
+    exact = fastard.fit(X, y, kernel="matern52", **fixed, **given)
+    points = np.random.default_rng(1).uniform(size=(20, 2))
+    for noise in (False, True):
+        ours = model.predict(points, return_std=True, include_noise=noise, neighbors=300)
+        theirs = exact.predict(points, return_std=True, include_noise=noise)
+        np.testing.assert_allclose(ours[0], theirs[0], rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(ours[1], theirs[1], rtol=1e-7)
+    near = model.predict(points, return_std=True, neighbors=50)
+    assert np.abs(near[0] - theirs[0]).max() < 0.05
+    np.testing.assert_array_equal(model.predict(points[3:4], neighbors=50), near[0][3:4])
+
+
+def test_draws_are_those_of_the_exact_posterior():
+    X, y = problem(250)
+    model = fastard.fit_vecchia(X, y, neighbors=40, rng=0)
+    points = np.vstack([np.random.default_rng(1).uniform(size=(4, 2)), X[:1], X[:1]])
+    draws = model.sample(points, 4000, rng=0, neighbors=400)
+    assert draws.shape == (4000, 6)
+    np.testing.assert_array_equal(draws[:, 4], draws[:, 5])
+    fixed = {f"{name}_bounds": "fixed" for name in ("length_scale", "signal_variance", "noise_variance")}
+    given = {name: getattr(model, name) for name in ("length_scale", "signal_variance", "noise_variance")}
+    mean, covariance = fastard.fit(X, y, kernel="matern52", **fixed, **given).predict(points[:5], return_cov=True)
+    deviation = np.sqrt(covariance.diagonal())
+    assert np.all(np.abs(draws[:, :5].mean(axis=0) - mean) < 5.0 * deviation / np.sqrt(4000))
+    found = np.cov(draws[:, :5].T) / np.outer(deviation, deviation)
+    assert np.abs(found - covariance / np.outer(deviation, deviation)).max() < 5.0 * np.sqrt(2.0 / 4000)
+    noisy = model.sample(points, 2000, rng=0, include_noise=True)
+    assert noisy.var(axis=0)[:4] == pytest.approx(deviation[:4] ** 2 + model.noise_variance, rel=0.2)
+
+
+def test_what_is_lost_is_told_without_the_exact_likelihood():
+    X, y = problem(450, d=3)
+    model = fastard.fit_vecchia(X, y, neighbors=16, block_size=8, rng=0)
+    found = model.accuracy(sample=100, neighbors=60)
+    exact = fastard.LogMarginalLikelihood(X, y - y.mean(), kernel="matern52")
+    blocks = model._likelihood.blocks
+    # The divergence itself: the half logarithms of the determinants, of which the exact one has all points before.
+    own = model._likelihood.of_blocks(model._theta, np.arange(len(blocks.starts) - 1), wanted=0)
+    term = model._term
+    K = fastard.covariance(
+        X, length_scale=term.length_scale, signal_variance=term.signal_variance, kernel="matern52"
+    ) + model.noise_variance * np.eye(len(X))
+    first = blocks.order[: blocks.first]
+    half = own.half_log_determinant.sum() + 0.5 * np.linalg.slogdet(K[np.ix_(first, first)])[1]
+    lost = (half - 0.5 * np.linalg.slogdet(K)[1]) / len(X)
+    assert found.neighbors == (64, 256)
+    assert found.nats_lost[0] <= found.nats_lost[1] <= lost * len(X) / (len(X) - blocks.first) + 1e-12
+    assert found.nats_lost[1] > 0.7 * lost
+    gain = (exact(model._theta)[0] - model.log_likelihood) / (len(X) - blocks.first)
+    assert found.gain[1] == pytest.approx(gain, abs=4.0 * found.gain_error[1] + 0.2 * abs(gain))
+    assert np.isfinite(found.shift[:, :2]).all()
+    assert found.held_out.n == 450
+    assert found.held_out.rmse[1] == pytest.approx(0.1, rel=0.15)
+    assert 0.9 < found.held_out.coverage[1] <= 1.0
+    assert "nats a point are lost" in str(found)
+    left_out = fastard.fit(
+        X, y, kernel="matern52", length_scale=model.length_scale, signal_variance=model.signal_variance,
+        noise_variance=model.noise_variance, length_scale_bounds="fixed", signal_variance_bounds="fixed",
+        noise_variance_bounds="fixed",
+    ).loo()  # fmt: skip
+    all_others = model.accuracy(sample=45, neighbors=449).held_out
+    assert all_others.rmse[0] == pytest.approx(np.sqrt(np.mean((y - left_out.mean) ** 2)), rel=1e-6)
+
+
+def test_held_out_figures():
+    y = np.zeros((3, 1))
+    found = judge(y, np.array([[[1.0], [0.0], [-1.0]]] * 2), np.full((2, 3, 1), 0.5), (5, 10))
+    assert found.rmse == pytest.approx([np.sqrt(2.0 / 3.0)] * 2)
+    assert found.log_density == pytest.approx([scipy.stats.norm(0.0, 0.5).logpdf([1.0, 0.0, -1.0]).mean()] * 2)
+    assert found.coverage == pytest.approx([1.0 / 3.0] * 2)
+
+
+def test_groups_bounds_fixed_and_priors_hold():
+    X, y = problem(d=3)
+    prior = scipy.stats.lognorm(0.1, scale=0.05)
+    model = fastard.fit_vecchia(
+        X, y, neighbors=20, block_size=5, rng=0, length_scale_groups=[0, 1, 1], noise_variance=0.02,
+        noise_variance_bounds="fixed", signal_variance_prior=prior,
+    )  # fmt: skip
+    assert model.noise_variance == 0.02
+    assert model.length_scale[1] == model.length_scale[2]
+    free = fastard.fit_vecchia(X, y, neighbors=20, block_size=5, rng=0)
+    assert abs(np.log(model.signal_variance / 0.05)) < abs(np.log(free.signal_variance / 0.05))
+    errors = model.standard_errors()
+    assert np.isnan(errors.standard_errors[4])
+    assert errors.correlation[1, 2] == pytest.approx(1.0)
+    held = fastard.fit_vecchia(X, y, neighbors=20, block_size=5, rng=0, signal_variance_bounds=(1e-3, 1e-2))
+    with pytest.warns(UserWarning, match=r"signal_variance at a bound"):
+        held.standard_errors()
+    assert held.signal_variance == 1e-2
+    assert re.search("at a bound: .*signal_variance", held.message)
+
+
+def test_known_variances_and_shapes():
+    X, y = problem(400)
+    known = np.linspace(0.0, 0.1, len(X))
+    model = fastard.fit_vecchia(X, y, kernel="rational_quadratic", observation_variance=known, neighbors=20, rng=0)
+    assert model.converged, model.message
+    with pytest.raises(ValueError, match="observation_variance"):
+        model.predict(X[:3], return_std=True, include_noise=True)
+    deviation = model.predict(X[:2], return_std=True, include_noise=True, observation_variance=[0.0, 0.5])[1]
+    assert deviation[1] ** 2 > 0.5
+
+
+def test_callback_sees_stages_and_can_stop():
+    X, y = problem()
+    seen = []
+    model = fastard.fit_vecchia(X, y, neighbors=20, rng=0, callback=seen.append)
+    assert [state.evaluation for state in seen] == list(range(1, model.n_evaluations + 1))
+    stages = [state.stage for state in seen]
+    assert stages == sorted(stages)
+    assert stages[-1] >= 2
+    assert np.isnan(seen[0].gain)
+    assert np.isfinite(seen[1].gain)
+    stopped = fastard.fit_vecchia(X, y, neighbors=20, rng=0, callback=lambda state: state.evaluation == 2)
+    assert not stopped.converged
+    assert stopped.n_evaluations == 2
+    assert stopped.message == "stopped by the callback"
+
+
+def test_interrupts_leave_the_best_so_far():
+    X, y = problem()
+
+    def interrupt(state):
+        if state.evaluation == 3:
+            raise KeyboardInterrupt
+
+    model = fastard.fit_vecchia(X, y, neighbors=20, rng=0, callback=interrupt)
+    assert not model.converged
+    assert "interrupted" in model.message
+    with pytest.raises(ZeroDivisionError):
+        fastard.fit_vecchia(X, y, neighbors=20, rng=0, callback=lambda state: 1 / 0)
+    assert np.isfinite(model.predict(X[:3])).all()
+
+
+def test_the_search_has_its_evaluations():
+    X, y = problem()
+    model = fastard.fit_vecchia(X, y, neighbors=20, rng=0, max_iterations=2)
+    assert model.n_evaluations == 2
+    assert not model.converged
+    assert "max_iterations reached" in model.message
+
+
+def test_bits_do_not_depend_on_threads_and_inputs_stay():
+    X, y = problem()
+    before = X.copy(), y.copy()
+    models = [fastard.fit_vecchia(X, y, neighbors=20, rng=3, n_threads=threads) for threads in (1, 2)]
+    np.testing.assert_array_equal(models[0]._theta, models[1]._theta)
+    np.testing.assert_array_equal(models[0].predict(X[:30]), models[1].predict(X[:30]))
+    np.testing.assert_array_equal(X, before[0])
+    np.testing.assert_array_equal(y, before[1])
+    again = pickle.loads(pickle.dumps(models[0]))
+    np.testing.assert_array_equal(again.predict(X[:30]), models[0].predict(X[:30]))
+
+
+def test_of_the_exact_likelihood_nothing_is_lost():
+    X, y = problem(90)
+    found = fastard.fit_vecchia(X, y, neighbors=20, rng=0).accuracy(neighbors=40)
+    np.testing.assert_array_equal(found.nats_lost, 0.0)
+    np.testing.assert_array_equal(found.shift, 0.0)
+    assert found.held_out.n == 90
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 99, 100, 101, 117])
+def test_few_points(n):
+    X, y = problem(max(n, 2))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = fastard.fit_vecchia(X[:n], y[:n], neighbors=20, rng=0)
+    assert np.isfinite(model.predict(X, return_std=True)).all()
+
+
+def test_odd_inputs():
+    X, y = problem(300)
+    twice = np.vstack([X, X[:150]]), np.concatenate([y, y[:150]])
+    assert fastard.fit_vecchia(*twice, neighbors=20, rng=0).converged
+    constant = np.column_stack([X, np.full(300, 7.0)])
+    model = fastard.fit_vecchia(constant, y, neighbors=20, rng=0)
+    assert model.relevance[2] == 0.0
+    same = fastard.fit_vecchia(np.asfortranarray(X, dtype=np.float64), y.tolist(), neighbors=20, rng=0)
+    np.testing.assert_array_equal(same._theta, fastard.fit_vecchia(X, y, neighbors=20, rng=0)._theta)
+    with pytest.raises(fastard.NotPositiveDefiniteError, match="row") as caught:
+        fastard.fit_vecchia(*twice, neighbors=20, rng=0, noise_variance=0.0, noise_variance_bounds="fixed")
+    np.testing.assert_array_equal(twice[0][caught.value.row], twice[0][caught.value.nearest_row])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"neighbors": 0}, "neighbors"),
+        ({"block_size": 2.5}, "block_size"),
+        ({"max_iterations": 0}, "max_iterations"),
+        ({"kernel": "no"}, "kernel"),
+        ({"length_scale": [-1.0, 1.0]}, "length_scale"),
+        ({"observation_variance": [1.0]}, "observation_variance"),
+    ],
+)
+def test_wrong_arguments(arguments, message):
+    X, y = problem(120)
+    with pytest.raises((ValueError, TypeError), match=message):
+        fastard.fit_vecchia(X, y, **arguments)
+
+
+def quadratic(curvature, top):
+    def evaluate(theta, gain):
+        step = theta - top
+        return Point(theta, -0.5 * step @ curvature @ step, -curvature @ step, curvature)
+
+    return evaluate
+
+
+def test_scoring_takes_a_quadratic_in_one_step_and_holds_bounds():
+    curvature = np.array([[3.0, 1.0], [1.0, 2.0]])
+    evaluate = quadratic(curvature, np.array([0.5, -0.4]))
+    bounds, turn = np.array([[-5.0, 5.0]] * 2), np.full(2, np.inf)
+    found = ascend(evaluate, evaluate(np.zeros(2), 0.0), bounds, turn, little=1e-4, most=3)
+    assert found.converged
+    np.testing.assert_allclose(found.point.free_theta, [0.5, -0.4], atol=2e-3)
+    bounds = np.array([[-5.0, 0.2], [-5.0, 5.0]])
+    found = ascend(evaluate, evaluate(np.zeros(2), 0.0), bounds, turn, little=1e-6, most=9)
+    assert found.point.free_theta[0] == 0.2
+    assert found.point.free_theta[1] == pytest.approx(-0.4 + 0.3 / 2.0, abs=1e-3)
+
+
+def test_scoring_sends_a_length_scale_without_effect_to_its_bound():
+    """The objective is -u, u = exp(-2 theta): it grows without end, by nearly nothing."""
+
+    def evaluate(theta, gain):
+        u = np.exp(-2.0 * theta)
+        return Point(theta, float(-u[0]), 2.0 * u, np.diag(4.0 * u**2))
+
+    bounds = np.array([[-3.0, 12.0]])
+    found = ascend(evaluate, evaluate(np.array([1.0]), 0.0), bounds, np.array([0.5]), little=1e-6, most=20)
+    assert found.converged
+    assert found.point.value > -1e-6
+
+
+def test_scoring_backs_off_where_there_is_no_value():
+    def evaluate(theta, gain):
+        if theta[0] > 1.0:
+            return None
+        return Point(theta, float(theta[0]), np.ones(1), np.array([[0.1]]))
+
+    found = ascend(evaluate, evaluate(np.zeros(1), 0.0), np.array([[-3.0, 9.0]]), np.array([np.inf]), little=1e-3, most=60)
+    assert not found.converged
+    assert 0.9 < found.point.free_theta[0] <= 1.0
