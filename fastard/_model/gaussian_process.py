@@ -7,8 +7,9 @@ import operator
 import os
 import warnings
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -25,7 +26,6 @@ from fastard._model.standard_errors import StandardErrors
 from fastard._objectives.leave_one_out import LeaveOneOut
 from fastard._objectives.leave_one_out import evaluate as evaluate_loo
 from fastard._objectives.likelihood import LogMarginalLikelihood
-from fastard._parameters import AT_BOUND
 from fastard.exceptions import NotPositiveDefiniteError
 from fastard.kernels import Kernel
 
@@ -55,8 +55,13 @@ class GaussianProcess:
         Whether the search that found the best parameters ended at a stationary point or a bound.
     message : str
         Why the search ended.
+    search_values : list of float
+        The objective where each search ended, the one from the start and then the restarts, in nats; NaN where one could not
+        begin. Of searches that were stopped, those before.
     feature_names : list of str or None
         The columns of the DataFrame that it was trained on.
+    target_names : list of str or None
+        The name of the Series, or the columns of the DataFrame, of its targets.
     n_threads : int
         Threads for the compiled loops of ``predict``.
     """
@@ -70,20 +75,34 @@ class GaussianProcess:
     n_evaluations: int
     converged: bool
     message: str
+    search_values: list[float]
     feature_names: list[str] | None
+    target_names: list[str] | None
     n_threads: int
     _X: Array
     _y: Array  # (n, m), less the mean
     _y_mean: Array  # (m,)
     _observation_variance: Array | None  # (n,)
-    _slots: NDArray[np.int64]  # (d + 2 + p,), which free parameter each one is: tied ones share; or FIXED, AT_BOUND
+    _slots: NDArray[
+        np.int64
+    ]  # (d + 2 + p,), which free parameter each one is: tied ones share; or FIXED, AT_BOUND, AT_UPPER_BOUND
+    _settings: dict[str, Any]  # arguments of `fit` for :meth:`refit`, as JSON has them
     _alpha: Array  # (n, m)
     _factor: Array  # (n, n), L in the lower triangle of its transpose
+
+    # fastard.fit, which stands above this room, and puts itself here.
+    _fit: ClassVar[Callable[..., GaussianProcess]]
 
     @property
     def input_names(self) -> list[str]:
         """``feature_names``, or x0, x1 ... where there are none."""
         return self.feature_names or [f"x{i}" for i in range(self._X.shape[1])]
+
+    @property
+    def output_names(self) -> list[str]:
+        """``target_names``, or y, or y0, y1 ... where there are none."""
+        m = self._y.shape[1]
+        return self.target_names or (["y"] if m == 1 else [f"y{t}" for t in range(m)])
 
     @property
     def relevance(self) -> Array:
@@ -115,7 +134,8 @@ class GaussianProcess:
         Parameters
         ----------
         X : array-like, shape (q, d)
-            Points. They are taken in blocks: mean and standard deviation need no n x q array.
+            Points. They are taken in blocks: mean and standard deviation need no n x q array. A DataFrame's columns are
+            taken by their names, in whatever order they stand.
         return_std, return_cov : bool, default False
             Whether to return standard deviations, or the (q, q) covariance, beside the mean. Not both.
         include_noise : bool, default False
@@ -135,7 +155,7 @@ class GaussianProcess:
         Raises
         ------
         ValueError, TypeError
-            For wrong points, for a DataFrame whose columns are not those of training in their order, for both
+            For wrong points, for a DataFrame that lacks a column of training or has another one besides, for both
             ``return_std`` and ``return_cov``, or for known variances that are missing, or given without ``include_noise``.
 
         Warns
@@ -180,7 +200,7 @@ class GaussianProcess:
         Returns
         -------
         mean_gradient : ndarray, shape (q, d), or (q, d, m) for m > 1 outputs
-            Of ``predict(X)``.
+            Of ``predict(X)``, with the coordinates in the order of training.
         std_gradient : ndarray, of the same shape
             Of ``predict(X, return_std=True)[1]``; 0 where that is 0. At a training point without noise, where there is no
             derivative, both are 0 or what rounding leaves.
@@ -333,6 +353,35 @@ class GaussianProcess:
             changed["_observation_variance"] = read_only(np.concatenate([self._observation_variance, known]))
         vars(self).update(changed)  # at once: an interrupt leaves the model as it was, or as it will be
 
+    def refit(self, X: ArrayLike, y: ArrayLike, **options: Any) -> GaussianProcess:
+        """Train a new model as this one was trained, on other rows of the same inputs say, from this one's parameters.
+
+        Kernel, bounds, ties, objective and ``standardize`` are those that this model was trained with; default bounds are made
+        from the new data. Priors are not kept with a model: give them again.
+
+        Parameters
+        ----------
+        X, y : array-like
+            As for :func:`fastard.fit`; a DataFrame's columns may stand in another order.
+        **options
+            Other arguments of :func:`fastard.fit`, which count more than what is kept.
+
+        Returns
+        -------
+        GaussianProcess
+
+        Raises
+        ------
+        ValueError, TypeError
+            As :func:`fastard.fit`; or where this model was trained with priors or known variances, and none are given.
+        """
+        validate.what_is_not_kept(self.objective, self._observation_variance is not None, options)
+        kept: dict[str, Any] = dict(self._settings)
+        if validate.order_of_columns(X, self.feature_names) is not None:
+            for name in ("length_scale_bounds", "length_scale_groups"):
+                kept[name] = dict(zip(self.input_names, kept[name], strict=True))
+        return self._fit(X, y, **{"start": self, **kept, **options})
+
     def loo(self) -> LeaveOneOut:
         r"""Predict each training target from all the others, at the trained parameters and mean.
 
@@ -391,10 +440,11 @@ class GaussianProcess:
         Warns
         -----
         UserWarning
-            For parameters at a bound, and those that the data do not determine to a factor of e^10 (a constant input's, or
-            those of two inputs that are the same), which are left out as fixed ones are; where the likelihood is not at a
-            maximum, which the average information cannot see after ``update``; and where priors or another objective were
-            trained by, of which the likelihood's curvature says nothing.
+            For inputs without visible influence, whose length scale is at its upper bound; for other parameters at a bound;
+            for those that the data do not determine to a factor of e^10 (a constant input's, or those of two inputs that are
+            the same); all of these are left out as fixed ones are. Where the likelihood is not at a maximum, which the average
+            information cannot see after ``update``; and where priors or another objective were trained by, of which the
+            likelihood's curvature says nothing.
 
         References
         ----------
@@ -402,23 +452,24 @@ class GaussianProcess:
         Average information REML, Biometrics 51 (1995), 1440-1450.
         """
         validate.choice("method", method, standard_errors.METHODS)
+        found, notes = self._standard_errors(method, progress)
+        for note in notes:
+            warnings.warn(note, stacklevel=2)
+        return found
+
+    def _standard_errors(self, method: str, progress: bool = False) -> tuple[StandardErrors, list[str]]:
+        """Also what a user is to be warned of."""
+        notes = []
         if self.objective != "log_marginal_likelihood":
-            warnings.warn(
-                f"the model was trained by {self.objective}; the standard errors are of the log marginal likelihood alone",
-                stacklevel=2,
-            )
-        names = validate.parameter_names(self.length_scale.size, self.kernel, self.feature_names)
-        at_bound = [names[i] for i in np.flatnonzero(self._slots == AT_BOUND)]
-        if at_bound:
-            warnings.warn(
-                f"{validate.listed(at_bound)} at a bound: left out, and the other standard errors are as if it "
-                "were known; widen its bounds or fix it",
-                stacklevel=2,
+            notes.append(
+                f"the model was trained by {self.objective}; the standard errors are of the log marginal likelihood alone"
             )
         if method != "exact" and not self.converged:
-            warnings.warn(f"the search had not converged ({self.message}): the likelihood is not at a maximum", stacklevel=2)
+            notes.append(f"the search had not converged ({self.message}): the likelihood is not at a maximum")
+        names = validate.parameter_names(self.length_scale.size, self.kernel, self.feature_names)
         trained = standard_errors.Trained(self._likelihood(), self._term, self.noise_variance, self._alpha, self._factor)
-        return standard_errors.standard_errors(trained, self._slots, names, method, progress)
+        found, more = standard_errors.standard_errors(trained, self._slots, names, method, progress)
+        return found, notes + more
 
     def _likelihood(self) -> LogMarginalLikelihood:
         return LogMarginalLikelihood(
@@ -441,8 +492,10 @@ class GaussianProcess:
 
     def _points(self, X: ArrayLike) -> Array:
         """Points as the model takes them, (q, d)."""
-        validate.same_names(X, self.feature_names)
+        order = validate.order_of_columns(X, self.feature_names)
         points = validate.inputs(X, dimensions=self._X.shape[1])
+        if order is not None:
+            points = read_only(np.ascontiguousarray(points[:, order]))
         validate.length_scale_range(validate.min_length_scales(points, self._X[:1]), self.length_scale)
         return points
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +17,7 @@ from fastard._engine.terms import Term, central
 from fastard._numba.cpu import ROWS
 from fastard._numba.threads import thread_map
 from fastard._objectives.likelihood import LogMarginalLikelihood
+from fastard._parameters import AT_BOUND, AT_UPPER_BOUND
 from fastard._progress import Progress
 from fastard._text import listed
 from fastard.kernels import curvature
@@ -33,6 +33,8 @@ _FLAT = 1e-2  # a curvature: a standard error of 10, in logarithms, beyond which
 _SHARE = 1e-2  # of a flat direction's squares, from which a parameter takes part in it
 
 _GAIN = 1e-2  # nats, from which the likelihood is not at a maximum
+
+_VISIBLE = 0.05  # of a target's standard deviation, from which a change is one that a user would call an influence
 
 METHODS = ("exact", "average_information")
 
@@ -73,15 +75,55 @@ class Trained(NamedTuple):
         return Derivatives(self.term, self.likelihood.X, self.noise_variance, groups, self.likelihood.n_threads)
 
 
+def visible_influence(X: Array, y: Array, term: Term, threads: int = 1) -> NDArray[np.bool_]:
+    """Which inputs the function can be seen to depend on, (d,).
+
+    From one end of an input's range to the other, all else equal, it changes by sqrt(2 (k(0) - k(range))) in standard
+    deviation: by more than a few hundredths of the standard deviation of some target.
+    """
+    d = X.shape[1]
+    ranges = np.diag(X.max(axis=0) - X.min(axis=0))
+    with np.errstate(all="ignore"):
+        change = term.signal_variance - cross_covariance(term, ranges, np.zeros((1, d)), threads)[:, 0]
+        least = float(np.var(y, axis=0).min(initial=np.inf))
+    return np.asarray(2.0 * change > _VISIBLE**2 * least)
+
+
 def standard_errors(
+    trained: Trained,
+    slots: NDArray[np.int64],
+    names: list[str],
+    method: str,
+    progress: bool,
+) -> tuple[StandardErrors, list[str]]:
+    """See :meth:`fastard.GaussianProcess.standard_errors`; ``slots`` is the model's. Also what a user is to be warned of."""
+    found, notes = _from_curvature(trained, slots, names, method, progress)
+    d = trained.term.length_scale.size
+    at_upper = np.flatnonzero(slots[:d] == AT_UPPER_BOUND)
+    visible = visible_influence(trained.likelihood.X, trained.likelihood.y, trained.term) if at_upper.size else None
+    idle = [i for i in at_upper if visible is not None and not visible[i]]
+    held = [i for i in np.flatnonzero(slots <= AT_BOUND) if i not in idle]
+    left_out = "left out, and the other standard errors are as if it were known"
+    if idle:
+        notes.insert(0, f"no visible influence of the inputs of {_named(names, idle)}, at an upper bound: {left_out}")
+    if held:
+        notes.insert(0, f"{_named(names, held)} at a bound: {left_out}; widen its bounds or fix it")
+    return found, notes
+
+
+def _named(names: list[str], places: Iterable[Any]) -> str:
+    return listed([names[i] for i in places])
+
+
+def _from_curvature(
     trained: Trained, slots: NDArray[np.int64], names: list[str], method: str, progress: bool
-) -> StandardErrors:
-    """See :meth:`fastard.GaussianProcess.standard_errors`; ``slots`` is the model's."""
+) -> tuple[StandardErrors, list[str]]:
+    notes: list[str] = []
     used = np.unique(slots[slots >= 0])
     groups = (slots == used[:, np.newaxis]).astype(float)  # (free parameters, P): ones where a parameter is tied to others
     covariance = np.full((len(names), len(names)), np.nan)
     if used.size == 0:
-        return StandardErrors(names, covariance.diagonal().copy(), covariance, covariance.copy())
+        return StandardErrors(names, covariance.diagonal().copy(), covariance, covariance.copy()), notes
     slope: Array | None = None
     # Threads of ours, each with its own products: BLAS's would be woken for each, and spin (1000 points in 10 dimensions took
     # 12 s that way while another job ran, and 0.7 s this way).
@@ -100,32 +142,29 @@ def standard_errors(
     except np.linalg.LinAlgError:
         inverse = np.full_like(kept, np.nan)
     if not np.isfinite(inverse).all():
-        warnings.warn(
+        notes.append(
             "the likelihood is not at a maximum of the free parameters, so they have no standard errors: train until it "
-            "converges, or fix the parameters that the data do not determine",
-            stacklevel=3,
+            "converges, or fix the parameters that the data do not determine"
         )
     elif slope is not None:
         steps = np.where(determined, 0.0, np.sign(slope))  # Newton's, and along what is flat one of 1
         steps[determined] = 0.5 * (inverse @ slope[determined])
         if (gain := float(slope @ steps)) > _GAIN:
-            warnings.warn(
+            notes.append(
                 f"the likelihood is not at a maximum: some {gain:.2g} nats are left to gain, and the standard errors are "
-                "those of the curvature where it stands",
-                stacklevel=3,
+                "those of the curvature where it stands"
             )
     if not determined.all():
         unknown = np.flatnonzero(groups[~determined].sum(axis=0))
-        warnings.warn(
+        notes.append(
             f"the data do not determine {listed([names[i] for i in unknown])}: left out"
-            + (", and the other standard errors are as if it were known" if determined.any() else ""),
-            stacklevel=3,
+            + (", and the other standard errors are as if it were known" if determined.any() else "")
         )
     left = groups[determined]
     free = left.sum(axis=0) > 0.0
     covariance[np.ix_(free, free)] = left[:, free].T @ inverse @ left[:, free]
     deviations = np.sqrt(covariance.diagonal())
-    return StandardErrors(names, deviations, covariance, covariance / np.outer(deviations, deviations))
+    return StandardErrors(names, deviations, covariance, covariance / np.outer(deviations, deviations)), notes
 
 
 def _determined(information: Array) -> NDArray[np.bool_]:

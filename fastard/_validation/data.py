@@ -2,14 +2,12 @@
 
 import math
 import warnings
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastard._arrays import Array
-from fastard._text import listed
-from fastard._validation.arrays import names_of, real_array
+from fastard._validation.arrays import real_array
 
 _SCALES_APART = 10.0  # of outputs that share their variances; functions of one process seldom differ by so much
 
@@ -36,20 +34,6 @@ def inputs(X: ArrayLike, name: str = "X", dimensions: int | None = None) -> Arra
     if dimensions is not None and array.shape[1] != dimensions:
         raise ValueError(f"{name} must have {dimensions} columns as the training inputs have, got shape {array.shape}")
     return array
-
-
-def same_names(X: Any, expected: list[str] | None) -> None:
-    """Refuse a DataFrame whose columns have other names, or another order, than those of training."""
-    names = names_of(X)
-    if names is None or expected is None or names == expected:
-        return
-    lacks = [repr(name) for name in dict.fromkeys(expected) if name not in names]
-    has = [repr(name) for name in dict.fromkeys(names) if name not in expected]
-    what = [f"it lacks {listed(lacks)}"] * bool(lacks) + [f"it has {listed(has)} besides"] * bool(has)
-    raise ValueError(
-        "X must have the columns of training in their order, which is that of model.feature_names; "
-        + ("; ".join(what) or "it has them in another order")
-    )
 
 
 def targets(y: ArrayLike, n: int, outputs: int | None = None) -> Array:
