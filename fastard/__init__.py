@@ -4,6 +4,7 @@ from fastard._config import show_config
 from fastard._model.gaussian_process import GaussianProcess
 from fastard._model.standard_errors import StandardErrors
 from fastard._model.storage import load
+from fastard._model.summary import Summary
 from fastard._objectives.covariances import covariance, covariance_vjp
 from fastard._objectives.leave_one_out import LeaveOneOut, loo_log_predictive_density
 from fastard._objectives.likelihood import LogMarginalLikelihood, log_marginal_likelihood
@@ -26,6 +27,7 @@ __all__ = [
     "NotPositiveDefiniteError",
     "RationalQuadratic",
     "StandardErrors",
+    "Summary",
     "TrainingState",
     "covariance",
     "covariance_vjp",
@@ -38,6 +40,6 @@ __all__ = [
 ]
 
 # Pickles and documentation name what is public by where it is public.
-for _public in (GaussianProcess, LeaveOneOut, LogMarginalLikelihood, StandardErrors, TrainingState):
+for _public in (GaussianProcess, LeaveOneOut, LogMarginalLikelihood, StandardErrors, Summary, TrainingState):
     _public.__module__ = __name__
 del _public

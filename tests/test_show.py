@@ -27,7 +27,7 @@ def test_html():
     model = fastard.fit(frame, y, max_iterations=2)
     text = model._repr_html_()
     cells = [html.unescape(cell) for cell in re.findall(r"<td>(.*?)</td>", text)]
-    assert "<b>bold</b>" not in text.replace("<b>fastard.GaussianProcess</b>", "")
+    assert "<b>bold</b>" not in text
     for i in range(3):
         row = cells.index(frame.columns[i])
         assert cells[row + 1 : row + 3] == [f"{model.length_scale[i]:.4g}", f"{model.relevance[i]:.3f}"]
@@ -109,7 +109,7 @@ def test_no_inputs(pyplot):
     model = fastard.fit(np.empty((4, 0)), np.arange(4.0), max_iterations=2)
     model.plot_relevance().figure.canvas.draw()
     model.plot_loo().figure.canvas.draw()
-    assert "0 dimensions" in model._repr_html_()
+    assert "0 inputs" in model._repr_html_()
 
 
 def test_without_matplotlib():

@@ -126,7 +126,7 @@ def test_a_parameter_at_its_bound_is_left_out_with_a_warning():
 
 
 def test_an_input_without_influence_is_called_that():
-    """Its length scale is at an upper bound that is long enough: there is nothing to widen. A shorter one is told as before."""
+    """Its length scale is at an upper bound that is long enough: there is nothing to widen."""
     rng = np.random.default_rng(0)
     X = rng.uniform(size=(60, 2))
     y = np.sin(6.0 * X[:, 0]) + 0.1 * rng.standard_normal(60)

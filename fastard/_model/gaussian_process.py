@@ -9,7 +9,7 @@ import warnings
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,12 +22,15 @@ from fastard._engine.evaluate import equal_rows, failure_at, least_pivot
 from fastard._engine.posterior import DEVIATION, GRADIENT, MEAN, Posterior, Predictions, posterior, predict
 from fastard._engine.terms import Term, central, scaled
 from fastard._model import prediction, standard_errors
-from fastard._model.standard_errors import StandardErrors
+from fastard._model.standard_errors import Note, StandardErrors
 from fastard._objectives.leave_one_out import LeaveOneOut
 from fastard._objectives.leave_one_out import evaluate as evaluate_loo
 from fastard._objectives.likelihood import LogMarginalLikelihood
 from fastard.exceptions import NotPositiveDefiniteError
 from fastard.kernels import Kernel
+
+if TYPE_CHECKING:
+    from fastard._model.summary import Summary
 
 # What predictions are made from, and what that was made of; not an attribute, so that nothing copies or pickles it.
 _POSTERIORS: weakref.WeakKeyDictionary[GaussianProcess, tuple[tuple[Any, ...], Posterior]] = weakref.WeakKeyDictionary()
@@ -392,7 +395,8 @@ class GaussianProcess:
         Returns
         -------
         LeaveOneOut
-            Named tuple of mean, variance, standardized_residuals and log_predictive_density.
+            Named tuple of mean, variance, standardized_residuals and log_predictive_density; with the properties r2, rmse and
+            coverage.
 
         References
         ----------
@@ -405,6 +409,37 @@ class GaussianProcess:
         columns = (self._y - below + self._y_mean, variance, below / np.sqrt(variance))
         mean, variance, residuals = (column[:, 0] if self._y.shape[1] == 1 else column for column in columns)
         return LeaveOneOut(mean, variance, residuals, found.log_predictive_density)
+
+    def summary(
+        self, *, standard_errors: Literal["exact", "average_information"] | None = "exact", loo: bool = True
+    ) -> Summary:
+        """What the model says: inputs with errors, noise and signal, how well it predicts, and how the search went.
+
+        Parameters
+        ----------
+        standard_errors : {"exact", "average_information"} or None, default "exact"
+            By which method of :meth:`standard_errors`, which say what they cost; None for none.
+        loo : bool, default True
+            Whether to judge the model by :meth:`loo`, n^3 flops.
+
+        Returns
+        -------
+        Summary
+            Printed it is text, in a notebook tables; its ``inputs`` and ``facts`` are the rows.
+
+        Raises
+        ------
+        ValueError
+            For another method.
+
+        Notes
+        -----
+        An input has "no visible influence" where its length scale is at its upper bound, or is not determined by the data, and
+        the function changes from one end of the input's range to the other by no more than 0.05 standard deviations of y.
+        """
+        from fastard._model.summary import summary
+
+        return summary(self, standard_errors, loo)
 
     def standard_errors(
         self, method: Literal["exact", "average_information"] = "exact", *, progress: bool = False
@@ -454,18 +489,18 @@ class GaussianProcess:
         validate.choice("method", method, standard_errors.METHODS)
         found, notes = self._standard_errors(method, progress)
         for note in notes:
-            warnings.warn(note, stacklevel=2)
+            warnings.warn(note.text, stacklevel=2)
         return found
 
-    def _standard_errors(self, method: str, progress: bool = False) -> tuple[StandardErrors, list[str]]:
+    def _standard_errors(self, method: str, progress: bool = False) -> tuple[StandardErrors, list[Note]]:
         """Also what a user is to be warned of."""
-        notes = []
+        notes: list[Note] = []
         if self.objective != "log_marginal_likelihood":
-            notes.append(
-                f"the model was trained by {self.objective}; the standard errors are of the log marginal likelihood alone"
-            )
+            of_what = "the standard errors are of the log marginal likelihood alone"
+            notes.append(Note("fit", f"the model was trained by {self.objective}; {of_what}"))
         if method != "exact" and not self.converged:
-            notes.append(f"the search had not converged ({self.message}): the likelihood is not at a maximum")
+            text = f"the search had not converged ({self.message}): the likelihood is not at a maximum"
+            notes.append(Note("fit", text))
         names = validate.parameter_names(self.length_scale.size, self.kernel, self.feature_names)
         trained = standard_errors.Trained(self._likelihood(), self._term, self.noise_variance, self._alpha, self._factor)
         found, more = standard_errors.standard_errors(trained, self._slots, names, method, progress)
@@ -618,6 +653,4 @@ class GaussianProcess:
 
     def _repr_html_(self) -> str:
         """What a notebook shows."""
-        from fastard._model.notebook import table
-
-        return table(self)
+        return self.summary(standard_errors=None, loo=False)._repr_html_()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,6 +61,13 @@ class StandardErrors(NamedTuple):
     correlation: Array
 
 
+class Note(NamedTuple):
+    """What a user is to know of standard errors: which parameters have none, or what is wrong with the fit."""
+
+    about: Literal["parameters", "fit"]
+    text: str
+
+
 class Trained(NamedTuple):
     """What the curvature is computed from: the data, the trained parameters, and K's factor."""
 
@@ -95,7 +102,7 @@ def standard_errors(
     names: list[str],
     method: str,
     progress: bool,
-) -> tuple[StandardErrors, list[str]]:
+) -> tuple[StandardErrors, list[Note]]:
     """See :meth:`fastard.GaussianProcess.standard_errors`; ``slots`` is the model's. Also what a user is to be warned of."""
     found, notes = _from_curvature(trained, slots, names, method, progress)
     d = trained.term.length_scale.size
@@ -105,9 +112,10 @@ def standard_errors(
     held = [i for i in np.flatnonzero(slots <= AT_BOUND) if i not in idle]
     left_out = "left out, and the other standard errors are as if it were known"
     if idle:
-        notes.insert(0, f"no visible influence of the inputs of {_named(names, idle)}, at an upper bound: {left_out}")
+        text = f"no visible influence of the inputs of {_named(names, idle)}, at an upper bound: {left_out}"
+        notes.insert(0, Note("parameters", text))
     if held:
-        notes.insert(0, f"{_named(names, held)} at a bound: {left_out}; widen its bounds or fix it")
+        notes.insert(0, Note("parameters", f"{_named(names, held)} at a bound: {left_out}; widen its bounds or fix it"))
     return found, notes
 
 
@@ -117,8 +125,8 @@ def _named(names: list[str], places: Iterable[Any]) -> str:
 
 def _from_curvature(
     trained: Trained, slots: NDArray[np.int64], names: list[str], method: str, progress: bool
-) -> tuple[StandardErrors, list[str]]:
-    notes: list[str] = []
+) -> tuple[StandardErrors, list[Note]]:
+    notes: list[Note] = []
     used = np.unique(slots[slots >= 0])
     groups = (slots == used[:, np.newaxis]).astype(float)  # (free parameters, P): ones where a parameter is tied to others
     covariance = np.full((len(names), len(names)), np.nan)
@@ -142,24 +150,24 @@ def _from_curvature(
     except np.linalg.LinAlgError:
         inverse = np.full_like(kept, np.nan)
     if not np.isfinite(inverse).all():
-        notes.append(
+        text = (
             "the likelihood is not at a maximum of the free parameters, so they have no standard errors: train until it "
             "converges, or fix the parameters that the data do not determine"
         )
+        notes.append(Note("fit", text))
     elif slope is not None:
         steps = np.where(determined, 0.0, np.sign(slope))  # Newton's, and along what is flat one of 1
         steps[determined] = 0.5 * (inverse @ slope[determined])
         if (gain := float(slope @ steps)) > _GAIN:
-            notes.append(
+            text = (
                 f"the likelihood is not at a maximum: some {gain:.2g} nats are left to gain, and the standard errors are "
                 "those of the curvature where it stands"
             )
+            notes.append(Note("fit", text))
     if not determined.all():
         unknown = np.flatnonzero(groups[~determined].sum(axis=0))
-        notes.append(
-            f"the data do not determine {listed([names[i] for i in unknown])}: left out"
-            + (", and the other standard errors are as if it were known" if determined.any() else "")
-        )
+        others = ", and the other standard errors are as if it were known" if determined.any() else ""
+        notes.append(Note("parameters", f"the data do not determine {_named(names, unknown)}: left out{others}"))
     left = groups[determined]
     free = left.sum(axis=0) > 0.0
     covariance[np.ix_(free, free)] = left[:, free].T @ inverse @ left[:, free]
