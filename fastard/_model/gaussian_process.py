@@ -643,6 +643,51 @@ class GaussianProcess:
 
         return plot_loo(self, ax)
 
+    def plot_residuals(self, ax: Any = None) -> Any:
+        """Draw the standardised residuals of :meth:`loo` over the predictions: of a model that fits, no pattern.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
+            Where to draw; a new pyplot figure by default.
+
+        Returns
+        -------
+        ax : matplotlib Axes
+
+        Raises
+        ------
+        ImportError
+            Without matplotlib, which ``pip install fastard[cli]`` brings.
+        """
+        from fastard._model.plots import plot_residuals
+
+        return plot_residuals(self, ax)
+
+    def plot_calibration(self, ax: Any = None) -> Any:
+        """Draw, for each probability, the share of targets that :meth:`loo`'s central interval of that probability holds.
+
+        Below the diagonal the model is too sure of its predictions. The grey band holds 95 % of what calibrated models show at
+        each probability, if the targets were independent.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
+            Where to draw; a new pyplot figure by default.
+
+        Returns
+        -------
+        ax : matplotlib Axes
+
+        Raises
+        ------
+        ImportError
+            Without matplotlib, which ``pip install fastard[cli]`` brings.
+        """
+        from fastard._model.plots import plot_calibration
+
+        return plot_calibration(self, ax)
+
     def __repr__(self) -> str:
         n, d = self._X.shape
         state = "converged" if self.converged else "not converged"
