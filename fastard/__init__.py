@@ -2,6 +2,7 @@
 
 from fastard._config import show_config
 from fastard._model.gaussian_process import GaussianProcess
+from fastard._model.sensitivity import Effects, SobolIndices
 from fastard._model.standard_errors import StandardErrors
 from fastard._model.storage import load
 from fastard._model.summary import Summary
@@ -17,6 +18,7 @@ from fastard.kernels import RBF, Matern12, Matern32, Matern52, Matern72, Rationa
 
 __all__ = [
     "RBF",
+    "Effects",
     "GaussianProcess",
     "LeaveOneOut",
     "LogMarginalLikelihood",
@@ -26,6 +28,7 @@ __all__ = [
     "Matern72",
     "NotPositiveDefiniteError",
     "RationalQuadratic",
+    "SobolIndices",
     "StandardErrors",
     "Summary",
     "TrainingState",
@@ -40,6 +43,16 @@ __all__ = [
 ]
 
 # Pickles and documentation name what is public by where it is public.
-for _public in (GaussianProcess, LeaveOneOut, LogMarginalLikelihood, StandardErrors, Summary, TrainingState):
+_PUBLIC = (
+    Effects,
+    GaussianProcess,
+    LeaveOneOut,
+    LogMarginalLikelihood,
+    SobolIndices,
+    StandardErrors,
+    Summary,
+    TrainingState,
+)
+for _public in _PUBLIC:
     _public.__module__ = __name__
 del _public

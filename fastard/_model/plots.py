@@ -12,22 +12,25 @@ from scipy.stats import binom, chi2
 from fastard import _text
 from fastard import _validation as validate
 from fastard._arrays import Array
+from fastard._model.sensitivity import effects
 from fastard._objectives.leave_one_out import LeaveOneOut
 
 _MOST_BARS = 100  # a chart of more is taller than a screen shows and an image may be
 
 _LONGEST_NAME = 30  # characters; longer names leave no room for the bars
 
+_NAME_OF_PANEL = 24  # characters, of which a panel is as wide
+
 _BLUE, _GREY = "#33658a", "#888888"
 
 
-def new_axes(height: float) -> Any:
-    """Axes of a new pyplot figure; an ImportError that says the remedy where there is no matplotlib."""
+def new_axes(height: float, rows: int = 1, columns: int = 1) -> Any:
+    """Axes of a new pyplot figure, an array of several; an ImportError that says the remedy where there is no matplotlib."""
     try:
         from matplotlib import pyplot
     except ImportError:
         raise ImportError("plots need matplotlib: pip install fastard[cli], or pip install matplotlib") from None
-    return pyplot.subplots(figsize=(6.4, height), layout="constrained")[1]
+    return pyplot.subplots(rows, columns, figsize=(6.4, height), layout="constrained", sharey=True)[1]
 
 
 def _axes(ax: Any, height: float) -> Any:
@@ -143,6 +146,37 @@ def plot_calibration(model: Any, ax: Any) -> Any:
     axes.set_ylabel("share of targets that it holds")
     axes.set_title("leave-one-out calibration", size="medium")
     return _finish(axes, True)
+
+
+def plot_effects(model: Any, distribution: Any, most: int) -> Any:
+    """See :meth:`fastard.GaussianProcess.plot_effects`."""
+    validate.some_inputs(model.length_scale.size)
+    names, points, mean, std = effects(model, distribution, 41)
+    d, count = points.shape
+    outputs = list(map(shortened, model.output_names))
+    mean, std = mean.reshape(d, count, -1), std.reshape(d, count, -1)
+    strength = (mean.std(axis=1) / (model._y.std(axis=0) + np.finfo(float).tiny)).max(axis=1)
+    shown = np.argsort(-strength, kind="stable")[:most]
+    columns = min(3, len(shown))
+    rows = -(-len(shown) // columns)
+    grid = np.reshape(new_axes(0.6 + 2.0 * rows, rows, columns), -1)
+    for axes, i in zip(grid, shown, strict=False):
+        for t, color in enumerate(_colors(len(outputs))):
+            middle, margin = mean[i, :, t], 2.0 * std[i, :, t]
+            axes.fill_between(points[i], middle - margin, middle + margin, color=color, alpha=0.25, linewidth=0.0)
+            axes.plot(points[i], middle, color=color, label=outputs[t])
+        axes.set_xlabel(_text.shortened(names[i], _NAME_OF_PANEL), parse_math=False)
+        _finish(axes, False)
+    for axes in grid[len(shown) :]:
+        axes.remove()
+    figure = grid[0].figure
+    if len(outputs) > 1:
+        legend = figure.legend(*grid[0].get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False)
+        for text in legend.get_texts():
+            text.set_parse_math(False)
+    name = _text.shortened(outputs[0], _NAME_OF_PANEL) if model.target_names and len(outputs) == 1 else "prediction"
+    figure.supylabel(f"mean of {name}", fontsize="medium", parse_math=False)
+    return grid[: len(shown)]
 
 
 def _colors(count: int) -> list[Any]:

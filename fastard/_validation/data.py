@@ -1,13 +1,16 @@
 """Do X, y and what belongs to their rows fit each other, and the training's?"""
 
 import math
+import reprlib
 import warnings
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastard._arrays import Array
 from fastard._validation.arrays import real_array
+from fastard._validation.names import by_column
 
 _SCALES_APART = 10.0  # of outputs that share their variances; functions of one process seldom differ by so much
 
@@ -109,6 +112,21 @@ def constant(columns: Array) -> NDArray[np.bool_]:
     lowest, highest = columns.min(axis=0), columns.max(axis=0)
     with np.errstate(all="ignore"):
         return highest - lowest <= _ROUNDING * np.maximum(np.abs(lowest), np.abs(highest))  # type: ignore[no-any-return]
+
+
+def input_distribution(value: Any, X: Array, columns: list[str] | None) -> tuple[Array, Array]:
+    """Between what the inputs lie, (d,) each: "uniform" or "data" for the range of X, or a pair for each column."""
+    low, high = X.min(axis=0), X.max(axis=0)
+    if isinstance(value, str) and value in ("uniform", "data"):
+        return low, high
+    expected = "distribution must be 'uniform', 'data', or a pair (low, high) for each column of X with low <= high"
+    if isinstance(value, str):
+        raise ValueError(f"{expected}; got {value!r}")
+    value = by_column("distribution", value, columns, X.shape[1], np.column_stack([low, high]).tolist())
+    ranges = real_array("distribution", value)
+    if ranges.shape != (X.shape[1], 2) or (ranges[:, 0] > ranges[:, 1]).any():
+        raise ValueError(f"{expected}; got {reprlib.repr(value)}")
+    return ranges[:, 0], ranges[:, 1]
 
 
 def unit(what: str, value: float, column: Array) -> None:

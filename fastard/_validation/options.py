@@ -79,3 +79,9 @@ def what_is_not_kept(objective: str, known_variances: bool, options: Collection[
             "the model was trained with known variances: pass observation_variance for the rows of X, or "
             "observation_variance=None to train without"
         )
+
+
+def some_inputs(d: int) -> None:
+    """At least one."""
+    if d == 0:
+        raise ValueError("the model has no inputs, and so no effects of inputs")
