@@ -681,6 +681,49 @@ class GaussianProcess:
 
         save(self, path)
 
+    def to_sklearn(self) -> Any:
+        """A stock scikit-learn ``GaussianProcessRegressor`` that predicts the same mean, standard deviation and covariance.
+
+        It is trained already, so that what works on scikit-learn's models works on this one: ONNX, skops, partial dependence,
+        SHAP. Its noise is in ``alpha``, and its kernel is not trained again (``optimizer=None``). A clone that is fitted again
+        has the same kernel; with several outputs it has mean zero.
+
+        Returns
+        -------
+        regressor : sklearn.gaussian_process.GaussianProcessRegressor
+
+        Raises
+        ------
+        ImportError
+            Without scikit-learn.
+        ValueError
+            For a rational quadratic kernel with several length scales, which scikit-learn has not.
+        """
+        from fastard._model.conversion import to_sklearn
+
+        return to_sklearn(self)
+
+    def to_gpytorch(self) -> Any:
+        """A GPyTorch ``ExactGP`` in float64 that predicts the same, in evaluation mode, with its ``likelihood``.
+
+        Its parameters can be trained on, but for known variances and a noise of 0. m > 1 outputs are a batch of m. From 800
+        points on GPyTorch solves iteratively, to few digits, unless ``gpytorch.settings.max_cholesky_size(n + 1)`` is set.
+
+        Returns
+        -------
+        model : gpytorch.models.ExactGP
+
+        Raises
+        ------
+        ImportError
+            Without PyTorch and GPyTorch.
+        ValueError
+            For Matérn with nu = 7/2, which GPyTorch has not.
+        """
+        from fastard._model.conversion import to_gpytorch
+
+        return to_gpytorch(self)
+
     def plot_relevance(self, ax: Any = None) -> Any:
         """Draw a bar for each input's relevance, the most relevant on top, length scales beside them.
 
