@@ -329,4 +329,4 @@ def effects(model: Any, given: Any, n_nodes: int) -> Effects:
 
 
 def _shown(share: float) -> str:
-    return "" if math.isnan(share) else f"{share + 0.0:.3f}"
+    return "" if math.isnan(share) else f"{round(share, 3) + 0.0:.3f}"
