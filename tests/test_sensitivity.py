@@ -63,6 +63,19 @@ def test_the_closed_form_is_the_sum_over_a_grid(m):
     assert found.total.shape == ((3,) if m == 1 else (3, 2))
 
 
+@pytest.mark.parametrize("noise", [1e-2, 1e-4, 1e-5])
+def test_the_closed_form_knows_its_rounding(noise):
+    """With less noise alpha is larger, and more digits cancel."""
+    X = np.random.default_rng(0).uniform(size=(150, 3))
+    y = np.sin(6.0 * X[:, 0]) + X[:, 1] * X[:, 2]
+    model = fastard.fit(X, y, noise_variance=noise, noise_variance_bounds="fixed")
+    grid = full_grid([uniform(0.0, 1.0, 30)] * 3)
+    first, total, *_ = naive(model.predict(grid[0]), *grid[1:])
+    found = model.sobol([(0.0, 1.0)] * 3, n_samples=0)
+    error = max(np.abs(found.first_order - first).max(), np.abs(found.total - total).max())
+    assert 1e-15 < error < 2.0 * found.accuracy < 2e-3
+
+
 @pytest.mark.parametrize("kernel", KERNELS, ids=str)
 def test_the_quadrature_is_the_sum_over_a_grid(kernel):
     model, _, _ = trained((None, kernel, ()), shape_bounds="fixed" if isinstance(kernel, fastard.RationalQuadratic) else None)

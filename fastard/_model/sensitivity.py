@@ -26,7 +26,7 @@ _SHIFTS = 8  # of the points, whose answers tell how accurate their mean is
 _NODES = 16  # along an input, at least; more for short length scales
 _MOST_NODES = 64
 
-_ROUNDING = 1e-6  # of an index, beyond which the closed form has lost too many digits
+_ROUNDING = 1e-4  # of an index, beyond which the quadrature may be more accurate than the closed form
 
 _MOST_POINTS = 4000  # of the closed form, which takes six n x n arrays
 
