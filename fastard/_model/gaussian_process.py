@@ -382,7 +382,7 @@ class GaussianProcess:
         validate.what_is_not_kept(self.objective, self._observation_variance is not None, options)
         kept: dict[str, Any] = dict(self._settings)
         if validate.order_of_columns(X, self.feature_names) is not None:
-            for name in ("length_scale_bounds", "length_scale_groups"):
+            for name in {"length_scale_bounds", "length_scale_groups"} & kept.keys():
                 kept[name] = dict(zip(self.input_names, kept[name], strict=True))
         return self._fit(X, y, **{"start": self, **kept, **options})
 

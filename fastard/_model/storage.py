@@ -120,6 +120,9 @@ def _fill(stream: IO[bytes], buffer: Any) -> None:
 # What training keeps of the arguments of `fit`, for the next one.
 _SETTINGS = {f"{kind}_bounds" for kind in kinds_of(0)} | {"length_scale_groups", "objective", "standardize"}
 
+# What the first files lack.
+_LATER: dict[str, Any] = {"target_names": None, "search_values": [], "settings": {}}
+
 # What NumPy writes before an array's numbers. Its own reader takes any literal of Python's there, of which a made-up one can
 # fail in ways of its own, or take any amount of memory.
 _NPY_HEADER = re.compile(
@@ -163,7 +166,7 @@ def _read(file: BinaryIO, threads: int) -> GaussianProcess:
         text = _member(archive, archive.getinfo("header.npy"))
         if text.dtype.kind != "U" or text.shape != ():
             raise ValueError("its header is no text")
-        header = json.loads(str(text.read()))
+        header = _LATER | json.loads(str(text.read()))
         if header["format"] != _FORMAT:
             raise ValueError(f"its format is {reprlib.repr(header['format'])}")
         if type(header["version"]) is not int or header["version"] < 1:
@@ -232,7 +235,7 @@ def _model(header: dict[str, Any], members: dict[str, _Member], threads: int) ->
             raise ValueError(f"its {key} are {reprlib.repr(names)}")
     if not all(type(value) is float for value in header["search_values"]):
         raise ValueError(f"its search_values are {reprlib.repr(header['search_values'])}")
-    if header["settings"].keys() != _SETTINGS:
+    if not header["settings"].keys() <= _SETTINGS:
         raise ValueError(f"its settings are {reprlib.repr(header['settings'])}")
     factor = members["factor"].read_factor(n)
     return GaussianProcess(
