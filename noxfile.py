@@ -39,7 +39,8 @@ def integration(session: nox.Session) -> None:
 def torch(session: nox.Session) -> None:
     """GPyTorch and BoTorch."""
     session.install(".[torch]", "botorch", "pytest")
-    session.run("pytest", "tests/test_gpytorch.py", "tests/test_botorch.py", "tests/test_botorch_fitting.py", *session.posargs)
+    files = [f"tests/test_{name}.py" for name in ("gpytorch", "conversion", "botorch", "botorch_fitting")]
+    session.run("pytest", *files, *session.posargs)
     session.run("pytest", "tests/test_docs.py", "tests/test_benchmarks.py", "-k", "gpytorch or Fit")
 
 

@@ -2,8 +2,10 @@
 
 from fastard._config import show_config
 from fastard._model.gaussian_process import GaussianProcess
+from fastard._model.sensitivity import Effects, SobolIndices
 from fastard._model.standard_errors import StandardErrors
 from fastard._model.storage import load
+from fastard._model.summary import Summary
 from fastard._objectives.covariances import covariance, covariance_vjp
 from fastard._objectives.leave_one_out import LeaveOneOut, loo_log_predictive_density
 from fastard._objectives.likelihood import LogMarginalLikelihood, log_marginal_likelihood
@@ -21,6 +23,7 @@ from fastard.kernels import RBF, Matern12, Matern32, Matern52, Matern72, Rationa
 __all__ = [
     "RBF",
     "Accuracy",
+    "Effects",
     "GaussianProcess",
     "HeldOut",
     "LeaveOneOut",
@@ -31,7 +34,9 @@ __all__ = [
     "Matern72",
     "NotPositiveDefiniteError",
     "RationalQuadratic",
+    "SobolIndices",
     "StandardErrors",
+    "Summary",
     "TrainingState",
     "VecchiaGaussianProcess",
     "VecchiaLogLikelihood",
@@ -47,16 +52,20 @@ __all__ = [
 ]
 
 # Pickles and documentation name what is public by where it is public.
-for _public in (
+_PUBLIC = (
     Accuracy,
+    Effects,
     GaussianProcess,
     HeldOut,
     LeaveOneOut,
     LogMarginalLikelihood,
+    SobolIndices,
     StandardErrors,
+    Summary,
     TrainingState,
     VecchiaGaussianProcess,
     VecchiaLogLikelihood,
-):
+)
+for _public in _PUBLIC:
     _public.__module__ = __name__
 del _public

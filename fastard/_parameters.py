@@ -17,7 +17,7 @@ from fastard._arrays import Array
 from fastard._engine import descent
 from fastard.kernels import Kernel
 
-FIXED, AT_BOUND = -1, -2  # in the place of the number of a free parameter
+FIXED, AT_BOUND, AT_UPPER_BOUND = -1, -2, -3  # in the place of the number of a free parameter
 
 # Where the caller gives none, in standard deviations of the inputs and variances of the targets: bounds ...
 _BOUNDS = {
@@ -37,6 +37,7 @@ class Given(NamedTuple):
 
     start: Any
     bounds: Any
+    warm_start: Any = None  # natural parameters of another model, moved into the bounds; where ``start`` is None
 
 
 def kinds_of(d: int) -> dict[str, slice]:
@@ -67,6 +68,8 @@ class ParameterSpace:
         Standard deviations of the columns of X, 1 for constant ones.
     own_length_scales : bool
         Whether the length scales start by default.
+    given_bounds : dict
+        Of each kind of parameter the bounds that a caller gave, as `fit` takes them: for each "fixed", a pair, or None.
     unit_of_variance : float
     unit_of_mean : float
         Where it is not 0, the last free parameter is the mean of y in such units.
@@ -102,6 +105,7 @@ class ParameterSpace:
         self.free_length_scales = None if all_free else self.is_free[:d]
         self.isotropic = all_free and len(set(of_scales)) == 1
         self.own_length_scales, self.unit_of_variance, self.unit_of_mean = True, 1.0, 0.0
+        self.given_bounds: dict[str, list[Any]] = {}
         self.deviations = np.ones(d)
 
     @property
@@ -131,13 +135,14 @@ class ParameterSpace:
         result[self.is_free] = free_gradient[self._number_of_free]
         return result
 
-    def at_bounds(self, free_theta: Array) -> list[int]:
-        """The places in theta of the free parameters that stand at a bound."""
-        is_at_bound = (free_theta[:, np.newaxis] == self.bounds).any(axis=1)
+    def at_bounds(self, free_theta: Array) -> dict[int, int]:
+        """The places in theta of the free parameters that stand at a bound, and at which: AT_BOUND or AT_UPPER_BOUND."""
+        is_at_bound = free_theta == self.bounds.T
         if not is_at_bound.any():
-            return []
-        places: list[int] = np.flatnonzero(self.is_free)[is_at_bound[self._number_of_free]].tolist()
-        return places
+            return {}
+        low, high = is_at_bound[:, self._number_of_free]
+        places = np.flatnonzero(self.is_free)[low | high].tolist()
+        return dict(zip(places, np.where(high & ~low, AT_UPPER_BOUND, AT_BOUND)[low | high].tolist(), strict=True))
 
     @property
     def fixed_noise(self) -> bool:
@@ -168,6 +173,7 @@ def space(
         For a start, bounds or groups that are wrong, or units that are no float64.
     """
     d = X.shape[1]
+    groups = validate.by_column("length_scale_groups", groups, names, d, [(None, i) for i in range(d)])
     group_of = validate.groups("length_scale_groups", groups, d)
     own_units = _units(X, y, group_of, names) if standardize else np.ones(d + 2)
     kinds, sizes = kinds_of(d), (d, 1, 1, len(kernel))
@@ -177,24 +183,58 @@ def space(
     limits, fixed = units[:, np.newaxis] * np.array(defaults), np.zeros(units.size, dtype=bool)
     start = units * np.array([math.sqrt(d)] * d + [_SIGNAL_VARIANCE, _NOISE_VARIANCE] + [1.0] * len(kernel))
     start = np.minimum(np.maximum(start, limits[:, 0]), limits[:, 1])
-    for name, where in kinds.items():
-        own = given[name]
-        if own.start is None and own.bounds is None:
+    given_bounds: dict[str, list[Any]] = {}
+    for (name, where), size in zip(kinds.items(), sizes, strict=True):
+        own_start, own_bounds, warm_start = given[name]
+        if own_start is None and own_bounds is None and warm_start is None:
+            given_bounds[name] = [None] * size
             continue
-        limits[where], fixed[where], by_default = validate.bounds(f"{name}_bounds", own.bounds, limits[where])
-        if own.start is None:
-            start[where] = np.clip(start[where], limits[where, 0], limits[where, 1])
+        if name == "length_scale":
+            own_bounds = validate.by_column(f"{name}_bounds", own_bounds, names, d, [None] * d)
+        limits[where], fixed[where], by_default = validate.bounds(f"{name}_bounds", own_bounds, limits[where])
+        low, high = limits[where].T
+        given_bounds[name] = _as_given(low, high, fixed[where], by_default)
+        otherwise = np.clip(start[where] if warm_start is None else warm_start, low, high)
+        if warm_start is not None:
+            otherwise = np.where(fixed[where] & (low < high), warm_start, otherwise)
+        if name == "length_scale":
+            own_start = validate.by_column(name, own_start, names, d, otherwise)
+        if own_start is None:
+            start[where] = otherwise
             continue
-        start[where] = validate.starts(name, own.start, X, bool(fixed[where].all()))
-        low, high = limits[where].T  # bounds that nobody gave do not stand in the way of a start that somebody gave
+        start[where] = validate.starts(name, own_start, X, bool(fixed[where].all()))
+        # Bounds that nobody gave do not stand in the way of a start that somebody gave.
         low[by_default] = np.minimum(low, start[where])[by_default]
         high[by_default] = np.maximum(high, start[where])[by_default]
         validate.starts_within(name, start[where], limits[where], fixed[where])
+    if given["length_scale"].start is None and given["length_scale"].warm_start is not None:
+        start[:d] = _tied(start[:d], group_of)
     first_of_group = validate.one_each("length_scale", group_of, start[:d], limits[:d], fixed[:d])
     result = ParameterSpace(kernel, first_of_group, start, limits, fixed)
-    result.own_length_scales = given["length_scale"].start is None
+    own = given["length_scale"]
+    result.own_length_scales = own.start is None and own.warm_start is None
+    result.given_bounds = given_bounds
     result.unit_of_variance = float(units[d])
     result.deviations = units[:d] if standardize else standard_deviations(X, group_of)
+    return result
+
+
+def _as_given(low: Array, high: Array, fixed: NDArray[np.bool_], by_default: NDArray[np.bool_]) -> list[Any]:
+    """Bounds as `fit` takes them, one entry for each parameter; "fixed" where there is a start of its own."""
+    entries: list[Any] = []
+    for pair, is_fixed, is_default in zip(np.column_stack([low, high]).tolist(), fixed, by_default, strict=True):
+        entries.append("fixed" if is_fixed and pair[0] < pair[1] else None if is_default else pair)
+    return entries
+
+
+def _tied(length_scale: Array, group_of: NDArray[np.int64]) -> Array:
+    """Of each group of several the geometric mean, within what its members span."""
+    result = length_scale.copy()
+    for group in np.unique(group_of):
+        members = group_of == group
+        least, most = length_scale[members].min(), length_scale[members].max()
+        if least < most:
+            result[members] = min(max(float(np.exp(np.log(length_scale[members]).mean())), least), most)
     return result
 
 

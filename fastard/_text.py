@@ -26,3 +26,18 @@ def listed(items: Sequence[object]) -> str:
     most = 12
     more = f" and {len(items) - most} more" if len(items) > most else ""
     return ", ".join(map(str, items[:most])) + more
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], align: Sequence[str]) -> list[str]:
+    """Lines of a table; ``align`` has "<" or ">" for each column. Without a header there is no rule either."""
+    lines = [header, *rows] if header else list(rows)
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    if header:
+        lines.insert(1, ["-" * width for width in widths])
+    cells = [[f"{cell:{side}{width}}" for cell, side, width in zip(line, align, widths, strict=True)] for line in lines]
+    return ["  " + "  ".join(line).rstrip() for line in cells]
+
+
+def printable_lines(lines: Sequence[str]) -> str:
+    """One text of lines, each ``printable``."""
+    return "\n".join(map(printable, lines))

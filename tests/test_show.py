@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from conftest import data, run_python
 from helpers import trained
+from scipy import stats
 
 import fastard
 
@@ -27,7 +28,7 @@ def test_html():
     model = fastard.fit(frame, y, max_iterations=2)
     text = model._repr_html_()
     cells = [html.unescape(cell) for cell in re.findall(r"<td>(.*?)</td>", text)]
-    assert "<b>bold</b>" not in text.replace("<b>fastard.GaussianProcess</b>", "")
+    assert "<b>bold</b>" not in text
     for i in range(3):
         row = cells.index(frame.columns[i])
         assert cells[row + 1 : row + 3] == [f"{model.length_scale[i]:.4g}", f"{model.relevance[i]:.3f}"]
@@ -101,7 +102,56 @@ def test_plot_loo(pyplot, m):
     rmse = np.sqrt(np.mean((y - loo.mean) ** 2))
     outside = np.mean(np.abs(y - loo.mean) > 2.0 * np.sqrt(loo.variance))
     assert outside > 0.0
+    assert axes.get_xlim() == axes.get_ylim()
+    assert axes.get_aspect() == 1.0
+    assert axes.get_xlim()[0] < min(y.min(), (loo.mean - 2.0 * np.sqrt(loo.variance)).min())
     assert axes.get_title() == f"leave-one-out: RMSE {rmse:.4g}, {outside:.0%} outside (4.6% expected)"
+    axes.figure.canvas.draw()
+
+
+@pytest.mark.parametrize("m", [1, 2])
+def test_plot_residuals(pyplot, m):
+    model, _, _ = trained(m=m)
+    _, given = pyplot.subplots()
+    assert model.plot_residuals(given) is given
+    axes = model.plot_residuals()
+    loo, lines = model.loo(), axes.get_lines()
+    assert [line.get_ydata()[0] for line in lines[:3]] == [0.0, -2.0, 2.0]
+    for t, line in enumerate(lines[3:]):
+        np.testing.assert_allclose(line.get_xdata(), loo.mean.reshape(70, m)[:, t])
+        np.testing.assert_allclose(line.get_ydata(), loo.standardized_residuals.reshape(70, m)[:, t])
+    assert len(lines) == 3 + m
+    axes.figure.canvas.draw()
+
+
+@pytest.mark.parametrize("m", [1, 2])
+def test_plot_calibration(pyplot, m):
+    model, _, _ = trained(m=m)
+    _, given = pyplot.subplots()
+    assert model.plot_calibration(given) is given
+    axes = model.plot_calibration()
+    lines = axes.get_lines()[1:]
+    assert len(lines) == m
+    loo = model.loo()
+    for t, line in enumerate(lines):
+        residuals = loo.standardized_residuals.reshape(70, m)[:, t]
+        for nominal, share in zip(line.get_xdata(), line.get_ydata(), strict=True):
+            within = np.mean(np.abs(residuals) <= stats.norm.ppf(0.5 + 0.5 * nominal))
+            assert share == pytest.approx(within)
+    axes.figure.canvas.draw()
+
+
+def test_outputs_are_called_by_their_names(pyplot):
+    pandas = pytest.importorskip("pandas")
+    X, y = data(30, 2, 2)
+    model = fastard.fit(X, pandas.DataFrame(y, columns=["$\\nothing{$", "cost"]), max_iterations=2)
+    for plot in (model.plot_loo, model.plot_residuals, model.plot_calibration):
+        axes = plot()
+        assert [text.get_text() for text in axes.get_legend().get_texts()][-2:] == ["$\\nothing{$", "cost"]
+        axes.figure.canvas.draw()  # of a formula that is none it would raise
+    one = fastard.fit(X, pandas.Series(y[:, 0], name="$\\nothing{$"), max_iterations=2)
+    axes = one.plot_loo()
+    assert axes.get_xlabel() == "target ($\\nothing{$)"
     axes.figure.canvas.draw()
 
 
@@ -109,7 +159,8 @@ def test_no_inputs(pyplot):
     model = fastard.fit(np.empty((4, 0)), np.arange(4.0), max_iterations=2)
     model.plot_relevance().figure.canvas.draw()
     model.plot_loo().figure.canvas.draw()
-    assert "0 dimensions" in model._repr_html_()
+    model.plot_calibration().figure.canvas.draw()
+    assert "0 inputs" in model._repr_html_()
 
 
 def test_without_matplotlib():
@@ -117,11 +168,11 @@ def test_without_matplotlib():
         "import sys; sys.modules['matplotlib'] = None\n"
         "import numpy as np, fastard\n"
         "model = fastard.fit(np.eye(3), np.arange(3.0), max_iterations=1)\n"
-        "for plot in (model.plot_relevance, model.plot_loo):\n"
+        "for plot in (model.plot_relevance, model.plot_loo, model.plot_residuals, model.plot_calibration):\n"
         "    try:\n        plot()\n"
         "    except ImportError as error:\n        print(error)\n"
     )
-    assert text.count("pip install fastard[cli]") == 2
+    assert text.count("pip install fastard[cli]") == 4
 
 
 def test_importing_fastard_imports_no_matplotlib():

@@ -36,6 +36,11 @@ def use(model):
     model.predict_gradient(points)
     for method in ("exact", "average_information"):
         model.standard_errors(method)
+    model.summary()
+    for distribution in ("uniform", "data"):
+        model.sobol(distribution, n_samples=2, n_points=4)
+        model.effects(distribution, n_nodes=3)
+    model.refit(X[:40], Y[:40], max_iterations=1)
     model.update(X[40:42], Y[40:42])
 
 

@@ -57,9 +57,23 @@ def test_names_and_odd_sizes(tmp_path):
         fastard.fit(frame, data(9, 2)[1], max_iterations=2, objective="loo"),
         fastard.fit(np.empty((4, 0)), np.arange(4.0), max_iterations=2),
         fastard.fit([[1.0]], [2.0]),
+        fastard.fit(frame, pandas.Series(data(9, 2)[1], name="é"), length_scale_bounds={"b\n": "fixed"}, n_restarts=1, rng=0),
     ):
         model.save(tmp_path / "model.npz")
         assert_same_model(fastard.load(tmp_path / "model.npz"), model)
+
+
+def test_the_first_files_are_read(saved, tmp_path):
+    """They lack the targets' names, the ends of the searches, and what training was told."""
+    arrays = members(saved)
+    header = json.loads(str(arrays["header"]))
+    for name in ("target_names", "search_values", "settings"):
+        del header[name]
+    (tmp_path / "model.npz").write_bytes(archive_of(arrays | {"header": np.array(json.dumps(header))}))
+    model = fastard.load(tmp_path / "model.npz")
+    assert (model.target_names, model.search_values) == (None, [])
+    assert "restarts" not in dict(model.summary().facts)
+    assert model.refit(model._X, model._y, max_iterations=1).kernel == model.kernel
 
 
 def test_threads_are_the_readers(tmp_path):
@@ -127,6 +141,9 @@ FOREIGN = {
     "shape_of_no_kernel": lambda content: changed(content, kernel="rational_quadratic", shape=[float("nan")]),
     "short_names": lambda content: changed(content, feature_names=["a"]),
     "names_of_no_list": lambda content: changed(content, feature_names=3),
+    "names_of_other_targets": lambda content: changed(content, target_names=["a", "b"]),
+    "ends_of_no_search": lambda content: changed(content, search_values=["a"]),
+    "other_settings": lambda content: changed(content, settings={"kernel": "rbf"}),
     "converged_no": lambda content: changed(content, converged="no"),
     "version_zero": lambda content: changed(content, version=0),
     "version_true": lambda content: changed(content, version=True),

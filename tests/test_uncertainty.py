@@ -125,6 +125,24 @@ def test_a_parameter_at_its_bound_is_left_out_with_a_warning():
     np.testing.assert_array_equal(np.isnan(found.standard_errors), [*at_bound, False, False])
 
 
+def test_an_input_without_influence_is_called_that():
+    """Its length scale is at an upper bound that is long enough: there is nothing to widen."""
+    rng = np.random.default_rng(0)
+    X = rng.uniform(size=(60, 2))
+    y = np.sin(6.0 * X[:, 0]) + 0.1 * rng.standard_normal(60)
+    model = fastard.fit(X, y, length_scale_bounds=(1e-2, 300.0))
+    assert model.length_scale[1] == pytest.approx(300.0)
+    with pytest.warns(UserWarning, match=r"no visible influence of the inputs of length_scale\[1\]") as caught:
+        found = model.standard_errors()
+    assert len(caught) == 1
+    assert "widen" not in str(caught[0].message)
+    assert list(np.isnan(found.standard_errors)) == [False, True, False, False]
+    change = np.sqrt(2.0 * model.signal_variance * (1.0 - np.exp(-0.5 * (np.ptp(X[:, 1]) / 300.0) ** 2)))
+    assert change < 0.05 * np.std(y)
+    with pytest.warns(UserWarning, match=r"length_scale\[1\] at a bound.*widen"):
+        fastard.fit(X, y, length_scale_bounds=(1e-2, 3.0)).standard_errors()
+
+
 def test_all_parameters_at_a_bound_are_named():
     X, y = two_of_four()
     model = fastard.fit(X, y, length_scale_bounds=(1e-2, 1.5), noise_variance_bounds=(0.05, 1.0))

@@ -154,7 +154,7 @@ def test_data_frames_and_restored_models():
     X, y = data(30, 2)
     model = fastard.fit(pandas.DataFrame(X, columns=["a", "b"]), y, max_iterations=2)
     with pytest.raises(ValueError, match="columns of training"):
-        model.update(pandas.DataFrame(X[:2], columns=["b", "a"]), y[:2])
+        model.update(pandas.DataFrame(X[:2], columns=["b", "c"]), y[:2])
     model.update(pandas.DataFrame(X[:2] + 0.1, columns=["a", "b"]), y[:2])
 
 

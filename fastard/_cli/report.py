@@ -1,15 +1,16 @@
 """Tables on stdout."""
 
-import math
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from fastard._model.summary import cells_of
 from fastard._progress import _draws
-from fastard._text import printable
+from fastard._text import printable, table
 
 if TYPE_CHECKING:
     from fastard._cli.study import Study
+    from fastard._model.summary import Summary
 
 _BAR = 16  # characters of the longest bar
 
@@ -34,15 +35,10 @@ def show(grid: Grid) -> None:
     if _draws(sys.stdout):
         _draw(grid)
         return
-    lines = [grid.header, *grid.rows] if grid.header else list(grid.rows)
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     if grid.title:
         print(grid.title)
-    if grid.header:
-        lines.insert(1, tuple("-" * width for width in widths))
-    for line in lines:
-        cells = [f"{cell:{side}{width}}" for cell, side, width in zip(line, grid.align, widths, strict=True)]
-        print("  " + "  ".join(cells).rstrip())
+    for line in table(grid.header, grid.rows, grid.align):
+        print(line)
     print()
 
 
@@ -52,14 +48,14 @@ def _draw(grid: Grid) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(
+    drawn = Table(
         title=Text(grid.title, style="bold") if grid.title else None,
         title_justify="left",
         box=box.SIMPLE_HEAD,
         show_header=bool(grid.header),
     )
     for column, side in enumerate(grid.align):
-        table.add_column(
+        drawn.add_column(
             Text(grid.header[column]) if grid.header else "",
             justify="left" if side == "<" else "right",
             overflow="fold",
@@ -67,48 +63,38 @@ def _draw(grid: Grid) -> None:
             style="bold" if column == 0 else None,
         )
     for row in grid.rows:
-        table.add_row(*map(Text, row))  # Text: brackets in a column's name are not markup
-    Console().print(table)
+        drawn.add_row(*map(Text, row))  # Text: brackets in a column's name are not markup
+    Console().print(drawn)
 
 
 def show_study(study: "Study") -> None:
     """Print the inputs by relevance, then what was learned and how well it predicts."""
-    show(_inputs(study))
-    show(_summary(study))
+    summary = study.model.summary()
+    show(_inputs(study, summary))
+    show(_model(study, summary))
 
 
-def _inputs(study: "Study") -> Grid:
-    model, names, spread = study.model, study.training.input_names, study.input_spread
-    largest = float(model.relevance.max()) or 1.0
+def _inputs(study: "Study", summary: "Summary") -> Grid:
+    largest = float(study.model.relevance.max(initial=0.0)) or 1.0
     rows = []
-    for i in study.by_relevance:
-        scale, relevance = model.length_scale[i], model.relevance[i]
-        deviations = f"{scale / spread[i]:.3g}" if relevance > 0.0 else "constant"
-        rows.append((names[i], f"{scale:.4g}", deviations, f"{relevance:.3f}", bar(relevance / largest)))
-    header = ("input", "length scale", "scale / std", "relevance", "")
-    return Grid(f"Inputs of {study.training.target_name} by relevance", "<>>><", header, rows)
+    for row in summary.inputs:
+        *cells, remark = cells_of(row)
+        rows.append((*cells, remark or bar(row.relevance / largest)))
+    return Grid(f"Inputs of {study.training.target_name} by relevance", "<>>>><", summary.header, rows)
 
 
-def _summary(study: "Study") -> Grid:
+def _model(study: "Study", summary: "Summary") -> Grid:
     model, held_out = study.model, study.held_out
     n, d = study.training.X.shape
     shapes = "".join(f", shape {value:.4g}" for value in model.kernel)
-    noise = f"standard deviation {math.sqrt(model.noise_variance):.4g}, variance {model.noise_variance:.4g}"
-    signal = f"standard deviation {math.sqrt(model.signal_variance):.4g}, variance {model.signal_variance:.4g}"
-    rows = [
-        ("trained on", f"{n} rows, {d} inputs, kernel {study.kernel_name}{shapes}"),
-        ("log marginal likelihood", f"{model.log_marginal_likelihood:.4f}"),
-        ("noise", noise),
-        ("signal", signal),
-    ]
+    rows = [("trained on", f"{n} rows, {d} inputs, kernel {study.kernel_name}{shapes}"), *summary.facts]
     if held_out is not None:
         count = f"{held_out.n} rows" if held_out.n > 1 else "1 row"
         rows += [
             ("held-out RMSE", f"{held_out.rmse:.4g} on {count} (predicting the mean: {held_out.rmse_of_mean:.4g})"),
             ("held-out log density", f"{held_out.mean_log_predictive_density:.4g} nats a row, noise included"),
         ]
-    ended = "converged" if model.converged else f"not converged: {model.message.strip().rstrip(':')}"
-    rows += [("training", f"{study.seconds:.2f} s, {model.n_evaluations} evaluations"), ("search", ended)]
+    rows += [("seconds", f"{study.seconds:.2f}"), *(("note", note) for note in summary.notes)]
     return Grid(f"Model, in units of {study.training.target_name}", "<<", (), rows)
 
 

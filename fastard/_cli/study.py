@@ -90,6 +90,7 @@ def study(
         n_threads=n_threads,
     )
     seconds = time.perf_counter() - began
+    model.feature_names, model.target_names = training.input_names, [training.target_name]
     return Study(model, training, _judge(model, training, test) if test is not None else None, seconds)
 
 

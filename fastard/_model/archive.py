@@ -17,7 +17,7 @@ _FORMAT, _VERSION = "fastard model", 1
 
 _IN_HEADER = (
     "signal_variance", "noise_variance", "log_marginal_likelihood", "objective", "n_evaluations", "converged", "message",
-    "feature_names",
+    "feature_names", "target_names", "search_values", "_settings",
 )  # fmt: skip
 
 _ARRAYS = ("length_scale", "_X", "_y", "_y_mean", "_alpha", "_slots")
@@ -27,7 +27,7 @@ def save(model: Any, path: str | os.PathLike[str]) -> None:
     """Write the model; of the factor one triangle."""
     kernel = {kind: name for name, kind in BY_NAME.items()}[type(model.kernel)]
     header = {"format": _FORMAT, "version": _VERSION, "fastard": __version__, "kernel": kernel, "shape": [*model.kernel]}
-    header |= {name: getattr(model, name) for name in _IN_HEADER}
+    header |= {name.lstrip("_"): getattr(model, name) for name in _IN_HEADER}
     arrays = {name.lstrip("_"): getattr(model, name) for name in _ARRAYS}
     if model._observation_variance is not None:
         arrays["observation_variance"] = model._observation_variance

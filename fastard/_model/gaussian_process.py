@@ -7,8 +7,9 @@ import operator
 import os
 import warnings
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,13 +22,16 @@ from fastard._engine.evaluate import equal_rows, failure_at, least_pivot
 from fastard._engine.posterior import DEVIATION, GRADIENT, MEAN, Posterior, Predictions, posterior, predict
 from fastard._engine.terms import Term, central, scaled
 from fastard._model import prediction, standard_errors
-from fastard._model.standard_errors import StandardErrors
+from fastard._model.standard_errors import Note, StandardErrors
 from fastard._objectives.leave_one_out import LeaveOneOut
 from fastard._objectives.leave_one_out import evaluate as evaluate_loo
 from fastard._objectives.likelihood import LogMarginalLikelihood
-from fastard._parameters import AT_BOUND
 from fastard.exceptions import NotPositiveDefiniteError
 from fastard.kernels import Kernel
+
+if TYPE_CHECKING:
+    from fastard._model.sensitivity import Effects, SobolIndices
+    from fastard._model.summary import Summary
 
 # What predictions are made from, and what that was made of; not an attribute, so that nothing copies or pickles it.
 _POSTERIORS: weakref.WeakKeyDictionary[GaussianProcess, tuple[tuple[Any, ...], Posterior]] = weakref.WeakKeyDictionary()
@@ -55,8 +59,13 @@ class GaussianProcess:
         Whether the search that found the best parameters ended at a stationary point or a bound.
     message : str
         Why the search ended.
+    search_values : list of float
+        The objective where each search ended, the one from the start and then the restarts, in nats; NaN where one could not
+        begin. Of searches that were stopped, those before.
     feature_names : list of str or None
         The columns of the DataFrame that it was trained on.
+    target_names : list of str or None
+        The name of the Series, or the columns of the DataFrame, of its targets.
     n_threads : int
         Threads for the compiled loops of ``predict``.
     """
@@ -70,20 +79,34 @@ class GaussianProcess:
     n_evaluations: int
     converged: bool
     message: str
+    search_values: list[float]
     feature_names: list[str] | None
+    target_names: list[str] | None
     n_threads: int
     _X: Array
     _y: Array  # (n, m), less the mean
     _y_mean: Array  # (m,)
     _observation_variance: Array | None  # (n,)
-    _slots: NDArray[np.int64]  # (d + 2 + p,), which free parameter each one is: tied ones share; or FIXED, AT_BOUND
+    _slots: NDArray[
+        np.int64
+    ]  # (d + 2 + p,), which free parameter each one is: tied ones share; or FIXED, AT_BOUND, AT_UPPER_BOUND
+    _settings: dict[str, Any]  # arguments of `fit` for :meth:`refit`, as JSON has them
     _alpha: Array  # (n, m)
     _factor: Array  # (n, n), L in the lower triangle of its transpose
+
+    # fastard.fit, which stands above this room, and puts itself here.
+    _fit: ClassVar[Callable[..., GaussianProcess]]
 
     @property
     def input_names(self) -> list[str]:
         """``feature_names``, or x0, x1 ... where there are none."""
         return self.feature_names or [f"x{i}" for i in range(self._X.shape[1])]
+
+    @property
+    def output_names(self) -> list[str]:
+        """``target_names``, or y, or y0, y1 ... where there are none."""
+        m = self._y.shape[1]
+        return self.target_names or (["y"] if m == 1 else [f"y{t}" for t in range(m)])
 
     @property
     def relevance(self) -> Array:
@@ -115,7 +138,8 @@ class GaussianProcess:
         Parameters
         ----------
         X : array-like, shape (q, d)
-            Points. They are taken in blocks: mean and standard deviation need no n x q array.
+            Points. They are taken in blocks: mean and standard deviation need no n x q array. A DataFrame's columns are
+            taken by their names, in whatever order they stand.
         return_std, return_cov : bool, default False
             Whether to return standard deviations, or the (q, q) covariance, beside the mean. Not both.
         include_noise : bool, default False
@@ -135,7 +159,7 @@ class GaussianProcess:
         Raises
         ------
         ValueError, TypeError
-            For wrong points, for a DataFrame whose columns are not those of training in their order, for both
+            For wrong points, for a DataFrame that lacks a column of training or has another one besides, for both
             ``return_std`` and ``return_cov``, or for known variances that are missing, or given without ``include_noise``.
 
         Warns
@@ -180,7 +204,7 @@ class GaussianProcess:
         Returns
         -------
         mean_gradient : ndarray, shape (q, d), or (q, d, m) for m > 1 outputs
-            Of ``predict(X)``.
+            Of ``predict(X)``, with the coordinates in the order of training.
         std_gradient : ndarray, of the same shape
             Of ``predict(X, return_std=True)[1]``; 0 where that is 0. At a training point without noise, where there is no
             derivative, both are 0 or what rounding leaves.
@@ -333,6 +357,35 @@ class GaussianProcess:
             changed["_observation_variance"] = read_only(np.concatenate([self._observation_variance, known]))
         vars(self).update(changed)  # at once: an interrupt leaves the model as it was, or as it will be
 
+    def refit(self, X: ArrayLike, y: ArrayLike, **options: Any) -> GaussianProcess:
+        """Train a new model as this one was trained, on other rows of the same inputs say, from this one's parameters.
+
+        Kernel, bounds, ties, objective and ``standardize`` are those that this model was trained with; default bounds are made
+        from the new data. Priors are not kept with a model: give them again.
+
+        Parameters
+        ----------
+        X, y : array-like
+            As for :func:`fastard.fit`; a DataFrame's columns may stand in another order.
+        **options
+            Other arguments of :func:`fastard.fit`, which count more than what is kept.
+
+        Returns
+        -------
+        GaussianProcess
+
+        Raises
+        ------
+        ValueError, TypeError
+            As :func:`fastard.fit`; or where this model was trained with priors or known variances, and none are given.
+        """
+        validate.what_is_not_kept(self.objective, self._observation_variance is not None, options)
+        kept: dict[str, Any] = dict(self._settings)
+        if validate.order_of_columns(X, self.feature_names) is not None:
+            for name in {"length_scale_bounds", "length_scale_groups"} & kept.keys():
+                kept[name] = dict(zip(self.input_names, kept[name], strict=True))
+        return self._fit(X, y, **{"start": self, **kept, **options})
+
     def loo(self) -> LeaveOneOut:
         r"""Predict each training target from all the others, at the trained parameters and mean.
 
@@ -343,7 +396,8 @@ class GaussianProcess:
         Returns
         -------
         LeaveOneOut
-            Named tuple of mean, variance, standardized_residuals and log_predictive_density.
+            Named tuple of mean, variance, standardized_residuals and log_predictive_density; with the properties r2, rmse and
+            coverage.
 
         References
         ----------
@@ -356,6 +410,116 @@ class GaussianProcess:
         columns = (self._y - below + self._y_mean, variance, below / np.sqrt(variance))
         mean, variance, residuals = (column[:, 0] if self._y.shape[1] == 1 else column for column in columns)
         return LeaveOneOut(mean, variance, residuals, found.log_predictive_density)
+
+    def summary(
+        self, *, standard_errors: Literal["exact", "average_information"] | None = "exact", loo: bool = True
+    ) -> Summary:
+        """What the model says: inputs with errors, noise and signal, how well it predicts, and how the search went.
+
+        Parameters
+        ----------
+        standard_errors : {"exact", "average_information"} or None, default "exact"
+            By which method of :meth:`standard_errors`, which say what they cost; None for none.
+        loo : bool, default True
+            Whether to judge the model by :meth:`loo`, n^3 flops.
+
+        Returns
+        -------
+        Summary
+            Printed it is text, in a notebook tables; its ``inputs`` and ``facts`` are the rows.
+
+        Raises
+        ------
+        ValueError
+            For another method.
+
+        Notes
+        -----
+        An input has "no visible influence" where its length scale is at its upper bound, or is not determined by the data, and
+        the function changes from one end of the input's range to the other by no more than 0.05 standard deviations of y.
+        """
+        from fastard._model.summary import summary
+
+        return summary(self, standard_errors, loo)
+
+    def sobol(
+        self, distribution: Any = "uniform", *, n_samples: int = 100, n_points: int = 512, rng: Any = None
+    ) -> SobolIndices:
+        r"""Sobol' indices: which share of the variance of the model's mean is each input's, alone and with others.
+
+        .. math:: S_i = \frac{\mathrm{Var}\,E(\bar f \mid x_i)}{\mathrm{Var}\,\bar f}, \qquad
+                  T_i = \frac{E\,\mathrm{Var}(\bar f \mid x_{\sim i})}{\mathrm{Var}\,\bar f}
+
+        Parameters
+        ----------
+        distribution : {"uniform", "data"}, array-like of shape (d, 2), or dict, default "uniform"
+            Of the inputs, which are independent: each uniform over its range in the training data; or drawn from its values in
+            them; or uniform over a range that is given (a dict names columns, the others are as in the data).
+        n_samples : int, default 100
+            Functions that are drawn from the posterior for the standard deviations; 0 for none.
+        n_points : int, default 512
+            Of the quadrature, 8 times; best a power of 2. The closed form needs none.
+        rng : int, numpy.random.Generator or RandomState, optional
+            For the samples. The indices themselves do not depend on it.
+
+        Returns
+        -------
+        SobolIndices
+            Named tuple of names, first_order, total, their standard deviations, accuracy, mean and variance.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For a wrong argument; the message names it.
+
+        Notes
+        -----
+        Of the RBF kernel in closed form, O(n^2 d). Where rounding would spoil that, as it does with little noise, and of the
+        other kernels by quadrature: along each input a Gauss-Legendre rule (of the data's values: quantiles), over the others
+        a Sobol' sequence, with 8 fixed shifts that tell how ``accuracy`` is. The standard deviations, from functions at some
+        2000 points, are rough ones.
+
+        References
+        ----------
+        Saltelli et al., Global sensitivity analysis: the primer (2008), chapter 4; Oakley & O'Hagan, J. R. Statist. Soc. B 66
+        (2004), 751-769.
+        """
+        from fastard._model.sensitivity import sobol
+
+        return sobol(self, distribution, n_samples, n_points, rng)
+
+    def effects(self, distribution: Any = "uniform", *, n_nodes: int = 41) -> Effects:
+        """Main effects: the function over each input, averaged over all others, with its standard deviation.
+
+        Parameters
+        ----------
+        distribution : {"uniform", "data"}, array-like of shape (d, 2), or dict, default "uniform"
+            Of the inputs, as for :meth:`sobol`.
+        n_nodes : int, default 41
+            Values of each input, from the least to the largest.
+
+        Returns
+        -------
+        Effects
+            Named tuple of names, points, mean and std.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For a wrong argument; the message names it.
+
+        Notes
+        -----
+        The others are averaged over 256 points of a shifted Sobol' sequence: for inputs that are distributed so, mean and std
+        are exact. n x 256 covariances are computed for each value of each input.
+
+        References
+        ----------
+        Oakley & O'Hagan, J. R. Statist. Soc. B 66 (2004), 751-769, section 3.
+        """
+        from fastard._model.sensitivity import effects
+
+        return effects(self, distribution, n_nodes)
 
     def standard_errors(
         self, method: Literal["exact", "average_information"] = "exact", *, progress: bool = False
@@ -391,10 +555,11 @@ class GaussianProcess:
         Warns
         -----
         UserWarning
-            For parameters at a bound, and those that the data do not determine to a factor of e^10 (a constant input's, or
-            those of two inputs that are the same), which are left out as fixed ones are; where the likelihood is not at a
-            maximum, which the average information cannot see after ``update``; and where priors or another objective were
-            trained by, of which the likelihood's curvature says nothing.
+            For inputs without visible influence, whose length scale is at its upper bound; for other parameters at a bound;
+            for those that the data do not determine to a factor of e^10 (a constant input's, or those of two inputs that are
+            the same); all of these are left out as fixed ones are. Where the likelihood is not at a maximum, which the average
+            information cannot see after ``update``; and where priors or another objective were trained by, of which the
+            likelihood's curvature says nothing.
 
         References
         ----------
@@ -402,23 +567,24 @@ class GaussianProcess:
         Average information REML, Biometrics 51 (1995), 1440-1450.
         """
         validate.choice("method", method, standard_errors.METHODS)
+        found, notes = self._standard_errors(method, progress)
+        for note in notes:
+            warnings.warn(note.text, stacklevel=2)
+        return found
+
+    def _standard_errors(self, method: str, progress: bool = False) -> tuple[StandardErrors, list[Note]]:
+        """Also what a user is to be warned of."""
+        notes: list[Note] = []
         if self.objective != "log_marginal_likelihood":
-            warnings.warn(
-                f"the model was trained by {self.objective}; the standard errors are of the log marginal likelihood alone",
-                stacklevel=2,
-            )
-        names = validate.parameter_names(self.length_scale.size, self.kernel, self.feature_names)
-        at_bound = [names[i] for i in np.flatnonzero(self._slots == AT_BOUND)]
-        if at_bound:
-            warnings.warn(
-                f"{validate.listed(at_bound)} at a bound: left out, and the other standard errors are as if it "
-                "were known; widen its bounds or fix it",
-                stacklevel=2,
-            )
+            of_what = "the standard errors are of the log marginal likelihood alone"
+            notes.append(Note("fit", f"the model was trained by {self.objective}; {of_what}"))
         if method != "exact" and not self.converged:
-            warnings.warn(f"the search had not converged ({self.message}): the likelihood is not at a maximum", stacklevel=2)
+            text = f"the search had not converged ({self.message}): the likelihood is not at a maximum"
+            notes.append(Note("fit", text))
+        names = validate.parameter_names(self.length_scale.size, self.kernel, self.feature_names)
         trained = standard_errors.Trained(self._likelihood(), self._term, self.noise_variance, self._alpha, self._factor)
-        return standard_errors.standard_errors(trained, self._slots, names, method, progress)
+        found, more = standard_errors.standard_errors(trained, self._slots, names, method, progress)
+        return found, notes + more
 
     def _likelihood(self) -> LogMarginalLikelihood:
         return LogMarginalLikelihood(
@@ -441,8 +607,10 @@ class GaussianProcess:
 
     def _points(self, X: ArrayLike) -> Array:
         """Points as the model takes them, (q, d)."""
-        validate.same_names(X, self.feature_names)
+        order = validate.order_of_columns(X, self.feature_names)
         points = validate.inputs(X, dimensions=self._X.shape[1])
+        if order is not None:
+            points = read_only(np.ascontiguousarray(points[:, order]))
         validate.length_scale_range(validate.min_length_scales(points, self._X[:1]), self.length_scale)
         return points
 
@@ -513,6 +681,49 @@ class GaussianProcess:
 
         save(self, path)
 
+    def to_sklearn(self) -> Any:
+        """A stock scikit-learn ``GaussianProcessRegressor`` that predicts the same mean, standard deviation and covariance.
+
+        It is trained already, so that what works on scikit-learn's models works on this one: ONNX, skops, partial dependence,
+        SHAP. Its noise is in ``alpha``, and its kernel is not trained again (``optimizer=None``). A clone that is fitted again
+        has the same kernel; with several outputs it has mean zero.
+
+        Returns
+        -------
+        regressor : sklearn.gaussian_process.GaussianProcessRegressor
+
+        Raises
+        ------
+        ImportError
+            Without scikit-learn.
+        ValueError
+            For a rational quadratic kernel with several length scales, which scikit-learn has not.
+        """
+        from fastard._model.conversion import to_sklearn
+
+        return to_sklearn(self)
+
+    def to_gpytorch(self) -> Any:
+        """A GPyTorch ``ExactGP`` in float64 that predicts the same, in evaluation mode, with its ``likelihood``.
+
+        Its parameters can be trained on, but for known variances and a noise of 0. m > 1 outputs are a batch of m. From 800
+        points on GPyTorch solves iteratively, to few digits, unless ``gpytorch.settings.max_cholesky_size(n + 1)`` is set.
+
+        Returns
+        -------
+        model : gpytorch.models.ExactGP
+
+        Raises
+        ------
+        ImportError
+            Without PyTorch and GPyTorch.
+        ValueError
+            For Matérn with nu = 7/2, which GPyTorch has not.
+        """
+        from fastard._model.conversion import to_gpytorch
+
+        return to_gpytorch(self)
+
     def plot_relevance(self, ax: Any = None) -> Any:
         """Draw a bar for each input's relevance, the most relevant on top, length scales beside them.
 
@@ -555,6 +766,77 @@ class GaussianProcess:
 
         return plot_loo(self, ax)
 
+    def plot_residuals(self, ax: Any = None) -> Any:
+        """Draw the standardised residuals of :meth:`loo` over the predictions: of a model that fits, no pattern.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
+            Where to draw; a new pyplot figure by default.
+
+        Returns
+        -------
+        ax : matplotlib Axes
+
+        Raises
+        ------
+        ImportError
+            Without matplotlib, which ``pip install fastard[cli]`` brings.
+        """
+        from fastard._model.plots import plot_residuals
+
+        return plot_residuals(self, ax)
+
+    def plot_calibration(self, ax: Any = None) -> Any:
+        """Draw, for each probability, the share of targets that :meth:`loo`'s central interval of that probability holds.
+
+        Below the diagonal the model is too sure of its predictions. The grey band holds 95 % of what calibrated models show at
+        each probability, if the targets were independent.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
+            Where to draw; a new pyplot figure by default.
+
+        Returns
+        -------
+        ax : matplotlib Axes
+
+        Raises
+        ------
+        ImportError
+            Without matplotlib, which ``pip install fastard[cli]`` brings.
+        """
+        from fastard._model.plots import plot_calibration
+
+        return plot_calibration(self, ax)
+
+    def plot_effects(self, distribution: Any = "uniform", *, most: int = 12) -> Any:
+        """Draw the main effects of :meth:`effects` with bands of two standard deviations, the strongest first.
+
+        Parameters
+        ----------
+        distribution : {"uniform", "data"}, array-like of shape (d, 2), or dict, default "uniform"
+            Of the inputs, as for :meth:`sobol`.
+        most : int, default 12
+            Inputs to draw, a panel for each.
+
+        Returns
+        -------
+        axes : ndarray of matplotlib Axes, shape (min(d, most),)
+            Of a new pyplot figure.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For a wrong argument; the message names it.
+        ImportError
+            Without matplotlib, which ``pip install fastard[cli]`` brings.
+        """
+        from fastard._model.plots import plot_effects
+
+        return plot_effects(self, distribution, validate.count("most", most, least=1))
+
     def __repr__(self) -> str:
         n, d = self._X.shape
         state = "converged" if self.converged else "not converged"
@@ -565,6 +847,4 @@ class GaussianProcess:
 
     def _repr_html_(self) -> str:
         """What a notebook shows."""
-        from fastard._model.notebook import table
-
-        return table(self)
+        return self.summary(standard_errors=None, loo=False)._repr_html_()

@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from scipy.stats import binom, chi2
 
 from fastard import _text
 from fastard import _validation as validate
+from fastard._arrays import Array
+from fastard._model.sensitivity import effects
+from fastard._objectives.leave_one_out import LeaveOneOut
 
 _MOST_BARS = 100  # a chart of more is taller than a screen shows and an image may be
 
 _LONGEST_NAME = 30  # characters; longer names leave no room for the bars
 
+_NAME_OF_PANEL = 24  # characters, of which a panel is as wide
+
 _BLUE, _GREY = "#33658a", "#888888"
 
 
-def new_axes(height: float) -> Any:
-    """Axes of a new pyplot figure; an ImportError that says the remedy where there is no matplotlib."""
+def new_axes(height: float, rows: int = 1, columns: int = 1) -> Any:
+    """Axes of a new pyplot figure, an array of several; an ImportError that says the remedy where there is no matplotlib."""
     try:
         from matplotlib import pyplot
     except ImportError:
         raise ImportError("plots need matplotlib: pip install fastard[cli], or pip install matplotlib") from None
-    return pyplot.subplots(figsize=(6.4, height), layout="constrained")[1]
+    return pyplot.subplots(rows, columns, figsize=(6.4, height), layout="constrained", sharey=True)[1]
 
 
 def _axes(ax: Any, height: float) -> Any:
@@ -61,38 +68,123 @@ def plot_relevance(model: Any, ax: Any) -> Any:
     """See :meth:`fastard.GaussianProcess.plot_relevance`."""
     axes = _axes(ax, relevance_height(model.length_scale.size))
     which = draw_relevance(axes, model, model.input_names)
-    axes.set_xlabel("relevance: standard deviation / length scale, scaled to sum 1")
+    axes.set_xlabel("relevance (std / length scale, sum 1)")
     axes.set_title(f"{which}, length scales beside their bars", fontsize="medium")
+    return axes
+
+
+def _left_out(model: Any) -> tuple[LeaveOneOut, list[tuple[str, Array, Array, Array, Array]]]:
+    """Of each output its name, targets, means, standard deviations and standardised residuals."""
+    found = model.loo()
+    n, m = model._y.shape
+    arrays = (model._y + model._y_mean, found.mean, np.sqrt(found.variance), found.standardized_residuals)
+    columns = [array.reshape(n, m).T for array in arrays]
+    return found, list(zip(map(shortened, model.output_names), *columns, strict=True))
+
+
+def _finish(axes: Any, has_legend: bool) -> Any:
+    """No frame where there is nothing to read off; and a legend where there is something to tell apart."""
+    axes.spines[["top", "right"]].set_visible(False)
+    if has_legend:
+        legend = axes.legend(fontsize="small", framealpha=0.8, edgecolor="none")
+        for text in legend.get_texts():
+            text.set_parse_math(False)
     return axes
 
 
 def plot_loo(model: Any, ax: Any) -> Any:
     """See :meth:`fastard.GaussianProcess.plot_loo`."""
-    axes = _axes(ax, 4.8)
-    found = model.loo()
-    n, m = model._y.shape
-    targets = model._y + model._y_mean
-    mean, deviation, residuals = (
-        array.reshape(n, m) for array in (found.mean, np.sqrt(found.variance), found.standardized_residuals)
-    )
-    for t in range(m):
-        axes.errorbar(
-            targets[:, t],
-            mean[:, t],
-            2.0 * deviation[:, t],
-            fmt=".",
-            elinewidth=0.6,
-            alpha=0.7,
-            label=f"output {t}" if m > 1 else None,
-            color=_BLUE if m == 1 else None,
+    axes = _axes(ax, 5.2)
+    found, outputs = _left_out(model)
+    for color, (name, targets, mean, deviation, _) in zip(_colors(len(outputs)), outputs, strict=True):
+        _, _, (bars,) = axes.errorbar(
+            targets, mean, 2.0 * deviation, fmt="o", markersize=3.5, color=color, elinewidth=1.2, label=name
         )
-    axes.axline((targets.mean(), targets.mean()), slope=1.0, color=_GREY, linewidth=0.8)
-    if m > 1:
-        axes.legend()
-    axes.set_xlabel("target")
+        bars.set_alpha(0.4)
+    limits = _limits(*(values for each in outputs for values in (each[1], each[2] - 2.0 * each[3], each[2] + 2.0 * each[3])))
+    axes.set(xlim=limits, ylim=limits, aspect="equal")
+    axes.plot(limits, limits, color=_GREY, linewidth=0.8, zorder=0)
+    unit = f" ({outputs[0][0]})" if model.target_names and len(outputs) == 1 else ""
+    axes.set_xlabel(f"target{unit}", parse_math=False)
     axes.set_ylabel("predicted from the others, ± 2 standard deviations")
-    rmse = np.sqrt(np.mean((targets - mean) ** 2))
-    outside = np.mean(np.abs(residuals) > 2.0)
-    axes.set_title(f"leave-one-out: RMSE {rmse:.4g}, {outside:.0%} outside (4.6% expected)", fontsize="medium")
-    axes.spines[["top", "right"]].set_visible(False)
-    return axes
+    residuals = np.concatenate([each[4] for each in outputs])
+    rmse, outside = math.sqrt(float(np.mean(found.errors**2))), np.mean(np.abs(residuals) > 2.0)
+    axes.set_title(f"leave-one-out: RMSE {rmse:.4g}, {outside:.0%} outside (4.6% expected)", size="medium")
+    return _finish(axes, len(outputs) > 1)
+
+
+def plot_residuals(model: Any, ax: Any) -> Any:
+    """See :meth:`fastard.GaussianProcess.plot_residuals`."""
+    axes = _axes(ax, 4.0)
+    _, outputs = _left_out(model)
+    for height, style in ((0.0, "-"), (-2.0, "--"), (2.0, "--")):
+        axes.axhline(height, color=_GREY, linewidth=0.8, linestyle=style, zorder=0)
+    for color, (name, _, mean, _, residuals) in zip(_colors(len(outputs)), outputs, strict=True):
+        axes.plot(mean, residuals, "o", markersize=3.5, color=color, label=name)
+    unit = f" ({outputs[0][0]})" if model.target_names and len(outputs) == 1 else ""
+    axes.set_xlabel(f"predicted from the others{unit}", parse_math=False)
+    axes.set_ylabel("(target - predicted) / standard deviation")
+    residuals = np.concatenate([each[4] for each in outputs])
+    axes.set_title(f"leave-one-out residuals: standard deviation {residuals.std():.3g} (1 expected)", size="medium")
+    return _finish(axes, len(outputs) > 1)
+
+
+def plot_calibration(model: Any, ax: Any) -> Any:
+    """See :meth:`fastard.GaussianProcess.plot_calibration`."""
+    axes = _axes(ax, 4.8)
+    _, outputs = _left_out(model)
+    n = outputs[0][4].size
+    nominal = np.linspace(0.0, 1.0, 101)
+    axes.plot([0.0, 1.0], [0.0, 1.0], color=_GREY, linewidth=0.8, zorder=0)
+    low, high = (binom.ppf(p, n, nominal) / n for p in (0.025, 0.975))
+    axes.fill_between(nominal, low, high, color=_GREY, alpha=0.2, linewidth=0.0, label="95 % of calibrated models")
+    for color, (name, *_, residuals) in zip(_colors(len(outputs)), outputs, strict=True):
+        inside = np.sort(chi2.cdf(residuals**2, 1))  # of each target the smallest central interval that holds it
+        axes.plot(nominal, np.searchsorted(inside, nominal, side="right") / n, color=color, label=name)
+    axes.set(xlim=(0.0, 1.0), ylim=(0.0, 1.0), aspect="equal")
+    axes.set_xlabel("probability of the interval around the prediction")
+    axes.set_ylabel("share of targets that it holds")
+    axes.set_title("leave-one-out calibration", size="medium")
+    return _finish(axes, True)
+
+
+def plot_effects(model: Any, distribution: Any, most: int) -> Any:
+    """See :meth:`fastard.GaussianProcess.plot_effects`."""
+    validate.some_inputs(model.length_scale.size)
+    names, points, mean, std = effects(model, distribution, 41)
+    d, count = points.shape
+    outputs = list(map(shortened, model.output_names))
+    mean, std = mean.reshape(d, count, -1), std.reshape(d, count, -1)
+    strength = (mean.std(axis=1) / (model._y.std(axis=0) + np.finfo(float).tiny)).max(axis=1)
+    shown = np.argsort(-strength, kind="stable")[:most]
+    columns = min(3, len(shown))
+    rows = -(-len(shown) // columns)
+    grid = np.reshape(new_axes(0.6 + 2.0 * rows, rows, columns), -1)
+    for axes, i in zip(grid, shown, strict=False):
+        for t, color in enumerate(_colors(len(outputs))):
+            middle, margin = mean[i, :, t], 2.0 * std[i, :, t]
+            axes.fill_between(points[i], middle - margin, middle + margin, color=color, alpha=0.25, linewidth=0.0)
+            axes.plot(points[i], middle, color=color, label=outputs[t])
+        axes.set_xlabel(_text.shortened(names[i], _NAME_OF_PANEL), parse_math=False)
+        _finish(axes, False)
+    for axes in grid[len(shown) :]:
+        axes.remove()
+    figure = grid[0].figure
+    if len(outputs) > 1:
+        legend = figure.legend(*grid[0].get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False)
+        for text in legend.get_texts():
+            text.set_parse_math(False)
+    name = _text.shortened(outputs[0], _NAME_OF_PANEL) if model.target_names and len(outputs) == 1 else "prediction"
+    figure.supylabel(f"mean of {name}", fontsize="medium", parse_math=False)
+    return grid[: len(shown)]
+
+
+def _colors(count: int) -> list[Any]:
+    return [_BLUE] if count == 1 else [f"C{t}" for t in range(count)]
+
+
+def _limits(*values: Array) -> tuple[float, float]:
+    """Of an axis that shows them all, with a margin."""
+    low, high = min(float(each.min()) for each in values), max(float(each.max()) for each in values)
+    margin = 0.04 * (high - low) or 1.0
+    return low - margin, high + margin

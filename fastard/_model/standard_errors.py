@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +17,7 @@ from fastard._engine.terms import Term, central
 from fastard._numba.cpu import ROWS
 from fastard._numba.threads import thread_map
 from fastard._objectives.likelihood import LogMarginalLikelihood
-from fastard._parameters import tied_groups
+from fastard._parameters import AT_BOUND, AT_UPPER_BOUND, tied_groups
 from fastard._progress import Progress
 from fastard._text import listed
 from fastard.kernels import curvature
@@ -34,6 +33,8 @@ _FLAT = 1e-2  # a curvature: a standard error of 10, in logarithms, beyond which
 _SHARE = 1e-2  # of a flat direction's squares, from which a parameter takes part in it
 
 _GAIN = 1e-2  # nats, from which the likelihood is not at a maximum
+
+_VISIBLE = 0.05  # of a target's standard deviation, from which a change is one that a user would call an influence
 
 METHODS = ("exact", "average_information")
 
@@ -60,6 +61,13 @@ class StandardErrors(NamedTuple):
     correlation: Array
 
 
+class Note(NamedTuple):
+    """What a user is to know of standard errors: which parameters have none, or what is wrong with the fit."""
+
+    about: Literal["parameters", "fit"]
+    text: str
+
+
 class Trained(NamedTuple):
     """What the curvature is computed from: the data, the trained parameters, and K's factor."""
 
@@ -74,10 +82,55 @@ class Trained(NamedTuple):
         return Derivatives(self.term, self.likelihood.X, self.noise_variance, groups, self.likelihood.n_threads)
 
 
+def visible_influence(X: Array, y: Array, term: Term, threads: int = 1) -> NDArray[np.bool_]:
+    """Which inputs the function can be seen to depend on, (d,).
+
+    From one end of an input's range to the other, all else equal, it changes by sqrt(2 (k(0) - k(range))) in standard
+    deviation: by more than a few hundredths of the standard deviation of some target.
+    """
+    d = X.shape[1]
+    ranges = np.diag(X.max(axis=0) - X.min(axis=0))
+    with np.errstate(all="ignore"):
+        change = term.signal_variance - cross_covariance(term, ranges, np.zeros((1, d)), threads)[:, 0]
+        least = float(np.var(y, axis=0).min(initial=np.inf))
+    return np.asarray(2.0 * change > _VISIBLE**2 * least)
+
+
 def standard_errors(
+    trained: Trained,
+    slots: NDArray[np.int64],
+    names: list[str],
+    method: str,
+    progress: bool,
+) -> tuple[StandardErrors, list[Note]]:
+    """See :meth:`fastard.GaussianProcess.standard_errors`; ``slots`` is the model's. Also what a user is to be warned of."""
+    found, notes = _from_curvature(trained, slots, names, method, progress)
+    return found, notes_on_bounds(slots, names, trained.likelihood.X, trained.likelihood.y, trained.term) + notes
+
+
+def notes_on_bounds(slots: NDArray[np.int64], names: list[str], X: Array, y: Array, term: Term) -> list[Note]:
+    """Of the parameters that stand at a bound: X (n, d) and y (n, m) are the training data."""
+    notes: list[Note] = []
+    at_upper = np.flatnonzero(slots[: term.length_scale.size] == AT_UPPER_BOUND)
+    visible = visible_influence(X, y, term) if at_upper.size else None
+    idle = [i for i in at_upper if visible is not None and not visible[i]]
+    held = [i for i in np.flatnonzero(slots <= AT_BOUND) if i not in idle]
+    left_out = "left out, and the other standard errors are as if it were known"
+    if idle:
+        text = f"no visible influence of the inputs of {_named(names, idle)}, at an upper bound: {left_out}"
+        notes.insert(0, Note("parameters", text))
+    if held:
+        notes.insert(0, Note("parameters", f"{_named(names, held)} at a bound: {left_out}; widen its bounds or fix it"))
+    return notes
+
+
+def _named(names: list[str], places: Iterable[Any]) -> str:
+    return listed([names[i] for i in places])
+
+
+def _from_curvature(
     trained: Trained, slots: NDArray[np.int64], names: list[str], method: str, progress: bool
-) -> StandardErrors:
-    """See :meth:`fastard.GaussianProcess.standard_errors`; ``slots`` is the model's."""
+) -> tuple[StandardErrors, list[Note]]:
     groups = tied_groups(slots)
     if len(groups) == 0:
         return from_information(np.zeros((0, 0)), groups, names)
@@ -95,12 +148,13 @@ def standard_errors(
 
 
 def from_information(
-    information: Array, groups: Array, names: list[str], slope: Array | None = None, stacklevel: int = 4
-) -> StandardErrors:
+    information: Array, groups: Array, names: list[str], slope: Array | None = None
+) -> tuple[StandardErrors, list[Note]]:
     """From the curvature (g, g) by the groups of tied parameters (g, P), and the likelihood's slope (g,) where it is known."""
+    notes: list[Note] = []
     covariance = np.full((len(names), len(names)), np.nan)
     if len(groups) == 0:
-        return StandardErrors(names, covariance.diagonal().copy(), covariance, covariance.copy())
+        return StandardErrors(names, covariance.diagonal().copy(), covariance, covariance.copy()), notes
     determined = _determined(information)
     kept = information[np.ix_(determined, determined)]
     try:
@@ -109,32 +163,29 @@ def from_information(
     except np.linalg.LinAlgError:
         inverse = np.full_like(kept, np.nan)
     if not np.isfinite(inverse).all():
-        warnings.warn(
+        text = (
             "the likelihood is not at a maximum of the free parameters, so they have no standard errors: train until it "
-            "converges, or fix the parameters that the data do not determine",
-            stacklevel=stacklevel,
+            "converges, or fix the parameters that the data do not determine"
         )
+        notes.append(Note("fit", text))
     elif slope is not None:
         steps = np.where(determined, 0.0, np.sign(slope))  # Newton's, and along what is flat one of 1
         steps[determined] = 0.5 * (inverse @ slope[determined])
         if (gain := float(slope @ steps)) > _GAIN:
-            warnings.warn(
+            text = (
                 f"the likelihood is not at a maximum: some {gain:.2g} nats are left to gain, and the standard errors are "
-                "those of the curvature where it stands",
-                stacklevel=stacklevel,
+                "those of the curvature where it stands"
             )
+            notes.append(Note("fit", text))
     if not determined.all():
         unknown = np.flatnonzero(groups[~determined].sum(axis=0))
-        warnings.warn(
-            f"the data do not determine {listed([names[i] for i in unknown])}: left out"
-            + (", and the other standard errors are as if it were known" if determined.any() else ""),
-            stacklevel=stacklevel,
-        )
+        others = ", and the other standard errors are as if it were known" if determined.any() else ""
+        notes.append(Note("parameters", f"the data do not determine {_named(names, unknown)}: left out{others}"))
     left = groups[determined]
     free = left.sum(axis=0) > 0.0
     covariance[np.ix_(free, free)] = left[:, free].T @ inverse @ left[:, free]
     deviations = np.sqrt(covariance.diagonal())
-    return StandardErrors(names, deviations, covariance, covariance / np.outer(deviations, deviations))
+    return StandardErrors(names, deviations, covariance, covariance / np.outer(deviations, deviations)), notes
 
 
 def _determined(information: Array) -> NDArray[np.bool_]:

@@ -20,7 +20,7 @@ from fastard import _validation as validate
 from fastard._arrays import Array, large_array, read_only
 from fastard._model.archive import _ARRAYS, _FORMAT, _IN_HEADER, _VERSION
 from fastard._model.gaussian_process import GaussianProcess
-from fastard._parameters import AT_BOUND
+from fastard._parameters import AT_UPPER_BOUND, kinds_of
 from fastard.kernels import BY_NAME
 
 # A file may expand to this many bytes, or to this many times its own; what `save` writes is not compressed.
@@ -117,6 +117,12 @@ def _fill(stream: IO[bytes], buffer: Any) -> None:
         view = view[count:]
 
 
+# What training keeps of the arguments of `fit`, for the next one.
+_SETTINGS = {f"{kind}_bounds" for kind in kinds_of(0)} | {"length_scale_groups", "objective", "standardize"}
+
+# What the first files lack.
+_LATER: dict[str, Any] = {"target_names": None, "search_values": [], "settings": {}}
+
 # What NumPy writes before an array's numbers. Its own reader takes any literal of Python's there, of which a made-up one can
 # fail in ways of its own, or take any amount of memory.
 _NPY_HEADER = re.compile(
@@ -160,7 +166,7 @@ def _read(file: BinaryIO, threads: int) -> GaussianProcess:
         text = _member(archive, archive.getinfo("header.npy"))
         if text.dtype.kind != "U" or text.shape != ():
             raise ValueError("its header is no text")
-        header = json.loads(str(text.read()))
+        header = _LATER | json.loads(str(text.read()))
         if header["format"] != _FORMAT:
             raise ValueError(f"its format is {reprlib.repr(header['format'])}")
         if type(header["version"]) is not int or header["version"] < 1:
@@ -205,6 +211,9 @@ def _model(header: dict[str, Any], members: dict[str, _Member], threads: int) ->
         "converged": (bool,),
         "message": (str,),
         "feature_names": (list, type(None)),
+        "target_names": (list, type(None)),
+        "search_values": (list,),
+        "settings": (dict,),
     }
     for name, allowed in kinds.items():
         if type(header[name]) not in allowed:
@@ -218,11 +227,16 @@ def _model(header: dict[str, Any], members: dict[str, _Member], threads: int) ->
             raise ValueError(f"its {name} does not hold finite numbers")
     validate.length_scales(arrays["length_scale"], validate.inputs(arrays["X"]))
     known = validate.known_variances(arrays.get("observation_variance"), n)
-    if header["n_evaluations"] < 1 or arrays["slots"].min() < AT_BOUND or arrays["slots"].max() >= arrays["slots"].size:
+    if header["n_evaluations"] < 1 or arrays["slots"].min() < AT_UPPER_BOUND or arrays["slots"].max() >= arrays["slots"].size:
         raise ValueError("its parameters are those of no training")
-    names = header["feature_names"]
-    if names is not None and (len(names) != d or not all(isinstance(name, str) for name in names)):
-        raise ValueError(f"its feature_names are {reprlib.repr(names)}")
+    for key, size in (("feature_names", d), ("target_names", m)):
+        names = header[key]
+        if names is not None and (len(names) != size or not all(isinstance(name, str) for name in names)):
+            raise ValueError(f"its {key} are {reprlib.repr(names)}")
+    if not all(type(value) is float for value in header["search_values"]):
+        raise ValueError(f"its search_values are {reprlib.repr(header['search_values'])}")
+    if not header["settings"].keys() <= _SETTINGS:
+        raise ValueError(f"its settings are {reprlib.repr(header['settings'])}")
     factor = members["factor"].read_factor(n)
     return GaussianProcess(
         kernel=kernel,
@@ -235,5 +249,5 @@ def _model(header: dict[str, Any], members: dict[str, _Member], threads: int) ->
         _slots=arrays["slots"].astype(np.int64),
         _alpha=arrays["alpha"],
         _factor=factor,
-        **{name: header[name] for name in _IN_HEADER},
+        **{name: header[name.lstrip("_")] for name in _IN_HEADER},
     )

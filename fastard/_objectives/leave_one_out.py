@@ -29,12 +29,45 @@ class LeaveOneOut(NamedTuple):
         (y - mean) / sqrt(variance): of a model that fits, like independent standard normal numbers.
     log_predictive_density : float
         The sum of the targets' log predictive densities, in nats.
+    r2, rmse, coverage : float, or ndarray of shape (m,)
+        Of each output: see there.
     """
 
     mean: Array
     variance: Array
     standardized_residuals: Array
     log_predictive_density: float
+
+    @property
+    def errors(self) -> Array:
+        """y - mean, the shape of ``mean``."""
+        result: Array = self.standardized_residuals * np.sqrt(self.variance)
+        return result
+
+    @property
+    def r2(self) -> Any:
+        """1 less the mean squared error over the variance of the targets: Q2, the predictive R2; NaN for constant targets."""
+        targets = self.mean + self.errors
+        total = np.sum((targets - targets.mean(axis=0)) ** 2, axis=0)
+        constant = validate.constant(targets.reshape(targets.shape[0], -1)).reshape(total.shape)
+        return _number(1.0 - np.sum(self.errors**2, axis=0) / np.where(constant, np.nan, total))
+
+    @property
+    def rmse(self) -> Any:
+        """The root of the mean squared error, in the units of y."""
+        return _number(np.sqrt(np.mean(self.errors**2, axis=0)))
+
+    @property
+    def coverage(self) -> Any:
+        """The share of targets within their 95 % intervals, mean +- 1.96 sqrt(variance)."""
+        return _number(np.mean(np.abs(self.standardized_residuals) <= _NORMAL_95, axis=0))
+
+
+_NORMAL_95 = 1.959963984540054  # the standard normal distribution's 97.5 % point
+
+
+def _number(values: Any) -> Any:
+    return float(values) if np.ndim(values) == 0 else values
 
 
 class LooEvaluation(NamedTuple):

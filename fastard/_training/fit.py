@@ -8,9 +8,10 @@ from typing import Any, Literal
 from numpy.typing import ArrayLike
 
 from fastard import _validation as validate
+from fastard._arrays import Array
 from fastard._model.gaussian_process import GaussianProcess
 from fastard._objectives.likelihood import LogMarginalLikelihood
-from fastard._parameters import AT_BOUND, Given
+from fastard._parameters import Given
 from fastard._parameters import space as parameter_space
 from fastard._progress import Callback, TrainingProgress
 from fastard._progress import progress as show_progress
@@ -23,7 +24,8 @@ def fit(
     X: ArrayLike,
     y: ArrayLike,
     *,
-    kernel: str | Kernel = "rbf",
+    kernel: str | Kernel | None = None,
+    start: GaussianProcess | None = None,
     length_scale: ArrayLike | None = None,
     signal_variance: float | None = None,
     noise_variance: float | None = None,
@@ -56,28 +58,33 @@ def fit(
         Inputs, n >= 1; a DataFrame's column names are kept.
     y : array-like, shape (n,) or (n, m)
         Targets; m outputs share the hyperparameters.
-    kernel : str or kernel object, default "rbf"
-        As for :func:`fastard.log_marginal_likelihood`; a shape parameter is trained from the object's.
-    length_scale : float or array-like, shape (d,), optional
+    kernel : str or kernel object, optional
+        As for :func:`fastard.log_marginal_likelihood`; a shape parameter is trained from the object's. By default that of
+        ``start``, or "rbf".
+    start : GaussianProcess, optional
+        A model of the same inputs, of other rows say: where the search starts, moved into the bounds. A start that is given
+        below counts more. Length scales that are tied here and were not there start at their geometric mean.
+    length_scale : float, array-like, shape (d,), or dict, optional
         Where the search starts, in units of the columns of X. By default sqrt(d) standard deviations of each column; where
-        the covariance is singular there, half of it, or half of that, and so on.
+        the covariance is singular there, half of it, or half of that, and so on. A dictionary, here and below, names the
+        columns that are meant, by the DataFrame's names or else by their numbers; the others are as by default.
     signal_variance, noise_variance : float, optional
         Where the search starts, in units of y squared. By default the variance of y and a tenth of it.
     observation_variance : array-like, shape (n,), optional
         Known variances >= 0 of the targets, added to the diagonal and not trained.
     length_scale_bounds, signal_variance_bounds, noise_variance_bounds, shape_bounds : optional
-        A pair (low, high), "fixed", None for the default, or for length scales d of these, e.g. shape (d, 2). By default
-        (1e-3, 1e5) standard deviations, (1e-5, 1e5) and (1e-8, 1e2) variances, (1e-5, 1e5), and wider where a given start
-        lies outside.
-    length_scale_groups : "isotropic" or sequence of d labels, optional
+        A pair (low, high), "fixed", None for the default, or for length scales d of these, e.g. shape (d, 2), or a dict. By
+        default (1e-3, 1e5) standard deviations, (1e-5, 1e5) and (1e-8, 1e2) variances, (1e-5, 1e5), and wider where a given
+        start lies outside.
+    length_scale_groups : "isotropic", sequence of d labels, or dict, optional
         Length scales with equal labels are one parameter, and equal in the units of X; "isotropic" makes all of them one.
         Their starts and bounds must be equal too. By default each stands alone.
     length_scale_prior, signal_variance_prior, noise_variance_prior, shape_prior : optional
         Prior densities, whose logarithms are added to the objective: the result is the maximum a posteriori (Rasmussen &
         Williams 2006, section 5.2). Each is a frozen scipy.stats distribution (lognorm, gamma, halfcauchy, halfnorm, norm),
         or a callable from the parameter to (log density, its derivative with respect to the parameter); for length scales it
-        is given all of them, (d,), or a list of d priors or None is given. Tied length scales are one parameter, whose
-        density counts once.
+        is given all of them, (d,), or a list of d priors or None, or a dict of priors, is given. Tied length scales are one
+        parameter, whose density counts once.
         They are densities of the natural parameter in the units of X and y, with no Jacobian for the search in logarithms,
         as GPyTorch's are.
     objective : {"log_marginal_likelihood", "loo"}, default "log_marginal_likelihood"
@@ -122,11 +129,14 @@ def fit(
     NotPositiveDefiniteError
         If the covariance is not positive definite at every one of the starts. At a trial point the search backs off instead.
     """
-    feature_names = validate.names_of(X)
+    feature_names, target_names = validate.names_of(X), validate.names_of_targets(y)
     X = validate.inputs(X)
     n, d = X.shape
     y = validate.targets(y, n).reshape(n, -1)
     centred, y_mean = validate.centred(y)
+    warm_start = validate.model_to_start_from(start, GaussianProcess, feature_names, d)
+    if kernel is None:
+        kernel = start.kernel if start is not None else "rbf"
     likelihood = LogMarginalLikelihood(
         X, centred, kernel=kernel, observation_variance=observation_variance, n_threads=n_threads
     )
@@ -142,11 +152,13 @@ def fit(
         "noise_variance": Given(noise_variance, noise_variance_bounds),
         "shape": Given(tuple(kernel) or None, shape_bounds),
     }
+    if start is not None:
+        given = _from_model(given, start, kernel, warm_start)
     space = parameter_space(X, y, kernel, given, length_scale_groups, standardize, feature_names)
     priors = log_priors(
         space,
         {
-            "length_scale": length_scale_prior,
+            "length_scale": validate.by_column("length_scale_prior", length_scale_prior, feature_names, d, [None] * d),
             "signal_variance": signal_variance_prior,
             "noise_variance": noise_variance_prior,
             "shape": shape_prior,
@@ -172,7 +184,7 @@ def fit(
 
     message, slots = search.message, space.number.copy()
     at_bounds = space.at_bounds(search.best.free_theta)
-    slots[at_bounds] = AT_BOUND
+    slots[list(at_bounds)] = list(at_bounds.values())
     if at_bounds:
         names = validate.parameter_names(d, kernel, feature_names)
         message = f"{message}; at a bound: {validate.listed([names[i] for i in at_bounds])}"
@@ -186,13 +198,37 @@ def fit(
         n_evaluations=search.n_evaluations,
         converged=search.converged,
         message=message,
+        search_values=search.values,
         feature_names=feature_names,
+        target_names=target_names,
         n_threads=likelihood.n_threads,
         _X=likelihood.X,
         _y=likelihood.y,
         _y_mean=y_mean,
         _observation_variance=likelihood.observation_variance,
         _slots=slots,
+        _settings={
+            **{f"{kind}_bounds": bounds for kind, bounds in space.given_bounds.items()},
+            "length_scale_groups": space.first_of_group.tolist(),
+            "objective": objective,
+            "standardize": bool(standardize),
+        },
         _alpha=evaluation.alpha,
         _factor=likelihood.release(),
     )
+
+
+def _from_model(given: dict[str, Given], model: GaussianProcess, kernel: Kernel, length_scale: Array) -> dict[str, Given]:
+    """The same with a model's parameters to start from; its length scales are given in the order of X's columns."""
+    values: dict[str, Any] = {
+        "length_scale": length_scale,
+        "signal_variance": model.signal_variance,
+        "noise_variance": model.noise_variance,
+    }
+    result = {name: own._replace(warm_start=values.get(name)) for name, own in given.items()}
+    if kernel == model.kernel and len(kernel):  # which is what trains a shape parameter that nobody gave a start for
+        result["shape"] = Given(None, given["shape"].bounds, tuple(kernel))
+    return result
+
+
+GaussianProcess._fit = staticmethod(fit)  # for `refit`

@@ -138,6 +138,7 @@ class Search:
         self.n_evaluations = 0
         self.converged = self.interrupted = False
         self.message = ""
+        self.values: list[float] = []  # of the objective, where each local search ended; NaN where one could not begin
         # Of the local search under way: its last accepted point, and why its last trial point had no value.
         self._iterate: _Point | None = None
         self._why = ""
@@ -188,8 +189,10 @@ class Search:
             for outcome in self.outcomes(starts):
                 if isinstance(outcome, NoStartError):
                     failure = failure or outcome.reason
+                    self.values.append(math.nan)
                     continue
                 converged, message, end, _ = outcome
+                self.values.append(-end.loss - self.offset)
                 if self._best_end is None or end.loss < self._best_end.loss:
                     self._best_end, self.converged, self.message = end, converged, message
             self.best = self._best_end

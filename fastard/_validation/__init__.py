@@ -1,6 +1,7 @@
 """Arguments in, C-contiguous float64 out: the only place that raises errors about what a user passed.
 
     arrays       Is it an array of finite real numbers? If not: what is it, and what to pass in its place.
+    names        What are the columns and the targets called, and which of them does a name mean?
     data         Do X, y and what belongs to their rows fit each other, and those of training?
     parameters   Are the kernel, the hyperparameters, their bounds and ties what they must be?
     priors       Is it a prior density, or one for each parameter?
@@ -14,10 +15,10 @@ from fastard._validation.arrays import names_of, plain_points
 from fastard._validation.data import (
     centred,
     constant,
+    input_distribution,
     inputs,
     known_variances,
     no_overflow,
-    same_names,
     targets,
     units,
     variances_of_more_points,
@@ -25,18 +26,32 @@ from fastard._validation.data import (
     warn_of_scales,
     weights,
 )
-from fastard._validation.options import axes, callback, choice, count, either, generator, std_or_cov, thread_count
+from fastard._validation.names import by_column, model_to_start_from, names_of_targets, order_of_columns
+from fastard._validation.options import (
+    axes,
+    callback,
+    choice,
+    count,
+    either,
+    generator,
+    some_inputs,
+    std_or_cov,
+    thread_count,
+    what_is_not_kept,
+)
 from fastard._validation.parameters import (
     as_kernel,
     batch,
     bounds,
     groups,
+    known_elsewhere,
     length_scale_range,
     length_scales,
     log_parameters,
     min_length_scales,
     number,
     one_each,
+    one_length_scale,
     parameter_names,
     safe_logarithm,
     starts,
@@ -49,6 +64,7 @@ __all__ = [
     "axes",
     "batch",
     "bounds",
+    "by_column",
     "callback",
     "centred",
     "choice",
@@ -57,17 +73,23 @@ __all__ = [
     "either",
     "generator",
     "groups",
+    "input_distribution",
     "inputs",
+    "known_elsewhere",
     "known_variances",
     "length_scale_range",
     "length_scales",
     "listed",
     "log_parameters",
     "min_length_scales",
+    "model_to_start_from",
     "names_of",
+    "names_of_targets",
     "no_overflow",
     "number",
     "one_each",
+    "one_length_scale",
+    "order_of_columns",
     "parameter_names",
     "plain_points",
     "prior_kind",
@@ -75,8 +97,8 @@ __all__ = [
     "prior_parameters",
     "prior_value",
     "safe_logarithm",
-    "same_names",
     "shape_prior",
+    "some_inputs",
     "starts",
     "starts_within",
     "std_or_cov",
@@ -87,4 +109,5 @@ __all__ = [
     "variances_of_points",
     "warn_of_scales",
     "weights",
+    "what_is_not_kept",
 ]

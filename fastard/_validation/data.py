@@ -1,6 +1,7 @@
 """Do X, y and what belongs to their rows fit each other, and the training's?"""
 
 import math
+import reprlib
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -9,8 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastard._arrays import Array
-from fastard._text import listed
-from fastard._validation.arrays import names_of, real_array
+from fastard._validation.arrays import real_array
+from fastard._validation.names import by_column
 
 _SCALES_APART = 10.0  # of outputs that share their variances; functions of one process seldom differ by so much
 
@@ -37,20 +38,6 @@ def inputs(X: ArrayLike, name: str = "X", dimensions: int | None = None) -> Arra
     if dimensions is not None and array.shape[1] != dimensions:
         raise ValueError(f"{name} must have {dimensions} columns as the training inputs have, got shape {array.shape}")
     return array
-
-
-def same_names(X: Any, expected: list[str] | None) -> None:
-    """Refuse a DataFrame whose columns have other names, or another order, than those of training."""
-    names = names_of(X)
-    if names is None or expected is None or names == expected:
-        return
-    lacks = [repr(name) for name in dict.fromkeys(expected) if name not in names]
-    has = [repr(name) for name in dict.fromkeys(names) if name not in expected]
-    what = [f"it lacks {listed(lacks)}"] * bool(lacks) + [f"it has {listed(has)} besides"] * bool(has)
-    raise ValueError(
-        "X must have the columns of training in their order, which is that of model.feature_names; "
-        + ("; ".join(what) or "it has them in another order")
-    )
 
 
 def targets(y: ArrayLike, n: int, outputs: int | None = None) -> Array:
@@ -137,6 +124,21 @@ def units(values: list[float], columns: Array, what: Callable[[int], str]) -> No
     for place, value in enumerate(values):
         if not _LEAST_UNIT < value < 1.0 / _LEAST_UNIT:
             raise ValueError(_out_of_range(what(place), "small" if value < 1.0 else "large", columns[:, place]))
+
+
+def input_distribution(value: Any, X: Array, columns: list[str] | None) -> tuple[Array, Array]:
+    """Between what the inputs lie, (d,) each: "uniform" or "data" for the range of X, or a pair for each column."""
+    low, high = X.min(axis=0), X.max(axis=0)
+    if isinstance(value, str) and value in ("uniform", "data"):
+        return low, high
+    expected = "distribution must be 'uniform', 'data', or a pair (low, high) for each column of X with low <= high"
+    if isinstance(value, str):
+        raise ValueError(f"{expected}; got {value!r}")
+    value = by_column("distribution", value, columns, X.shape[1], np.column_stack([low, high]).tolist())
+    ranges = real_array("distribution", value)
+    if ranges.shape != (X.shape[1], 2) or (ranges[:, 0] > ranges[:, 1]).any():
+        raise ValueError(f"{expected}; got {reprlib.repr(value)}")
+    return ranges[:, 0], ranges[:, 1]
 
 
 def _out_of_range(what: str, size: str, column: Array) -> str:

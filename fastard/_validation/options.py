@@ -65,3 +65,23 @@ def axes(ax: Any) -> None:
     """One matplotlib Axes."""
     if not hasattr(ax, "barh"):
         raise TypeError(f"ax must be one matplotlib Axes, got {type(ax).__name__}; of an array of them pass one, ax[0] say")
+
+
+def what_is_not_kept(objective: str, known_variances: bool, options: Collection[str]) -> None:
+    """Refuse to train again without what a model was trained with and does not keep; ``options`` are the arguments given."""
+    if objective.endswith(" with priors") and not any(name.endswith("_prior") for name in options):
+        raise ValueError(
+            "the model was trained with priors, which it does not keep: pass length_scale_prior and the others again, or "
+            "length_scale_prior=None to train without"
+        )
+    if known_variances and "observation_variance" not in options:
+        raise ValueError(
+            "the model was trained with known variances: pass observation_variance for the rows of X, or "
+            "observation_variance=None to train without"
+        )
+
+
+def some_inputs(d: int) -> None:
+    """At least one."""
+    if d == 0:
+        raise ValueError("the model has no inputs, and so no effects of inputs")

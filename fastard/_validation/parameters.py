@@ -276,3 +276,19 @@ def parameter_names(d: int, kernel: Kernel, columns: list[str] | None = None) ->
         "noise_variance",
         *kernel.shape_names,
     ]
+
+
+def one_length_scale(length_scale: Array, whose: str) -> float:
+    """The one that all of them are; refuses others, which ``whose`` kernel does not have."""
+    if length_scale.size == 0 or (length_scale != length_scale[0]).any():
+        raise ValueError(
+            f"{whose} has one length scale for all inputs, and the model one for each; train with "
+            "length_scale_groups='isotropic', or another kernel"
+        )
+    return float(length_scale[0])
+
+
+def known_elsewhere(kernel: Kernel, unknown: tuple[type[Kernel], ...], whose: str) -> None:
+    """Refuse a kernel that another library has not."""
+    if type(kernel) in unknown:
+        raise ValueError(f"{whose} has no kernel like {kernel!r}; train with another one, 'matern52' say")

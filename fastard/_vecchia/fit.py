@@ -13,7 +13,7 @@ from fastard import _validation as validate
 from fastard._arrays import Array
 from fastard._engine.vecchia import INFORMATION
 from fastard._objectives.likelihood import LogMarginalLikelihood
-from fastard._parameters import AT_BOUND, Given, Parameters, ParameterSpace
+from fastard._parameters import Given, Parameters, ParameterSpace
 from fastard._parameters import space as parameter_space
 from fastard._progress import Callback, TrainingProgress, TrainingState
 from fastard._progress import progress as show_progress
@@ -145,7 +145,7 @@ def fit_vecchia(
     >>> model = fastard.fit_vecchia(X, y, rng=0)
     >>> mean, std = model.predict(X[:4], return_std=True)
     """
-    feature_names = validate.names_of(X)
+    feature_names, target_names = validate.names_of(X), validate.names_of_targets(y)
     X = validate.inputs(X)
     n, d = X.shape
     y = validate.targets(y, n).reshape(n, -1)
@@ -164,7 +164,7 @@ def fit_vecchia(
     priors = log_priors(
         space,
         {
-            "length_scale": length_scale_prior,
+            "length_scale": validate.by_column("length_scale_prior", length_scale_prior, feature_names, d, [None] * d),
             "signal_variance": signal_variance_prior,
             "noise_variance": noise_variance_prior,
             "shape": shape_prior,
@@ -201,7 +201,7 @@ def fit_vecchia(
     length_scale, signal, noise, kernel = space.natural(free_theta)
     slots = space.number.copy()
     at_bounds = space.at_bounds(free_theta)
-    slots[at_bounds] = AT_BOUND
+    slots[list(at_bounds)] = list(at_bounds.values())
     if at_bounds:
         names = validate.parameter_names(d, kernel, feature_names)
         message = f"{message}; at a bound: {validate.listed([names[i] for i in at_bounds])}"
@@ -216,6 +216,7 @@ def fit_vecchia(
         converged=training.converged,
         message=message,
         feature_names=feature_names,
+        target_names=target_names,
         _likelihood=likelihood,
         _y_mean=y_mean,
         _slots=slots,

@@ -287,8 +287,7 @@ def _spreads(points: Array) -> Array:
     """Standard deviations of the columns, 1 for constant ones."""
     with np.errstate(all="ignore"):
         spreads = standard_deviations(points, np.arange(points.shape[1]))
-    for column, spread in enumerate(spreads.tolist()):
-        validate.unit(f"column {column} of X", spread, points[:, column])
+    validate.units(spreads.tolist(), points, lambda column: f"column {column} of X")
     return spreads
 
 

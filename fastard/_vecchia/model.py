@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastard import _validation as validate
-from fastard._arrays import Array
+from fastard._arrays import Array, read_only
 from fastard._engine.terms import Term
 from fastard._model.gaussian_process import GaussianProcess
 from fastard._model.prediction import warn_of_zeros
 from fastard._model.relevance import relevance
-from fastard._model.standard_errors import StandardErrors, from_information
+from fastard._model.standard_errors import Note, StandardErrors, from_information, notes_on_bounds
 from fastard._objectives.likelihood import LogMarginalLikelihood
-from fastard._parameters import AT_BOUND, tied_groups
+from fastard._parameters import tied_groups
 from fastard._vecchia.accuracy import Accuracy, accuracy, judge
 from fastard._vecchia.likelihood import VecchiaLogLikelihood
 from fastard._vecchia.prediction import LocalPosterior, local_posterior, predict, predict_left_out
@@ -52,8 +52,8 @@ class VecchiaGaussianProcess:
     converged : bool
     message : str
         Why the search ended.
-    feature_names : list of str or None
-        The columns of the DataFrame that it was trained on.
+    feature_names, target_names : list of str or None
+        The columns of the DataFrames that it was trained on, or the name of a Series.
     neighbors, block_size : int
         Of the blocks in training.
     n_threads : int
@@ -70,6 +70,7 @@ class VecchiaGaussianProcess:
     converged: bool
     message: str
     feature_names: list[str] | None
+    target_names: list[str] | None
     _likelihood: VecchiaLogLikelihood
     _y_mean: Array  # (m,)
     _slots: NDArray[np.int64]  # (d + 2 + p,), which free parameter each one is: tied ones share; or FIXED, AT_BOUND
@@ -164,8 +165,8 @@ class VecchiaGaussianProcess:
         Raises
         ------
         ValueError, TypeError
-            For wrong points, for a DataFrame whose columns are not those of training in their order, or for known variances
-            that are missing, or given without ``include_noise``.
+            For wrong points, for a DataFrame without a column of training's, or for known variances that are missing, or given
+            without ``include_noise``.
         NotPositiveDefiniteError
             If the covariance of a point's neighbours is not positive definite.
 
@@ -260,19 +261,18 @@ class VecchiaGaussianProcess:
         ----------
         Gilmour, Thompson & Cullis, Average information REML, Biometrics 51 (1995), 1440-1450.
         """
-        names = validate.parameter_names(self.length_scale.size, self.kernel, self.feature_names)
-        at_bound = [names[i] for i in np.flatnonzero(self._slots == AT_BOUND)]
-        if at_bound:
-            warnings.warn(
-                f"{validate.listed(at_bound)} at a bound: left out, and the other standard errors are as if it were known",
-                stacklevel=2,
-            )
-        return self._errors(names, stacklevel=4)
+        found, notes = self._errors()
+        for note in notes:
+            warnings.warn(note.text, stacklevel=2)
+        return found
 
-    def _errors(self, names: list[str], stacklevel: int) -> StandardErrors:
-        groups = tied_groups(self._slots)
-        information = self._likelihood.information(self._theta)
-        return from_information(groups @ information @ groups.T, groups, names, stacklevel=stacklevel)
+    def _errors(self) -> tuple[StandardErrors, list[Note]]:
+        """The standard errors, and what a user is to know of them."""
+        names = validate.parameter_names(self.length_scale.size, self.kernel, self.feature_names)
+        groups, likelihood = tied_groups(self._slots), self._likelihood
+        information = likelihood.information(self._theta)
+        found, notes = from_information(groups @ information @ groups.T, groups, names)
+        return found, notes_on_bounds(self._slots, names, likelihood.X, likelihood.y, self._term) + notes
 
     def accuracy(self, *, sample: int = 100, rng: Any = 0, neighbors: int = 256) -> Accuracy:
         """How much the approximation loses, from a sample: beside blocks of four and sixteen times as many neighbours.
@@ -308,16 +308,15 @@ class VecchiaGaussianProcess:
         means, functions = (np.stack(parts) for parts in zip(*found, strict=True))
         deviations = np.sqrt(functions**2 + self.noise_variance + known)[:, :, np.newaxis]
         held_out = judge(likelihood.y[rows] + self._y_mean, means, deviations, counts)
-        names = validate.parameter_names(self.length_scale.size, self.kernel, self.feature_names)
-        with warnings.catch_warnings():  # what has no standard error has no shift in it either
-            warnings.simplefilter("ignore")
-            covariance = self._errors(names, stacklevel=2).covariance
-        return accuracy(likelihood, self._theta, covariance, names, sample, random, held_out)
+        errors, _ = self._errors()  # what has no standard error has no shift in it either
+        return accuracy(likelihood, self._theta, errors.covariance, errors.names, sample, random, held_out)
 
     def _points(self, X: ArrayLike) -> Array:
         """Points as the model takes them, (q, d)."""
-        validate.same_names(X, self.feature_names)
+        order = validate.order_of_columns(X, self.feature_names)
         points = validate.inputs(X, dimensions=self.length_scale.size)
+        if order is not None:
+            points = read_only(np.ascontiguousarray(points[:, order]))
         validate.length_scale_range(validate.min_length_scales(points, self._likelihood.X[:1]), self.length_scale)
         return points
 
@@ -360,13 +359,16 @@ def _exact_model(model: VecchiaGaussianProcess) -> GaussianProcess:
         n_evaluations=model.n_evaluations,
         converged=model.converged,
         message=model.message,
+        search_values=[model.log_likelihood],
         feature_names=model.feature_names,
+        target_names=model.target_names,
         n_threads=vecchia.n_threads,
         _X=vecchia.X,
         _y=vecchia.y,
         _y_mean=model._y_mean,
         _observation_variance=vecchia.observation_variance,
         _slots=model._slots,
+        _settings={},
         _alpha=evaluation.alpha,
         _factor=exact.release(),
     )

@@ -1,0 +1,122 @@
+"""A trained model as one of another library's, scikit-learn's or GPyTorch's, which predicts the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastard import _validation as validate
+from fastard.kernels import RBF, Matern72, RationalQuadratic
+
+
+def to_sklearn(model: Any) -> Any:
+    """See :meth:`fastard.GaussianProcess.to_sklearn`."""
+    try:
+        from sklearn.base import clone
+        from sklearn.gaussian_process import GaussianProcessRegressor, kernels
+    except ImportError:
+        raise ImportError("to_sklearn needs scikit-learn: pip install fastard[sklearn]") from None
+    kind, scales = model.kernel, model.length_scale
+    n, m = model._y.shape
+    y = model._y + model._y_mean
+    # One output is scaled as scikit-learn does itself, so that a clone may be trained again; several share a variance.
+    unit = float(np.std(y)) if m == 1 and not validate.constant(y)[0] else 1.0
+    base: Any
+    if type(kind) is RationalQuadratic:
+        scale = validate.one_length_scale(scales, "scikit-learn's RationalQuadratic")
+        base = kernels.RationalQuadratic(length_scale=scale, alpha=kind.shape)
+    elif type(kind) is RBF:
+        base = kernels.RBF(scales.copy())
+    else:
+        base = kernels.Matern(scales.copy(), nu=kind.nu)
+    noise = model._noise_diagonal / unit**2
+    regressor = GaussianProcessRegressor(
+        kernels.ConstantKernel(model.signal_variance / unit**2) * base,
+        alpha=noise if np.ndim(noise) else float(noise),
+        optimizer=None,
+        normalize_y=m == 1,
+    )
+    squeezed = (lambda array: array[:, 0].copy()) if m == 1 else np.copy
+    regressor.kernel_ = clone(regressor.kernel)
+    regressor.n_features_in_ = scales.size
+    if model.feature_names is not None:
+        regressor.feature_names_in_ = np.array(model.feature_names, dtype=object)
+    regressor.X_train_ = model._X.copy()
+    regressor.y_train_ = squeezed(model._y / unit)
+    regressor._y_train_mean = float(model._y_mean[0]) if m == 1 else model._y_mean.copy()
+    regressor._y_train_std = unit if m == 1 else np.ones(m)
+    regressor.L_ = np.ascontiguousarray(np.tril(model._factor.T)) / unit
+    regressor.alpha_ = squeezed(model._alpha * unit)
+    regressor.log_marginal_likelihood_value_ = model.log_marginal_likelihood + n * m * np.log(unit)
+    return regressor
+
+
+def to_gpytorch(model: Any) -> Any:
+    """See :meth:`fastard.GaussianProcess.to_gpytorch`."""
+    try:
+        import gpytorch
+        import torch
+    except ImportError:
+        raise ImportError("to_gpytorch needs PyTorch and GPyTorch: pip install fastard[torch]") from None
+    kind, (n, m) = model.kernel, model._y.shape
+    validate.known_elsewhere(kind, (Matern72,), "GPyTorch")
+    batch = torch.Size([] if m == 1 else [m])
+
+    def positive() -> Any:  # of any size; GPyTorch's own noise is at least 1e-4
+        return gpytorch.constraints.Positive(transform=torch.exp, inv_transform=torch.log)
+
+    options: dict[str, Any] = {
+        "ard_num_dims": model.length_scale.size,
+        "batch_shape": batch,
+        "lengthscale_constraint": positive(),
+    }
+    base: Any
+    if type(kind) is RBF:
+        base = gpytorch.kernels.RBFKernel(**options)
+    elif type(kind) is RationalQuadratic:
+        base = gpytorch.kernels.RQKernel(**options, alpha_constraint=positive())
+    else:
+        base = gpytorch.kernels.MaternKernel(nu=kind.nu, **options)
+    kernel = gpytorch.kernels.ScaleKernel(base, batch_shape=batch, outputscale_constraint=positive()).double()
+    mean = gpytorch.means.ConstantMean(batch_shape=batch).double()
+
+    class TrainedGP(gpytorch.models.ExactGP):
+        """A trained model of fastard's."""
+
+        def __init__(self, X: Any, y: Any, likelihood: Any) -> None:
+            super().__init__(X, y, likelihood)
+            self.mean_module, self.covar_module = mean, kernel
+
+        def forward(self, x: Any) -> Any:
+            return gpytorch.distributions.MultivariateNormal(self.mean_module(x), self.covar_module(x))
+
+    X = torch.tensor(model._X).expand(*batch, *model._X.shape).clone()
+    y = torch.tensor(np.ascontiguousarray((model._y + model._y_mean).T)).reshape(*batch, n)
+    converted = TrainedGP(X, y, _likelihood(model, batch, positive)).double()
+    with torch.no_grad():
+        base.lengthscale = torch.tensor(model.length_scale)
+        if type(kind) is RationalQuadratic:
+            base.alpha = torch.tensor(kind.shape, dtype=torch.float64)
+        kernel.outputscale = torch.tensor(model.signal_variance, dtype=torch.float64)
+        mean.initialize(constant=torch.tensor(model._y_mean).reshape(batch))
+    return converted.eval()
+
+
+def _likelihood(model: Any, batch: Any, positive: Any) -> Any:
+    """With a learned variance; beside known ones, or none, one that adds to them."""
+    import gpytorch
+    import torch
+
+    noise = torch.tensor(model.noise_variance, dtype=torch.float64)
+    known = model._observation_variance
+    if known is None and model.noise_variance > 0.0:
+        likelihood = gpytorch.likelihoods.GaussianLikelihood(batch_shape=batch, noise_constraint=positive()).double()
+        with torch.no_grad():
+            likelihood.noise = noise
+        return likelihood
+    fixed = torch.zeros(len(model._X), dtype=torch.float64) if known is None else torch.tensor(known)
+    with gpytorch.settings.min_fixed_noise(double_value=0.0):
+        return gpytorch.likelihoods.FixedNoiseGaussianLikelihood(
+            noise=(fixed + noise).expand(*batch, -1).clone(), learn_additional_noise=False
+        ).double()

@@ -1,0 +1,239 @@
+"""What does a trained model say? Inputs with errors, noise and signal, how well it predicts, and how the search went."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastard import _text
+from fastard import _validation as validate
+from fastard._arrays import Array
+from fastard._model.standard_errors import METHODS, StandardErrors, visible_influence
+from fastard._objectives.leave_one_out import LeaveOneOut
+from fastard._parameters import AT_BOUND, AT_UPPER_BOUND, FIXED
+from fastard.kernels import BY_NAME
+
+_NEAR = 0.01  # nats, up to which searches have ended in the same optimum
+
+_MOST_ROWS = 30  # of a table
+
+NO_INFLUENCE = "no visible influence"
+
+
+class InputSummary(NamedTuple):
+    """One input; NaN where there is no standard error.
+
+    Attributes
+    ----------
+    name : str
+    length_scale : float
+    factor : float
+        The exponential of the standard error of the length scale's logarithm: one standard error is this factor, up or down.
+    relevance, relevance_error : float
+        See :attr:`fastard.GaussianProcess.relevance`; and its standard error, by the delta method.
+    remark : str
+        "no visible influence", "constant", "fixed", "tied to ...", "at its upper bound", "at its lower bound", "not
+        determined", or nothing.
+    """
+
+    name: str
+    length_scale: float
+    factor: float
+    relevance: float
+    relevance_error: float
+    remark: str
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Summary:
+    """What a model says, as text (``str``) or, in a notebook, as tables; :meth:`fastard.GaussianProcess.summary` makes it.
+
+    Attributes
+    ----------
+    title : str
+    inputs : list of InputSummary
+        The most relevant first.
+    facts : list of (str, str)
+        All else, by its name.
+    notes : list of str
+        What to keep in mind about the standard errors.
+    loo : LeaveOneOut or None
+    standard_errors : StandardErrors or None
+    """
+
+    title: str
+    inputs: list[InputSummary]
+    facts: list[tuple[str, str]]
+    notes: list[str]
+    loo: LeaveOneOut | None
+    standard_errors: StandardErrors | None
+
+    @property
+    def header(self) -> tuple[str, ...]:
+        """Of the table of inputs."""
+        return columns_of(self, ("input", "length scale", "×/÷", "relevance", "±", ""))
+
+    def rows(self, most: int | None = None) -> list[tuple[str, ...]]:
+        """The table of inputs, at most so many."""
+        return [columns_of(self, cells_of(row)) for row in self.inputs[:most]]
+
+    def __str__(self) -> str:
+        shown = self.rows(_MOST_ROWS)
+        left = len(self.inputs) - len(shown)
+        align = columns_of(self, ("<", ">", ">", ">", ">", "<"))
+        lines = [self.title, *_text.table(self.header, shown, align)] if shown else [self.title]
+        lines += [f"  and {left} less relevant inputs"] * bool(left)
+        lines += ["", *_text.table((), self.facts, "<<")]
+        lines += ["", *(f"  Note: {note}" for note in self.notes)] if self.notes else []
+        return _text.printable_lines(lines)
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        from fastard._model.notebook import tables
+
+        return tables(self, _MOST_ROWS)
+
+
+def cells_of(row: InputSummary) -> tuple[str, ...]:
+    """Name, length scale, its factor, relevance, its error, and the remark."""
+    return (
+        row.name,
+        f"{row.length_scale:.4g}",
+        shown_factor(row.factor),
+        f"{row.relevance:.3f}",
+        "" if math.isnan(row.relevance_error) else f"{row.relevance_error:.3f}",
+        row.remark,
+    )
+
+
+def columns_of(summary: Summary, cells: tuple[str, ...]) -> tuple[str, ...]:
+    """Of a table of six columns those that the summary has: without standard errors there are no columns of them."""
+    return cells if summary.standard_errors is not None else (*cells[:2], cells[3], cells[5])
+
+
+def shown_factor(factor: float) -> str:
+    """1.08, say; nothing where there is none."""
+    return "" if math.isnan(factor) else f"{factor:.2f}" if factor < 100.0 else f"{factor:.0e}"
+
+
+def summary(model: Any, errors: str | None, loo: bool) -> Summary:
+    """See :meth:`fastard.GaussianProcess.summary`."""
+    if errors is not None:
+        validate.choice("standard_errors", errors, METHODS)
+    found, notes = model._standard_errors(errors) if errors is not None else (None, [])
+    left_out = model.loo() if loo else None
+    facts = [
+        *_variances(model, found),
+        ("log marginal likelihood", f"{model.log_marginal_likelihood:.6g} nats"),
+        *(_leave_one_out(model, left_out) if left_out is not None else []),
+        *_search(model),
+    ]
+    told = [note.text for note in notes if note.about == "fit"]  # of the others there are remarks
+    return Summary(_title(model), _inputs(model, found), facts, told, left_out, found)
+
+
+def _title(model: Any) -> str:
+    n, d = model._X.shape
+    kernel = next(name for name, kind in BY_NAME.items() if type(model.kernel) is kind)
+    shape = "".join(f", {name} {value:.4g}" for name, value in zip(model.kernel.shape_names, model.kernel, strict=True))
+    points, inputs = (f"{count} {what}{'s' * (count != 1)}" for count, what in ((n, "point"), (d, "input")))
+    return f"Gaussian process of {_text.listed(model.output_names)}: {points}, {inputs}, kernel {kernel}{shape}"
+
+
+def _inputs(model: Any, errors: StandardErrors | None) -> list[InputSummary]:
+    d, relevance = model.length_scale.size, model.relevance
+    deviations = np.full(d, np.nan) if errors is None else errors.standard_errors[:d]
+    of_relevance = np.full(d, np.nan) if errors is None else relevance_errors(relevance, errors.covariance[:d, :d])
+    remarks = _remarks(model, None if errors is None else np.isnan(deviations))
+    with np.errstate(all="ignore"):
+        factors = np.exp(deviations)
+    return [
+        InputSummary(
+            model.input_names[i],
+            float(model.length_scale[i]),
+            float(factors[i]),
+            float(relevance[i]),
+            float(of_relevance[i]),
+            remarks[i],
+        )
+        for i in np.argsort(-relevance, kind="stable")
+    ]
+
+
+def relevance_errors(relevance: Array, covariance: Array) -> Array:
+    """Standard errors of relevances (d,) from the covariance of the log length scales (d, d), by the delta method.
+
+    With d r_i / d ln(length scale j) = r_i (r_j - [i = j]). Length scales without an error, NaN, are as if they were known.
+    """
+    known = np.isnan(covariance.diagonal())
+    jacobian = relevance[:, np.newaxis] * (relevance - np.eye(relevance.size))
+    variance = np.einsum("ij,jk,ik->i", jacobian, np.where(np.isnan(covariance), 0.0, covariance), jacobian)
+    result: Array = np.where(known, np.nan, np.sqrt(np.maximum(variance, 0.0)))
+    return result
+
+
+def _remarks(model: Any, without_error: Any) -> list[str]:
+    slots, constant, names = model._slots, validate.constant(model._X), model.input_names
+    visible = visible_influence(model._X, model._y, model._term, model.n_threads)
+    remarks = []
+    for i in range(model.length_scale.size):
+        slot, first = slots[i], int(np.flatnonzero(slots == slots[i])[0])
+        undetermined = without_error is not None and without_error[i] and slot >= 0
+        if constant[i]:
+            remark = "constant"
+        elif not visible[i] and (slot == AT_UPPER_BOUND or undetermined):
+            remark = NO_INFLUENCE
+        elif slot in _AT:
+            remark = _AT[slot]
+        elif undetermined:
+            remark = "not determined"
+        else:
+            remark = f"tied to {names[first]}" if first != i else ""
+        remarks.append(remark)
+    return remarks
+
+
+_AT = {FIXED: "fixed", AT_BOUND: "at its lower bound", AT_UPPER_BOUND: "at its upper bound"}
+
+
+def _variances(model: Any, errors: StandardErrors | None) -> list[tuple[str, str]]:
+    d, facts = model.length_scale.size, []
+    for place, (name, variance) in enumerate((("signal", model.signal_variance), ("noise", model.noise_variance)), d):
+        deviation = 0.0 if errors is None else errors.standard_errors[place]
+        factor = f" (×/÷ {shown_factor(math.exp(0.5 * deviation))})" if 0.0 < deviation < 100.0 else ""
+        remark = _AT.get(model._slots[place], "not determined" if math.isnan(deviation) else "")
+        text = f"standard deviation {math.sqrt(variance):.4g}{factor}, variance {variance:.4g}"
+        facts.append((name, f"{text}{f' ({remark})' if remark else ''}"))
+    if model._observation_variance is not None:
+        facts.append(("known noise", "observation variances of each point besides"))
+    return facts
+
+
+def _leave_one_out(model: Any, loo: LeaveOneOut) -> list[tuple[str, str]]:
+    names, facts = model.output_names, []
+    m = len(names)
+    for name, r2, rmse, coverage in zip(names, *(np.atleast_1d(x) for x in (loo.r2, loo.rmse, loo.coverage)), strict=True):
+        what = f"Q² {round(r2, 4) + 0.0:.4f}, RMSE {rmse:.4g}, 95 % intervals hold {100.0 * coverage:.1f} %"
+        facts.append((f"leave-one-out{f', {name}' if m > 1 else ''}", what))
+    density = loo.log_predictive_density / model._y.size
+    facts.append(("leave-one-out log density", f"{density:.4g} nats a target"))
+    return facts
+
+
+def _search(model: Any) -> list[tuple[str, str]]:
+    reason = model.message.partition("; at a bound: ")[0]  # which there are remarks of
+    facts = [
+        ("search", f"{'converged' if model.converged else 'not converged'}: {reason}"),
+        ("evaluations", f"{model.n_evaluations}"),
+    ]
+    values = np.array(model.search_values)
+    if values.size > 1:
+        ended = values[~np.isnan(values)]
+        near = int(np.count_nonzero(ended >= ended.max() - _NEAR))
+        restarts = f"{values.size - 1}: {near} of {values.size} searches ended within {_NEAR:g} nats of the best"
+        facts.append(("restarts", restarts))
+    return facts
