@@ -22,6 +22,7 @@ from fastard._engine.evaluate import equal_rows, failure_at, least_pivot
 from fastard._engine.posterior import DEVIATION, GRADIENT, MEAN, Posterior, Predictions, posterior, predict
 from fastard._engine.terms import Term, central, scaled
 from fastard._model import prediction, standard_errors
+from fastard._model.relevance import relevance
 from fastard._model.standard_errors import Note, StandardErrors
 from fastard._objectives.leave_one_out import LeaveOneOut
 from fastard._objectives.leave_one_out import evaluate as evaluate_loo
@@ -117,10 +118,7 @@ class GaussianProcess:
         small relevance; inputs that move together share or swap theirs; and only inputs of the same model compare. A
         constant input has 0, also one whose entries differ by rounding errors alone.
         """
-        rates: Array = np.std(self._X, axis=0) / self.length_scale
-        rates[validate.constant(self._X)] = 0.0
-        total = rates.sum()
-        return rates / total if total > 0.0 else rates
+        return relevance(self._X, self.length_scale)
 
     def predict(
         self,
