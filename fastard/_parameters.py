@@ -6,6 +6,7 @@ logarithms. A search moves the free ones, of which tied ones are one.
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -76,22 +77,30 @@ class ParameterSpace:
         self.kernel, self.d, self.size, self.first_of_group = kernel, d, start.size, first_of_group
         # Natural parameters, and between what: rounding in exp(ln x) moves none out of its bounds, nor a fixed one at all.
         self._low, self._high = np.where(fixed, start, limits.T)
-        self.number = np.full(start.size, FIXED)
-        first = np.concatenate([first_of_group, np.arange(d, start.size)])
-        self.number[~fixed] = np.unique(first[~fixed], return_inverse=True)[1]
+        number, places = [FIXED] * start.size, list[int]()
+        of_group: dict[int, int] = {}  # by its first member, which comes first
+        for place, (first, is_fixed) in enumerate(zip((*first_of_group.tolist(), *range(d, start.size)), fixed, strict=True)):
+            if not is_fixed:
+                if first not in of_group:
+                    of_group[first] = len(places)
+                    places.append(place)
+                number[place] = of_group[first]
+        self.number = np.array(number, dtype=np.int64)
         self.is_free = self.number != FIXED
         self._number_of_free = self.number[self.is_free]
-        representatives = np.flatnonzero(self.is_free)[np.unique(self._number_of_free, return_index=True)[1]]
+        representatives = np.array(places, dtype=np.int64)
         with np.errstate(divide="ignore"):  # no noise
             self._theta = np.log(start)
         self.start = self._theta[representatives]
-        self.bounds = np.log(np.column_stack([self._low, self._high])[representatives])
+        self.bounds = np.empty((representatives.size, 2))
+        self.bounds[:, 0], self.bounds[:, 1] = self._low[representatives], self._high[representatives]
+        np.log(self.bounds, out=self.bounds)
         self.first_places, self.is_length_scale = representatives, representatives < d
         # The length scales' part in the engine's terms: which are free, None for all; and whether they are one parameter.
-        of_scales = self.number[:d]
-        all_free = bool((of_scales != FIXED).all())
-        self.free_length_scales = None if all_free else of_scales != FIXED
-        self.isotropic = all_free and np.unique(of_scales).size == 1
+        of_scales = number[:d]
+        all_free = FIXED not in of_scales
+        self.free_length_scales = None if all_free else self.is_free[:d]
+        self.isotropic = all_free and len(set(of_scales)) == 1
         self.own_length_scales, self.unit_of_variance, self.unit_of_mean = True, 1.0, 0.0
         self.deviations = np.ones(d)
 
@@ -120,7 +129,9 @@ class ParameterSpace:
 
     def at_bounds(self, free_theta: Array) -> list[int]:
         """The places in theta of the free parameters that stand at a bound."""
-        is_at_bound = np.any(free_theta[:, np.newaxis] == self.bounds, axis=1)
+        is_at_bound = (free_theta[:, np.newaxis] == self.bounds).any(axis=1)
+        if not is_at_bound.any():
+            return []
         places: list[int] = np.flatnonzero(self.is_free)[is_at_bound[self._number_of_free]].tolist()
         return places
 
@@ -148,15 +159,19 @@ def space(
     """
     d = X.shape[1]
     group_of = validate.groups("length_scale_groups", groups, d)
-    units = _units(X, y, group_of, names) if standardize else np.ones(d + 2)
-    units = np.concatenate([units, np.ones(len(kernel))])
-    start = units * np.concatenate([np.full(d, np.sqrt(d)), [_SIGNAL_VARIANCE, _NOISE_VARIANCE], np.ones(len(kernel))])
-    limits, fixed = np.empty((units.size, 2)), np.empty(units.size, dtype=bool)
-    for name, where in kinds_of(d).items():
+    own_units = _units(X, y, group_of, names) if standardize else np.ones(d + 2)
+    kinds, sizes = kinds_of(d), (d, 1, 1, len(kernel))
+    units = np.ones(sum(sizes))
+    units[: d + 2] = own_units
+    defaults = [_BOUNDS[name] for name, size in zip(kinds, sizes, strict=True) for _ in range(size)]
+    limits, fixed = units[:, np.newaxis] * np.array(defaults), np.zeros(units.size, dtype=bool)
+    start = units * np.array([math.sqrt(d)] * d + [_SIGNAL_VARIANCE, _NOISE_VARIANCE] + [1.0] * len(kernel))
+    start = np.minimum(np.maximum(start, limits[:, 0]), limits[:, 1])
+    for name, where in kinds.items():
         own = given[name]
-        limits[where], fixed[where], by_default = validate.bounds(
-            f"{name}_bounds", own.bounds, np.outer(units[where], _BOUNDS[name])
-        )
+        if own.start is None and own.bounds is None:
+            continue
+        limits[where], fixed[where], by_default = validate.bounds(f"{name}_bounds", own.bounds, limits[where])
         if own.start is None:
             start[where] = np.clip(start[where], limits[where, 0], limits[where, 1])
             continue
@@ -178,24 +193,31 @@ def _units(X: Array, y: Array, group_of: NDArray[np.int64], names: list[str] | N
     with np.errstate(all="ignore"):
         scales = standard_deviations(X, group_of)
         constant = validate.constant(y)
-        variances = np.where(constant, 0.0, np.var(y, axis=0))
-        variance = 1.0 if constant.all() else float(np.mean(variances))
-    for column, scale in enumerate(scales.tolist()):
-        name = f" ({names[column]!r})" if names else ""
-        validate.unit(f"column {column} of X{name}", scale, X[:, column])
-    largest = int(np.argmax(variances))
-    validate.unit("y" if y.shape[1] == 1 else f"column {largest} of y", variance, y[:, largest])
+        variances = np.where(constant, 0.0, _variances(y))
+        variance = 1.0 if constant.all() else float(np.add.reduce(variances)) / variances.size
+    validate.units(scales.tolist(), X, lambda column: f"column {column} of X{f' ({names[column]!r})' if names else ''}")
+    largest = int(variances.argmax())
+    what = "y" if y.shape[1] == 1 else f"column {largest} of y"
+    validate.units([variance], y[:, largest : largest + 1], lambda _: what)
     return np.array([*scales, variance, variance])
 
 
 def standard_deviations(X: Array, group_of: NDArray[np.int64]) -> Array:
     """Of the columns; for a group of several their root mean square, and 1 for constant ones."""
     constant = validate.constant(X)
-    deviations: Array = np.where(constant, 0.0, np.std(X, axis=0))
-    for group in np.flatnonzero(np.bincount(group_of) > 1) if group_of.size else ():
+    deviations: Array = np.where(constant, 0.0, np.sqrt(_variances(X)))
+    for group in np.flatnonzero(np.bincount(group_of) > 1).tolist() if group_of.size else ():
         members = group_of == group
         largest = deviations[members].max()
         if largest > 0.0:
             deviations[members] = largest * np.sqrt(np.mean((deviations[members] / largest) ** 2))
         constant[members] = constant[members].all()
     return np.where(constant, 1.0, deviations)
+
+
+def _variances(columns: Array) -> Array:
+    """As ``np.var`` gives them, to the bit and with less around it: (k,) of (n, k)."""
+    departures = columns - np.add.reduce(columns, axis=0) / columns.shape[0]
+    np.multiply(departures, departures, out=departures)
+    variances: Array = np.add.reduce(departures, axis=0) / columns.shape[0]
+    return variances

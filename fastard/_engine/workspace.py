@@ -13,6 +13,8 @@ from fastard._engine.sizes import sizes, threads_for
 from fastard._numba.cpu import COLS, ROWS
 from fastard._numba.threads import new_state, parallel_call
 
+_COPIED = 256  # points up to which a matrix beside the buffer is no matter
+
 
 class Workspace:
     """The one n x n buffer of an evaluation and O(n) beside it, to be used again; never by two threads at once."""
@@ -61,6 +63,8 @@ class Workspace:
     def release(self) -> Array:
         """``matrix`` made contiguous in its own memory; the workspace is not to be used again."""
         n, leading = self.n, self.buffer.shape[1]
+        if n <= _COPIED:
+            return self.matrix.copy()
         flat = self.buffer.ravel()
         for j in range(1, n):  # forwards: each row moves to where earlier ones have gone
             flat[j * n : (j + 1) * n] = flat[j * leading : j * leading + n]

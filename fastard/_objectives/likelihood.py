@@ -111,7 +111,7 @@ def log_marginal_likelihood(
     equation (5.9), page 114, for the gradient.
     """
     objective = LogMarginalLikelihood(X, y, kernel=kernel, observation_variance=observation_variance, n_threads=n_threads)
-    scales = validate.length_scales(length_scale, objective.X)
+    scales = validate.length_scales(length_scale, objective.X, objective._min_length_scales)
     signal = validate.number("signal_variance", signal_variance)
     noise = validate.number("noise_variance", noise_variance, may_equal=True)
     evaluation = objective.evaluate(scales, signal, noise, objective.kernel, gradient=eval_gradient)

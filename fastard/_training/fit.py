@@ -134,7 +134,7 @@ def fit(
     validate.choice("objective", objective, OBJECTIVES)
     n_restarts = validate.count("n_restarts", n_restarts, least=0)
     max_iterations = validate.count("max_iterations", max_iterations, least=1)
-    random = validate.generator(rng)
+    random = validate.generator(rng) if n_restarts or rng is not None else None  # one with a seed of the system's takes time
     validate.callback(callback)
     given = {
         "length_scale": Given(length_scale, length_scale_bounds),

@@ -180,11 +180,12 @@ class Search:
                 return total, gradient, f"{name}_prior has no finite log density and derivative at {name} = [{at}]"
         return total, gradient, ""
 
-    def run(self, n_restarts: int, random: np.random.Generator) -> None:
-        """All searches; raises the first start's error if every start fails."""
+    def run(self, n_restarts: int, random: np.random.Generator | None = None) -> None:
+        """All searches; raises the first start's error if every start fails. ``random`` draws the restarts' starts."""
         low, high = self.space.bounds.T
         starts = [self.space.start]
         for _ in range(n_restarts):
+            assert random is not None
             shift = random.uniform(-np.log(10.0), np.log(10.0), low.size)
             starts.append(np.clip(starts[0] + shift, low, high))
         failure: NotPositiveDefiniteError | ValueError | None = None
@@ -423,7 +424,7 @@ class Search:
         """The largest entry of the gradient that does not point out of the bounds."""
         low, high = self.space.bounds.T
         held = (point.free_theta <= low) & (point.gradient > 0.0) | (point.free_theta >= high) & (point.gradient < 0.0)
-        return float(np.abs(point.gradient[~held]).max(initial=0.0))
+        return float(np.maximum.reduce(np.where(held, 0.0, np.abs(point.gradient)), initial=0.0))
 
     def _refused(self, why: str, error: NotPositiveDefiniteError | ValueError) -> None:
         """A trial point that has no value; at a start ``error`` is what is wrong."""

@@ -66,7 +66,7 @@ def train(
         space.start = np.clip(np.where(space.is_length_scale, first + math.log(factor), first), *space.bounds.T)
         search = Search(likelihood, objective, space, log_priors, max_iterations, None)
         try:
-            search.run(0, np.random.default_rng(0))  # no restart, so nothing is drawn
+            search.run(0)
         except ValueError as error:
             failure = failure or error
             continue

@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -111,10 +112,11 @@ def variances_of_points(value: ArrayLike | None, q: int, *, include_noise: bool,
 def centred(y: Array) -> tuple[Array, Array]:
     """Targets (n, m) less their means, and these, (m,)."""
     with np.errstate(all="ignore"):
-        mean = y.mean(axis=0)
+        mean = np.add.reduce(y, axis=0) / y.shape[0]
         result = y - mean
-    finite = np.isfinite(result).all(axis=0)
+    finite = np.isfinite(result)
     if not finite.all():
+        finite = finite.all(axis=0)
         bad = int(np.argmin(finite))
         raise ValueError(_out_of_range("y" if y.shape[1] == 1 else f"column {bad} of y", "large", y[:, bad]))
     return result, mean
@@ -122,15 +124,19 @@ def centred(y: Array) -> tuple[Array, Array]:
 
 def constant(columns: Array) -> NDArray[np.bool_]:
     """Which columns (n, k) have equal entries, but for what rounding errors explain: (k,)."""
-    lowest, highest = columns.min(axis=0), columns.max(axis=0)
+    lowest, highest = np.minimum.reduce(columns, axis=0), np.maximum.reduce(columns, axis=0)
     with np.errstate(all="ignore"):
         return highest - lowest <= _ROUNDING * np.maximum(np.abs(lowest), np.abs(highest))  # type: ignore[no-any-return]
 
 
-def unit(what: str, value: float, column: Array) -> None:
-    """Refuse a column whose variance or standard deviation leaves no room in a float64 for bounds and squares."""
-    if not _LEAST_UNIT < value < 1.0 / _LEAST_UNIT:
-        raise ValueError(_out_of_range(what, "small" if value < 1.0 else "large", column))
+def units(values: list[float], columns: Array, what: Callable[[int], str]) -> None:
+    """Refuse columns (n, k) whose variance or standard deviation leaves no room in a float64 for bounds and squares.
+
+    ``what(place)`` is what to call one.
+    """
+    for place, value in enumerate(values):
+        if not _LEAST_UNIT < value < 1.0 / _LEAST_UNIT:
+            raise ValueError(_out_of_range(what(place), "small" if value < 1.0 else "large", columns[:, place]))
 
 
 def _out_of_range(what: str, size: str, column: Array) -> str:

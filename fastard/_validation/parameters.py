@@ -19,13 +19,13 @@ _LARGEST_RANGE = 1e150
 
 def as_kernel(kernel: Any) -> Kernel:
     """A kernel object, from one or from its name."""
+    if isinstance(kernel, str) and kernel in BY_NAME:
+        return BY_NAME[kernel]()
     names = ", ".join(map(repr, BY_NAME))
     if isinstance(kernel, str):
-        if kernel not in BY_NAME:
-            near = difflib.get_close_matches(kernel.lower().replace("-", "_").replace(" ", "_"), BY_NAME, n=2)
-            hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
-            raise ValueError(f"kernel must be one of {names}, got {kernel!r}{hint}")
-        return BY_NAME[kernel]()
+        near = difflib.get_close_matches(kernel.lower().replace("-", "_").replace(" ", "_"), BY_NAME, n=2)
+        hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+        raise ValueError(f"kernel must be one of {names}, got {kernel!r}{hint}")
     if type(kernel) not in BY_NAME.values():
         got = f"the class {kernel.__name__}; call it" if isinstance(kernel, type) else repr(kernel)
         raise TypeError(f"kernel must be one of {names} or an object such as fastard.RBF(), got {got}")
@@ -49,8 +49,8 @@ def number(
     return result
 
 
-def length_scales(value: ArrayLike, X: Array) -> Array:
-    """Length scales > 0, (d,); a scalar is broadcast."""
+def length_scales(value: ArrayLike, X: Array, least: Array | None = None) -> Array:
+    """Length scales > 0, (d,); a scalar is broadcast. ``least``: ``min_length_scales(X)``, for who has it."""
     array = real_array("length_scale", value)
     d = X.shape[1]
     if array.ndim == 0 or (array.shape == (1,) and d != 1):
@@ -61,14 +61,15 @@ def length_scales(value: ArrayLike, X: Array) -> Array:
         raise ValueError(f"length_scale must be a scalar or have shape ({d},), one for each column of X, got {array.shape}")
     if not (array > 0.0).all():
         raise ValueError(f"length_scale must be > 0, got {array[~(array > 0.0)][0]}; it is not the logarithm")
-    length_scale_range(min_length_scales(X), array)
+    length_scale_range(min_length_scales(X) if least is None else least, array)
     return array
 
 
 def min_length_scales(*points: Array) -> Array:
     """Length scales must be longer than these, (d,), lest squares of differences overflow between any of the points."""
-    lowest = np.min([X.min(axis=0) for X in points], axis=0)
-    highest = np.max([X.max(axis=0) for X in points], axis=0)
+    lowest, highest = np.minimum.reduce(points[0], axis=0), np.maximum.reduce(points[0], axis=0)
+    for X in points[1:]:
+        lowest, highest = np.minimum(lowest, X.min(axis=0)), np.maximum(highest, X.max(axis=0))
     with np.errstate(all="ignore"):
         return (highest - lowest) / _LARGEST_RANGE  # type: ignore[no-any-return]
 
