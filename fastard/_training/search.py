@@ -47,6 +47,8 @@ _LARGE, _SAMPLE = 5000, 1500  # points: from where on an evaluation may take sec
 
 _SLICE = 0.05  # seconds of compiled search, until Python has a look at signals
 
+_SLOWEST = 1e-9  # seconds per operation, before an evaluation has been timed: more than any processor takes
+
 # Points below which restarts run side by side, one thread to each.
 _SIDE_BY_SIDE_BELOW = 500
 
@@ -310,7 +312,9 @@ class Search:
         no_information = np.zeros((start.gradient.size, start.gradient.size))
         self._iterate = start
         point: _Point | None = start
-        most, compiled, seconds = self.n_evaluations + 100 * max_iterations, self._compiled(), _SLICE
+        most, compiled = self.n_evaluations + 100 * max_iterations, self._compiled()
+        n, d = self.likelihood.X.shape
+        seconds = _SLOWEST * n * n * (n + 8 * d)
         while True:
             loss, gradient = (point.loss, point.gradient) if point else (math.inf, start.gradient)
             status = int(descent.advance(memory, loss, gradient, no_information, False, point is None))

@@ -21,11 +21,28 @@ from fastard._numba.threads import FAILED, POOL, dispatch, next_task, reset
 
 
 @jit
-def square(A, n, slopes, i, j):
-    """Element (i, j) of what stands in A, outside the tiles whose slopes stand row by row."""
-    if i == j:
-        return 0.0 if slopes else A[i, i]
-    return A[max(i, j), min(i, j)] if slopes else A[min(i, j), max(i, j)]
+def square(A, slopes, i0, i1, j0, j1, T):
+    """T[k, row] = element (i0 + row, j0 + k) of what stands in A: of a diagonal tile, or of slopes that stand row by row."""
+    rows = i1 - i0
+    for k in range(j1 - j0):
+        target = T[k]
+        for row in range(rows, round_up(rows, ROWS)):
+            target[row] = 0.0
+    if i0 != j0:
+        for row in range(rows):
+            source = A[i0 + row, j0:j1]
+            for k in range(source.size):
+                T[k, row] = source[k]
+        return
+    for k in range(rows):
+        source, target = A[i0 + k, i0:i1], T[k]
+        if slopes:
+            target[k] = 0.0
+            for row in range(k):
+                target[row] = T[row, k] = source[row]
+        else:
+            for row in range(k, rows):
+                target[row] = T[row, k] = source[row]
 
 
 @separate
@@ -54,11 +71,7 @@ def products(state, A, slopes, n, tile, R, S):
             rows, depth = round_up(i1 - i0, ROWS), j1 - j0
             partial = i1 - i0 < tile
             if i == j or (slopes and partial):
-                for k in range(depth):
-                    for row in range(i1 - i0):
-                        T[k, row] = square(A, n, slopes, i0 + row, j0 + k)
-                    for row in range(i1 - i0, rows):
-                        T[k, row] = 0.0
+                square(A, slopes, i0, i1, j0, j1, T)
                 source, source_leading, transposed = address_of(T), t, False
             elif slopes and j1 - j0 < tile:  # the last tiles' slopes, mirrored
                 source, source_leading, transposed = a + j0 * leading + 8 * i0, leading, False

@@ -72,12 +72,11 @@ def small_pivot(S, c, b, N, L, scratch, diagonal, first, variance):
             for r in range(j, b):
                 column[r] = source[c + r]
         else:
-            column[j] = 1.0
-    for j in range(SMALL):
+            column[j] = factor[j] = 1.0
+    for j in range(b):
         column, factor = N[j], L[j]
         pivot = column[j]
-        least = ROUNDING * (variance + diagonal[first + j]) if j < b else 0.0
-        if not (pivot > least and pivot < math.inf):
+        if not (pivot > ROUNDING * (variance + diagonal[first + j]) and pivot < math.inf):
             return j
         x = 1.0 / math.sqrt(pivot)
         factor[j] = pivot * x
