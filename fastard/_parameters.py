@@ -117,9 +117,7 @@ class ParameterSpace:
 
     def free_gradient(self, gradient: Array) -> Array:
         """With respect to the free parameters, from that with respect to theta: of tied ones the sum."""
-        result = np.zeros(self.start.size)
-        np.add.at(result, self._number_of_free, gradient[self.is_free])
-        return result
+        return np.bincount(self._number_of_free, gradient[self.is_free], self.start.size)  # type: ignore[return-value]
 
     def whole_gradient(self, free_gradient: Array) -> Array:
         """(P,): at each tied parameter that of their common logarithm, 0 where fixed."""

@@ -272,9 +272,15 @@ class LogMarginalLikelihood:
 
         ``free`` and ``tied`` as in the engine's ``Term``.
         """
-        arguments = (self.y, length_scale, signal_variance, noise_variance, kernel, gradient, self.n_threads, free, tied)
-        with self.workspace() as workspace:
-            return self.evaluate_in(workspace, *arguments)
+        threads, last = self.n_threads, self._last
+        announce(self.y.shape[0], threads)
+        workspace = spare_workspace(last, *self.y.shape)  # as ``workspace()`` does, with less around it
+        try:
+            return self.evaluate_in(
+                workspace, self.y, length_scale, signal_variance, noise_variance, kernel, gradient, threads, free, tied
+            )
+        finally:
+            last[:] = [workspace]
 
     def workspace(self) -> AbstractContextManager[Workspace]:
         """The workspace that ``release`` gives away afterwards, and that no other thread has meanwhile; workers wake up."""

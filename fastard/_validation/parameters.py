@@ -38,10 +38,13 @@ def number(
     name: str, value: Any, *, least: float = 0.0, may_equal: bool = False, for_least: str = "it is not the logarithm"
 ) -> float:
     """A finite real scalar > least, or >= least; ``for_least``: what to say where it is least and must not be."""
-    array = real_array(name, value)
-    if array.ndim != 0 and array.size != 1:
-        raise ValueError(f"{name} must be a scalar, got shape {array.shape}")
-    result = float(array.reshape(()))
+    if isinstance(value, float) and math.isfinite(value):  # nearly always
+        result = float(value)
+    else:
+        array = real_array(name, value)
+        if array.ndim != 0 and array.size != 1:
+            raise ValueError(f"{name} must be a scalar, got shape {array.shape}")
+        result = float(array.reshape(()))
     if not (result > least or (may_equal and result == least)):
         relation = ">=" if may_equal else ">"
         hint = for_least if result == least else "it is not the logarithm"
@@ -49,10 +52,13 @@ def number(
     return result
 
 
-def length_scales(value: ArrayLike, X: Array, least: Array | None = None) -> Array:
+def length_scales(value: Any, X: Array, least: Array | None = None) -> Array:
     """Length scales > 0, (d,); a scalar is broadcast. ``least``: ``min_length_scales(X)``, for who has it."""
-    array = real_array("length_scale", value)
     d = X.shape[1]
+    if isinstance(value, float) and math.isfinite(value):
+        array = read_only(np.full(d, value))
+    else:
+        array = real_array("length_scale", value)
     if array.ndim == 0 or (array.shape == (1,) and d != 1):
         if array.ndim == 1:
             raise ValueError(f"length_scale must be a scalar or have shape ({d},), one for each column of X, got (1,)")
