@@ -33,7 +33,6 @@ from fastard._engine.loops.schedule import (
     RHS_UPDATE,
     block_rows,
     task_of,
-    z_buffers,
     z_doubles,
 )
 from fastard._engine.loops.sweep import INVERSE, STEP, panel, pivot, pivot_inverse, update
@@ -155,7 +154,7 @@ def task_times(n: int, d: int) -> Array:
     U[:, :size] = np.random.default_rng(0).standard_normal((d, size))
     scratch, out = np.empty((2, strip_space(tile))), np.empty(d)
     z = workspace.space.ctypes.data
-    l_rows = z + 8 * z_buffers(size, 1, block, workspace.space.size) * z_doubles(size, 1, block)
+    l_rows = z + 8 * sizes.z_buffers(size) * z_doubles(size, 1, block)
     l_bytes = 8 * block_rows(size, block) ** 2
     l_columns, small_z = l_rows + l_bytes, l_rows + 2 * l_bytes
     times = np.zeros((7, 2))
