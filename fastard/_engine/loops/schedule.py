@@ -146,7 +146,7 @@ def work(state, kernel, shape, variance, U, free, tied, diagonal, A, R, n, m, sp
     z_bytes, l_bytes = 8 * z_doubles(n, m, block), 8 * block_rows(n, block) ** 2
     z_space = address_of(space)
     # With two Z a step's panel need not wait for the last update of the step before.
-    buffers = (8 * space.size - 2 * l_bytes - 8 * block_rows(n, block) * SMALL) // z_bytes
+    buffers = (8 * space.size - 8 * space_doubles(n, m, block, 0)) // z_bytes
     l_rows = z_space + buffers * z_bytes
     l_columns = l_rows + l_bytes
     pivot_z = l_columns + l_bytes
