@@ -51,6 +51,14 @@ def oldest(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def docs(session: nox.Session) -> None:
+    """The site, in docs/_build/html; a warning is an error. With `-- torch` the example that needs BoTorch runs too."""
+    torch = "torch" in session.posargs
+    session.install(".[docs,torch]" if torch else ".[docs]", *(["botorch"] if torch else []))
+    session.run("python", "-m", "sphinx", "-W", "--keep-going", "-b", "html", "docs", "docs/_build/html")
+
+
+@nox.session(default=False)
 def benchmarks(session: nox.Session) -> None:
     """That asv finds every benchmark."""
     session.install(".[sklearn]", *nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "dev"))
