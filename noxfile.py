@@ -52,7 +52,7 @@ def floors(session: nox.Session, *extras: str) -> list[str]:
 
 @nox.session(default=False)
 def oldest(session: nox.Session) -> None:
-    """The oldest dependencies that are supported, all at once: a quarter of an hour on two cores, most of it compiling."""
+    """The oldest dependencies that are supported, all at once: ten minutes on two cores, half of it compiling."""
     session.install(".[test]", *floors(session, "sklearn"))
     session.run("pytest", "-m", "not integration and not process and not benchmarks", *session.posargs)
     session.run("pytest", "tests/test_sklearn.py")
@@ -60,7 +60,7 @@ def oldest(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def oldest_torch(session: nox.Session) -> None:
-    """The oldest PyTorch and GPyTorch that are supported, all else the newest that goes with them."""
+    """The oldest PyTorch and GPyTorch that are supported, with the other oldest dependencies."""
     session.install(".[torch]", "pytest", *floors(session, "torch"))
     session.run("pytest", "tests/test_gpytorch.py", *session.posargs)
 
