@@ -15,12 +15,12 @@ from fastard._engine.loops.pairs import corners, round_up
 from fastard._engine.loops.sweep import STEP, pack
 from fastard._numba.atomics import address_of, repeat_call
 from fastard._numba.cpu import COLS, ROWS
-from fastard._numba.jit import jit, separate
+from fastard._numba.jit import part, separate
 from fastard._numba.microkernel import add_product
 from fastard._numba.threads import FAILED, POOL, dispatch, next_task, reset
 
 
-@jit
+@part
 def square(A, n, slopes, i, j):
     """Element (i, j) of what stands in A, outside the tiles whose slopes stand row by row."""
     if i == j:
