@@ -52,6 +52,7 @@ SOURCES = (
     "_limits",
     "_numba/atomics",
     "_numba/cache",
+    "_numba/compiler",
     "_numba/cpu",
     "_numba/elementary",
     "_numba/jit",

@@ -8,7 +8,7 @@ from fastard._engine.loops.pairs import product
 from fastard._engine.loops.priors import log_densities
 from fastard._engine.loops.quasi_newton import EVALUATE, EVALUATE_WITH_INFORMATION, ITERATIONS, TRIAL, advance
 from fastard._engine.loops.sweep import ROUNDING
-from fastard._numba.jit import jit, separate
+from fastard._numba.jit import jit, part, separate
 from fastard._numba.threads import FAILED, POOL, WORKERS, reset, wake
 
 FOUND, SINGULAR, NO_DENSITY, NEEDS_PYTHON = 0, 1, 2, 3  # what `loss` returns
@@ -16,7 +16,7 @@ FOUND, SINGULAR, NO_DENSITY, NEEDS_PYTHON = 0, 1, 2, 3  # what `loss` returns
 NO_NOISE = 0.5 * ROUNDING  # of the signal's variance: noise below that leaves two equal rows a pivot that is only rounding
 
 
-@separate
+@separate(entry=True, cold=True)
 def natural(free_theta, theta, number, low, high, out):
     """out (P,) = the natural parameters: of each its free one's, or where its number is negative ``theta``'s, in bounds.
 
@@ -27,13 +27,13 @@ def natural(free_theta, theta, number, low, high, out):
         out[i] = min(max(x, low[i]), high[i])
 
 
-@jit
+@part
 def mean_of_targets(mean, free_theta):
     """``mean[0]``, and where ``mean[1]`` is not 0, so many times the last free parameter."""
     return mean[0] + mean[1] * free_theta[free_theta.size - 1] if mean[1] != 0.0 else mean[0]
 
 
-@separate
+@separate(cold=True)
 def loss(
     state, pool, workers, free_theta, theta, number, low, high, parameters, family, prior, slopes, of_priors, offset, mean,
     kernel, shape, X, center, columns, free, tied, y, known, U, diagonal, A, R, space, S, logs, partial, tile,
@@ -127,7 +127,7 @@ def loss(
     return FOUND
 
 
-@jit
+@jit(cold=True)
 def descend(
     state, most_evaluations, most_iterations, counts, memory, lowest, last, information, residual, theta, number, low, high,
     parameters, family, prior, slopes, of_priors, offset, mean, kernel, shape, X, center, columns, free, tied, y, known, U,
