@@ -22,6 +22,18 @@ for kernel in {kernels}:
     print(time.perf_counter() - start)
 """
 
+_FIRST_MODEL = """
+import time, numpy as np, fastard
+X = np.random.default_rng(0).standard_normal((50, 3))
+fastard.log_marginal_likelihood(X, X[:, 0], length_scale=np.ones(3), eval_gradient=True)
+start = time.perf_counter()
+model = fastard.fit(X, X[:, 0] + 0.1 * X[:, 1] ** 2)
+print(time.perf_counter() - start)
+start = time.perf_counter()
+model.predict(X, return_std=True)
+print(time.perf_counter() - start)
+"""
+
 
 class Import:
     """Importing fastard beside importing Numba, which it cannot do without."""
@@ -68,6 +80,20 @@ class FirstCall:
     def track_second_kernel_cached(self):
         self.first_calls("rbf", "matern52")
         return min(self.first_calls("rbf", "matern52")[1] for _ in range(3))
+
+    def track_fit_after_that_cold(self):
+        return self.first_model()[0]
+
+    def track_predict_after_that_cold(self):
+        return self.first_model()[1]
+
+    def track_fit_after_that_cached(self):
+        self.first_model()
+        return min(self.first_model()[0] for _ in range(3))
+
+    def first_model(self):
+        """Seconds of the first fit and the first prediction of a process that has had the first value and gradient."""
+        return [float(line) for line in output_of(_FIRST_MODEL, NUMBA_CACHE_DIR=self.folder.name).split()]
 
 
 class LaterCall:

@@ -49,10 +49,12 @@ def compile_training(kernel: str | Kernel) -> None:
 
 
 def compile_derivatives(kernel: str | Kernel) -> None:
-    """What ``covariance_vjp`` and leave-one-out need."""
+    """What ``covariance_vjp``, leave-one-out and ``predict_gradient`` need."""
     from fastard._objectives.covariances import covariance_vjp
     from fastard._objectives.leave_one_out import loo_log_predictive_density
+    from fastard._training.fit import fit
 
     X = np.linspace(0.0, 1.0, 8)[:, np.newaxis]
     covariance_vjp(np.ones((8, 8)), X, length_scale=1.0, kernel=kernel)
     loo_log_predictive_density(X, X[:, 0], length_scale=1.0, kernel=kernel, eval_gradient=True)
+    fit(X, np.sin(X), kernel=kernel, max_iterations=1, n_threads=1).predict_gradient(X)

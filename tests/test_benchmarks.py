@@ -44,7 +44,14 @@ MODULES = [
     "threads",
     "uncertainty",
 ]
-SLOW = {"track_cached", "track_second_kernel_cold", "track_second_kernel_cached"}  # each compiles all anew
+SLOW = {  # each compiles all anew
+    "track_cached",
+    "track_second_kernel_cold",
+    "track_second_kernel_cached",
+    "track_fit_after_that_cold",
+    "track_fit_after_that_cached",
+    "track_predict_after_that_cold",
+}
 BENCHMARK = re.compile("(time|timeraw|track|peakmem)_")
 
 

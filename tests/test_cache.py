@@ -22,6 +22,7 @@ from numba.core.dispatcher import Dispatcher
 import fastard
 from fastard import _warmup
 from fastard._numba import cache as _cache
+from fastard._numba import symbols
 from fastard._numba.jit import jit
 
 PACKAGE = ROOT / "fastard"
@@ -173,6 +174,7 @@ def test_every_function_has_a_name_of_its_own():
         for module in _cache.SOURCES
         for value in vars(importlib.import_module(f"fastard.{module.replace('/', '.')}")).values()
     ]
+    held += symbols._dispatchers.values()
     functions = {id(value): value for value in held if isinstance(value, Dispatcher)}
     assert len({function._cache._name for function in functions.values()}) == len(functions) > 40
 

@@ -55,7 +55,7 @@ def used_columns(term: Term, d: int) -> NDArray[np.int64]:
 def scale(X: Array, center: Array, columns: NDArray[np.int64], length_scale: Array) -> Array:
     """The given columns of X, less the center, over their length scales: (columns, n and some zeros)."""
     U = np.zeros((columns.size, pairs.round_up(len(X), ROWS)))
-    pairs.scale(read_only(X), read_only(center), columns, np.array(length_scale), U)
+    pairs.scale_points(read_only(X), read_only(center), columns, np.array(length_scale), U)
     return U
 
 

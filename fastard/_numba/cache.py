@@ -24,6 +24,7 @@ import numba
 import numpy as np
 from numba.core.caching import NullCache
 from numba.core.compiler import CompileResult
+from numba.core.runtime import rtsys
 from numba.core.serialize import dumps
 from numba.misc.appdirs import AppDirs
 
@@ -52,6 +53,7 @@ SOURCES = (
     "_limits",
     "_numba/atomics",
     "_numba/cache",
+    "_numba/compiler",
     "_numba/cpu",
     "_numba/elementary",
     "_numba/jit",
@@ -168,7 +170,6 @@ class Cache(NullCache):
         return writable_place()
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        target_context.refresh()
         key, name = self._key(sig, target_context.codegen())
         if seal := stamp():
             for place in places():
@@ -176,6 +177,8 @@ class Cache(NullCache):
                     needed, reduced = _read(os.path.join(place, name), seal, key)
                     for other, argument_types in needed:
                         symbols.provide(other, argument_types)
+                    # Only what machine code calls: all else that Numba knows is for its compiler, which fetches it itself.
+                    rtsys.initialize(target_context)
                     return CompileResult._rebuild(target_context, *reduced)
         _compiling(self._dispatcher)
         return None

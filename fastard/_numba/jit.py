@@ -12,56 +12,81 @@ from numba.core.typing.templates import AbstractTemplate, infer_global
 
 from fastard._numba import symbols
 from fastard._numba.cache import Cache
+from fastard._numba.compiler import ColdCompiler, Compiler, PartCompiler
 
 # Products and sums may become fused multiply-adds. `reassoc` is left out: it folds the rounding trick in `exp` away, and lets
 # the order of a sum depend on what else was compiled.
 EXACT = {"contract", "nsz", "arcp"}
 
+_OPTIONS: dict[str, Any] = {"error_model": "numpy", "fastmath": EXACT, "no_cfunc_wrapper": True}
+
 # Functions of one number, called in the innermost loops: LLVM vectorises the loop only when they are part of it.
-INLINE: dict[str, Any] = {"error_model": "numpy", "fastmath": EXACT, "forceinline": True}
+INLINE: dict[str, Any] = {**_OPTIONS, "forceinline": True}
 
 
-# What makes an array in compiled code. Who calls none of these has none to free, and is compiled without Numba's counting of
-# references: two atomic operations for every slice of every row. Numba refuses to compile what makes an array in another way.
-_MAKERS = frozenset({"empty", "zeros"})
-
-
-class _Checked(Cache):
-    """The cache of a function that returns no array: one returned uncounted would be freed while it is in use."""
-
-    def save_overload(self, sig: Any, data: Any) -> None:
-        result = data.signature.return_type
-        parts = (result, *getattr(result, "types", ()))
-        assert not any(isinstance(part, types.Buffer) for part in parts), "let it write into an array of its caller's"
-        super().save_overload(sig, data)
-
-
-def jit(function: Callable[..., Any] | None = None, **options: Any) -> Any:
-    """Compile ``function`` lazily, without the GIL, cached."""
+def jit(function: Callable[..., Any] | None = None, *, cold: bool = False, **options: Any) -> Any:
+    """Compile ``function`` lazily, without the GIL, cached: for what Python calls. ``cold``: LLVM need not try hard."""
     if function is None:
-        return lambda f: jit(f, **options)
-    counts = not _MAKERS.isdisjoint(function.__code__.co_names)
-    own = {"nogil": True, "error_model": "numpy", "fastmath": EXACT, "no_cfunc_wrapper": True, "_nrt": counts}
-    options = {**own, **options}
-    compiled: Any = njit(**options)(function)
+        return lambda f: jit(f, cold=cold, **options)
+    options = {**_OPTIONS, **_counting(function), "nogil": True, **options}
+    compiled: Any = njit(pipeline_class=ColdCompiler if cold else Compiler, **options)(function)
     if not config.DISABLE_JIT:  # else it is the function of Python
-        compiled._cache = _Checked(compiled)  # in the place of Numba's own
+        compiled._cache = Cache(compiled)  # in the place of Numba's own
     return compiled
 
 
-def separate(function: Callable[..., Any]) -> Any:
+# What makes an array in compiled code. Who calls none of these has none to free, and is compiled without Numba's counting of
+# references: two atomic operations for every slice of every row, and a third of LLVM's work. Numba refuses to compile what
+# makes an array in another way, and our compiler what returns one: uncounted, it would be freed while it is in use.
+_MAKERS = frozenset({"empty", "zeros"})
+
+
+def _counting(function: Callable[..., Any]) -> dict[str, Any]:
+    return {"_nrt": not _MAKERS.isdisjoint(function.__code__.co_names)}
+
+
+def part(function: Callable[..., Any]) -> Any:
+    """A function that becomes part of its compiled callers, which alone are made machine code and cached; Python calls it as
+    it stands."""
+    if config.DISABLE_JIT:
+        return function
+    options = {**_OPTIONS, **_counting(function)}
+    dispatcher: Any = njit(no_cpython_wrapper=True, pipeline_class=PartCompiler, **options)(function)
+    compiler, results = dispatcher._compiler, {}
+
+    def typed(*arguments: Any) -> Any:
+        if arguments not in results:
+            results[arguments] = compiler.compile(arguments, None)
+        return results[arguments].signature
+
+    def lower(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        compiled = results[signature.args]
+        context.add_linking_libs([compiled.library])
+        return _called(context, builder, context.declare_function(builder.module, compiled.fndesc), signature, args)
+
+    return _compilable(function, typed, lower)
+
+
+def separate(function: Callable[..., Any] | None = None, *, entry: bool = False, cold: bool = False) -> Any:
     """`jit` for a function whose machine code its callers share, instead of a copy in each: for more than a few dozen
-    instructions."""
-    dispatcher = jit(function)
+    instructions. ``entry``: Python calls it too."""
+    if function is None:
+        return lambda f: separate(f, entry=entry, cold=cold)
+    dispatcher = jit(function, cold=cold, no_cpython_wrapper=not entry)
     if config.DISABLE_JIT:
         return dispatcher
     name = f"{function.__module__}.{function.__qualname__}"
     symbols.register(name, dispatcher)
 
     def call(*arguments: Any) -> Any:
+        assert entry, f"{name} is called by compiled code only"
         return dispatcher(*arguments)
 
+    def address(argument_types: Any) -> int:
+        return symbols.address(symbols.compiled_for(dispatcher, argument_types))
+
     call.compile = dispatcher.compile  # type: ignore[attr-defined]  # what `parallel_call_watched` asks for
+    call.address = address  # type: ignore[attr-defined]  # for `caller_at`
 
     def typed(*arguments: Any) -> Any:
         return symbols.compiled_for(dispatcher, arguments).signature

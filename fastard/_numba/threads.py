@@ -44,7 +44,7 @@ from fastard._numba.atomics import (
     this_core,
     yield_processor,
 )
-from fastard._numba.jit import jit
+from fastard._numba.jit import jit, part
 
 # Places in a job's `state`, an int64 array, zeros at the start; those that all threads write are 64 bytes apart. FAILED is not
 # 0 where the job cannot be finished: ABORTED after an exception, or what the job itself writes there. POOL is the address of
@@ -138,13 +138,13 @@ def _threads_are_coroutines() -> bool:
     return not isinstance(current.start_new_thread, BuiltinFunctionType)
 
 
-@jit
+@part
 def next_task(state):  # type: ignore[no-untyped-def]
     """The number of a task that nobody else has."""
     return fetch_add(address_of(state) + 8 * NEXT, 1)
 
 
-@jit
+@part
 def reset(state, pool, workers):  # type: ignore[no-untyped-def]
     """A job's state for another job with the same workers; one that its caller has given up ends at its first task."""
     here = address_of(state)
@@ -158,14 +158,14 @@ def reset(state, pool, workers):  # type: ignore[no-untyped-def]
         _stop(here)
 
 
-@jit
+@part
 def _stop(here):  # type: ignore[no-untyped-def]
     """No further task of the job whose state is at that address."""
     atomic_store(here + 8 * FAILED, STOPPED)
     atomic_store(here + 8 * NEXT, _NO_TASK)
 
 
-@jit
+@part
 def _rest(turns, since):  # type: ignore[no-untyped-def]
     """Between two looks at what another thread is to do, after so many; ``since`` is what the last call returned, 0 at first.
 
@@ -186,7 +186,7 @@ def _rest(turns, since):  # type: ignore[no-untyped-def]
     return since
 
 
-@jit
+@part
 def wait_for(place, value, failed):  # type: ignore[no-untyped-def]
     """Until the counter at address ``place`` has reached ``value``, or the one at ``failed`` is not 0."""
     never_inline()
@@ -196,7 +196,7 @@ def wait_for(place, value, failed):  # type: ignore[no-untyped-def]
         turns += 1
 
 
-@jit
+@part
 def _wake(slot):  # type: ignore[no-untyped-def]
     if compare_exchange(slot + 8 * ASLEEP, 1, 0):
         _release_lock(atomic_load(slot + 8 * LOCK))
@@ -206,7 +206,7 @@ if sys.platform == "linux":
     _get_affinity = types.ExternalFunction("sched_getaffinity", types.int32(types.int32, types.intp, types.intp))
     _set_affinity = types.ExternalFunction("sched_setaffinity", types.int32(types.int32, types.intp, types.intp))
 
-    @jit
+    @part
     def _wake_elsewhere(slot):  # type: ignore[no-untyped-def]
         """Wakes the worker on another core than this one, where it may run on another: it moves, and stays there when it may
         be anywhere again. A sandbox may forbid that, and there may be more cores than the mask holds; then just wakes it."""
@@ -233,7 +233,7 @@ if llvm.address_of_symbol("fegetenv") and llvm.address_of_symbol("fesetenv"):
     _set_environment = types.ExternalFunction("fesetenv", types.int32(types.intp))
 else:
 
-    @jit
+    @part
     def _get_environment(place):  # type: ignore[no-untyped-def]
         return -1
 
@@ -251,7 +251,7 @@ def wake(slot, workers):  # type: ignore[no-untyped-def]
         slot = atomic_load(slot + 8 * FOLLOWING)
 
 
-@jit
+@part
 def dispatch(state, call):  # type: ignore[no-untyped-def]
     """Makes ``call``, which ``repeat_call`` packed, here and on the workers that are free; returns when all have left it."""
     never_inline()

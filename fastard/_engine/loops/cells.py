@@ -10,14 +10,14 @@ import math
 import numpy as np
 
 from fastard._numba.atomics import never_inline
-from fastard._numba.jit import jit, separate
+from fastard._numba.jit import jit, part
 
 LOWEST, CUT = 0, 1  # of a node: the lowest of its rows, and along which coordinate it is cut
 
 _DEPTH = 64  # of a tree, at most
 
 
-@jit
+@part
 def select(keys, rows, first, stop, k):
     """Reorder keys and rows first ... stop alike so that no key before place k is larger than one from k on: quickselect."""
     never_inline()
@@ -44,7 +44,7 @@ def select(keys, rows, first, stop, k):
             return
 
 
-@separate
+@jit
 def split(X, columns, center, inverse_scale, rows, size, boxes, nodes):
     """Reorder the ``rows`` of X so that each next ``size`` of them are a cell.
 
@@ -95,7 +95,7 @@ def split(X, columns, center, inverse_scale, rows, size, boxes, nodes):
             top += 2
 
 
-@separate
+@jit
 def fill_leaves(X, columns, center, inverse_scale, rows, leaves, places):
     """The cells of ``rows``, as ``split`` has left them: leaves[leaf, k, i] = scaled coordinate k of its point i, and
     places[leaf, i] = the point's row, ascending; beyond the last one 0, and the largest number."""

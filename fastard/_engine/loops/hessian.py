@@ -7,7 +7,7 @@ from fastard._engine.loops.profiles import covariance_and_slope
 from fastard._engine.loops.sweep import STEP
 from fastard._numba.atomics import address_of, repeat_call
 from fastard._numba.cpu import COLS, ROWS, SMALL
-from fastard._numba.jit import jit
+from fastard._numba.jit import jit, part
 from fastard._numba.microkernel import add_product, transpose_blocks
 from fastard._numba.threads import POOL, dispatch, next_task
 
@@ -19,7 +19,7 @@ _TASK = 24  # columns j of a task
 assert _DEPTH % SMALL == _TASK % SMALL == 0  # and so of every shape's ROWS and COLS
 
 
-@jit
+@part
 def derivative_strip(kind, noise, U, first, rows, j, s, w, v, out):
     """Strip out[c, i] = dK(first + i, j + c) by the logarithms of a group, U the points by its length scales alone."""
     if kind == LENGTH_SCALE:

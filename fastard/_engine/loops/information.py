@@ -16,12 +16,12 @@ from fastard._engine.loops.profiles import covariance_and_slope
 from fastard._engine.loops.sweep import STEP, pack
 from fastard._numba.atomics import address_of, repeat_call
 from fastard._numba.cpu import COLS, ROWS
-from fastard._numba.jit import jit, separate
+from fastard._numba.jit import part, separate
 from fastard._numba.microkernel import add_product
 from fastard._numba.threads import FAILED, POOL, dispatch, next_task, reset
 
 
-@jit
+@part
 def square(A, slopes, i0, i1, j0, j1, T):
     """T[k, row] = element (i0 + row, j0 + k) of what stands in A: of a diagonal tile, or of slopes that stand row by row."""
     rows = i1 - i0

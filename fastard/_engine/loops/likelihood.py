@@ -5,7 +5,7 @@ import math
 from fastard._engine.loops.pairs import scale
 from fastard._engine.loops.schedule import INVERT, collect, work
 from fastard._engine.loops.sweep import back_substitute
-from fastard._numba.jit import EXACT, jit, separate
+from fastard._numba.jit import EXACT, jit, part, separate
 from fastard._numba.threads import FAILED
 
 VALUE, OF_VARIANCE, OF_LENGTH_SCALES = 0, 1, 2  # places in ``out``
@@ -19,7 +19,7 @@ def value(fit, half_log_determinant, n, m):
     return -0.5 * fit - m * half_log_determinant - 0.5 * n * m * _LOG_2_PI
 
 
-@jit
+@part
 def by_noise(noise, weights):
     """The derivative with respect to ln(noise), the variance of it on all of K's diagonal."""
     total = 0.0
@@ -28,7 +28,7 @@ def by_noise(noise, weights):
     return 0.5 * noise * total
 
 
-@separate
+@separate(entry=True, cold=True)
 def log_marginal_likelihood(
     state, kernel, shape, variance, X, center, columns, length_scale, free, tied, U, diagonal, A, R, n, m, space, S, logs,
     partial, tile, block, stages, alpha, weights, out,

@@ -12,7 +12,7 @@ from fastard._engine.loops.profiles import covariance_and_slope
 from fastard._engine.loops.vecchia import factor, fill
 from fastard._numba.atomics import address_of, atomic_load, atomic_store, repeat_call
 from fastard._numba.cpu import COLS
-from fastard._numba.jit import jit, separate
+from fastard._numba.jit import jit, part
 from fastard._numba.threads import FAILED, POOL, dispatch, next_task
 
 NOT_POSITIVE_DEFINITE = 1  # FAILED
@@ -20,7 +20,7 @@ NOT_POSITIVE_DEFINITE = 1  # FAILED
 _TASK = 8  # points
 
 
-@separate
+@part
 def gather(X, known, noise, inverse_scale, neighbors, x, V, diagonal):
     """The neighbours' coordinates V (d, m and some zeros) less those of x, in length scales, and the noise on K's diagonal."""
     m = neighbors.size
@@ -35,7 +35,7 @@ def gather(X, known, noise, inverse_scale, neighbors, x, V, diagonal):
             V[p, r] = 0.0
 
 
-@separate
+@part
 def covariances_with_origin(kernel, shape, variance, V, s, w, v):
     """s[i] = the covariance of point i of V with the one at the origin; w and v are scratch."""
     for i in range(s.size):

@@ -11,7 +11,7 @@ from fastard._engine.loops.pairs import OF_TILE, corners, mirror_tile, product_t
 from fastard._engine.loops.sweep import STEP, update
 from fastard._numba.atomics import address_of, fetch_add, repeat_call
 from fastard._numba.cpu import COLS, LANES, ROWS, SMALL
-from fastard._numba.jit import jit
+from fastard._numba.jit import jit, part
 from fastard._numba.microkernel import copy_rows
 from fastard._numba.threads import FAILED, POOL, STATE, dispatch, next_task, wait_for
 
@@ -23,7 +23,7 @@ MIRRORED, PACKED = STATE, STATE + 8  # places in a job's state: how many of thes
 STATE_PLACES = 16
 
 
-@jit
+@part
 def dot(x, y, lanes):
     """x'y; a sum a lane, because the compiler may not reorder a single one to use vectors."""
     whole, total = x.size // LANES * LANES, 0.0
@@ -40,7 +40,7 @@ def dot(x, y, lanes):
     return total
 
 
-@jit
+@part
 def pack_rows(A, n, start, stop, v, factors, moved, scratch):
     """moved[t, k] = A[k] v[t] for the rows start <= k < stop; then those rows, times their factors, packed in their place."""
     width, lanes = round_up(n, ROWS), np.empty(LANES)
@@ -56,7 +56,7 @@ def pack_rows(A, n, start, stop, v, factors, moved, scratch):
         copy_rows(address_of(scratch) + q * STEP, 8 * scratch.shape[1], target + q * rows * STEP, STEP, rows, 1.0)
 
 
-@jit
+@part
 def tile_of_weights(A, n, i0, i1, j0, j1, u, v, Q):
     """Q[j - j0, i - i0] = sum_t (u_t v_t' + v_t u_t') - Z'Z, Z the packed rows, for i >= j; the diagonal halved."""
     for j in range(Q.shape[0]):

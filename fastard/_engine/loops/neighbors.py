@@ -18,7 +18,7 @@ import numpy as np
 from fastard._engine.loops.cells import CUT, LOWEST
 from fastard._numba.atomics import address_of, never_inline, repeat_call
 from fastard._numba.cpu import LANES
-from fastard._numba.jit import jit, separate
+from fastard._numba.jit import jit, part, separate
 from fastard._numba.microkernel import LEAF, at_most, lowest_bit, near_box, near_points
 from fastard._numba.threads import POOL, dispatch, next_task
 
@@ -32,7 +32,7 @@ _DEPTH = 64  # of a tree, at most
 _NOWHERE = 2**31 - 1  # later than every place
 
 
-@jit
+@part
 def insert(distance, place, depth, s, where):
     """One more candidate in ascending lists of ``depth``, by distance and then place; what was last falls out."""
     i = depth - 1
@@ -42,7 +42,7 @@ def insert(distance, place, depth, s, where):
     distance[i], place[i] = s, where
 
 
-@jit
+@part
 def without_ties(mask, away, lowest, place, depth, bounds):
     """The bits of those members for whom a node may hold a nearer point, or one as near at an earlier place."""
     never_inline()
@@ -132,7 +132,7 @@ def search(boxes, nodes, leaves, places, across, along, members, limit, depth, d
         top -= 1
 
 
-@jit
+@part
 def add_place(chosen, count, where):
     """One more in the ascending list of ``count``, unless it is there; how many there are then."""
     low, high = 0, count
@@ -150,7 +150,7 @@ def add_place(chosen, count, where):
     return count + 1
 
 
-@jit
+@part
 def take_in_rounds(place, members, depth, m, chosen):
     """The first m different places of the members' first ones, then their second ones ...; how many rounds that took, or
     depth + 1 where the lists are too short."""
@@ -164,7 +164,7 @@ def take_in_rounds(place, members, depth, m, chosen):
     return depth + 1
 
 
-@jit
+@part
 def load_points(X, columns, center, inverse_scale, start, count, across, along):
     """The scaled coordinates of rows start ... start + count of X."""
     for c in range(count):
@@ -175,7 +175,7 @@ def load_points(X, columns, center, inverse_scale, start, count, across, along):
             across[k, c] = x
 
 
-@jit
+@part
 def leaf_of(boxes, nodes, leaves, x):
     """The number of the leaf on whose side of each cut a scaled point is."""
     node, leaf, count = 0, 0, leaves

@@ -8,7 +8,7 @@ from fastard._engine.loops.pairs import product
 from fastard._engine.loops.priors import log_densities
 from fastard._engine.loops.quasi_newton import EVALUATE, EVALUATE_WITH_INFORMATION, ITERATIONS, TRIAL, advance
 from fastard._engine.loops.sweep import ROUNDING
-from fastard._numba.jit import jit, separate
+from fastard._numba.jit import jit, part, separate
 from fastard._numba.threads import FAILED, POOL, WORKERS, reset, wake
 
 FOUND, SINGULAR, NO_DENSITY, NEEDS_PYTHON = 0, 1, 2, 3  # what `loss` returns
@@ -18,7 +18,7 @@ NO_NOISE = 0.5 * ROUNDING  # of the signal's variance: noise below that leaves t
 AT_BOUND = 1e-14  # relative: what exp(ln bound) is off by for a bound up to e^40, a few units in the last place, by some exps
 
 
-@separate
+@separate(entry=True, cold=True)
 def natural(free_theta, theta, number, low, high, out):
     """out (P,) = the natural parameters: of each its free one's, or where its number is negative ``theta``'s, in bounds.
 
@@ -33,13 +33,13 @@ def natural(free_theta, theta, number, low, high, out):
         out[i] = x
 
 
-@jit
+@part
 def mean_of_targets(mean, free_theta):
     """``mean[0]``, and where ``mean[1]`` is not 0, so many times the last free parameter."""
     return mean[0] + mean[1] * free_theta[free_theta.size - 1] if mean[1] != 0.0 else mean[0]
 
 
-@separate
+@separate(cold=True)
 def loss(
     state, pool, workers, free_theta, theta, number, low, high, parameters, family, prior, slopes, of_priors, offset, mean,
     kernel, shape, X, center, columns, free, tied, y, known, U, diagonal, A, R, space, S, logs, partial, tile,
@@ -133,7 +133,7 @@ def loss(
     return FOUND
 
 
-@jit
+@jit(cold=True)
 def descend(
     state, most_evaluations, most_iterations, counts, memory, lowest, last, information, residual, theta, number, low, high,
     parameters, family, prior, slopes, of_priors, offset, mean, kernel, shape, X, center, columns, free, tied, y, known, U,

@@ -20,7 +20,7 @@ import numpy as np
 from fastard._engine.loops.profiles import covariance_and_slope
 from fastard._numba.atomics import address_of, never_inline, repeat_call
 from fastard._numba.cpu import COLS, LANES, ROWS
-from fastard._numba.jit import jit, separate
+from fastard._numba.jit import jit, part, separate
 from fastard._numba.microkernel import distances, transpose_blocks, weighted_distances
 from fastard._numba.threads import POOL, dispatch, next_task
 
@@ -29,12 +29,12 @@ OF_TILE = -1  # in the place of a number of targets: the weights are a tile's ow
 _ACROSS = 40 * ROWS  # columns of a cross-covariance's task: a strip of 480 to 960 and its w stay in the first two caches
 
 
-@jit
+@part
 def round_up(x, unit):
     return (x + unit - 1) // unit * unit
 
 
-@jit
+@part
 def triangle_corner(q):
     """Element q of a triangle counted row by row: (0, 0), (1, 0), (1, 1), (2, 0) ..."""
     i = int((math.sqrt(8.0 * q + 1.0) - 1.0) * 0.5)
@@ -42,7 +42,7 @@ def triangle_corner(q):
     return i, q - i * (i + 1) // 2
 
 
-@jit
+@part
 def scale(X, center, columns, length_scale, U):
     """U for the given columns of X, in the order given: one row a column, ``center`` subtracted first.
 
@@ -55,7 +55,10 @@ def scale(X, center, columns, length_scale, U):
             target[j] = (X[j, column] - origin) / unit
 
 
-@jit
+scale_points = jit(scale)  # for Python
+
+
+@part
 def squared_distances(U, first, rows, V, j, s):
     """Strip s[c, i] = sum_p (U[p, first + i] - V[p, j + c])^2."""
     u, v, target = address_of(U) + 8 * first, address_of(V) + 8 * j, address_of(s)
@@ -63,19 +66,19 @@ def squared_distances(U, first, rows, V, j, s):
         distances(u + 8 * i, 8 * U.shape[1], v, 8 * V.shape[1], U.shape[0], target + 8 * i, 8 * rows)
 
 
-@jit
+@part
 def strip_space(tile):
     """Doubles of one strip."""
     return COLS * round_up(tile, ROWS)
 
 
-@jit
+@part
 def corners(n, tile, i, j):
     """i0, i1, j0, j1: the rows i0 <= row < i1 and columns j0 <= column < j1 of tile (i, j)."""
     return i * tile, min(n, i * tile + tile), j * tile, min(n, j * tile + tile)
 
 
-@jit
+@part
 def strip_of(i0, i1, j):
     """The first row of the strip at column j of a tile with rows i0 ... i1, and its number of rows, rounded up.
 
@@ -133,7 +136,7 @@ def fill_tile(kernel, shape, variance, tied, U, A, diagonal, accumulate, n, tile
                         A[i, j + c] = w[c * rows + i - first]
 
 
-@jit
+@part
 def likelihood_weights(A, alpha, targets, first, j, q):
     """q[i] = sum_t alpha_t[j] alpha_t[first + i] - m K^-1[first + i, j]: R&W's (5.9), made on the fly."""
     inverse, here, there = A[j, first : first + q.size], alpha[0, j], alpha[0, first : first + q.size]
@@ -149,7 +152,7 @@ def likelihood_weights(A, alpha, targets, first, j, q):
             q[i] += here * there[i]
 
 
-@jit
+@part
 def contract_strip(U, free, tied, first, rows, j, g, total):
     """total[p, lane] += sum_ci g[c, i] (U[p, first + i] - U[p, j + c])^2 for the first ``free`` dimensions p.
 
@@ -165,13 +168,21 @@ def contract_strip(U, free, tied, first, rows, j, g, total):
     weighted_distances(address_of(g), 8 * rows, u + 8 * first, u + 8 * j, step, rows // LANES, free, address_of(total))
 
 
-@jit
+@part
 def add_lanes(total, free, out):
     """out[p] = the sum over the lanes of total[p], in their order."""
     for p in range(free):
         out[p] = 0.0
         for lane in range(LANES):
             out[p] += total[p, lane]
+
+
+@part
+def clear_lanes(total, rows):
+    """The first so many rows of lanes are 0."""
+    for p in range(rows):
+        for lane in range(LANES):
+            total[p, lane] = 0.0
 
 
 @separate
@@ -182,9 +193,7 @@ def contract_tile(U, free, tied, A, alpha, targets, n, tile, i, j, scratch, tota
     """
     i0, i1, j0, j1 = corners(n, tile, i, j)
     square = i0 > j0 and i1 - i0 == j1 - j0
-    for p in range(free):
-        for lane in range(LANES):
-            total[p, lane] = 0.0
+    clear_lanes(total, free)
     q_all = scratch[1]
     for j in range(j0, j1, COLS):
         first, rows = strip_of(i0, i1, j)
@@ -225,7 +234,7 @@ def contract_tile(U, free, tied, A, alpha, targets, n, tile, i, j, scratch, tota
     add_lanes(total, free, out)
 
 
-@jit
+@part
 def weights_strip(Q, alpha, targets, i0, j0, first, rows, i1, j, j1, q):
     """Strip q[c, i] = the weight of the pair (first + i, j + c), of the diagonal where they are one, and 0 above it.
 
@@ -259,7 +268,7 @@ def weights_strip(Q, alpha, targets, i0, j0, first, rows, i1, j, j1, q):
             target[0] *= 0.5
 
 
-@jit
+@part
 def product_tile(kernel, shape, variance, U, free, tied, Q, alpha, targets, n, tile, i, j, scratch, out):
     """out = tile (i, j)'s share of the derivatives by [ln length_scale ..., ln variance, ln shape ...], profile computed anew.
 
@@ -267,7 +276,8 @@ def product_tile(kernel, shape, variance, U, free, tied, Q, alpha, targets, n, t
     """
     never_inline()
     i0, i1, j0, j1 = corners(n, tile, i, j)
-    total = np.zeros((free, LANES))
+    total = np.empty((free, LANES))
+    clear_lanes(total, free)
     of_variance, of_shape = np.zeros(strip_space(i1 - i0)), np.zeros((shape.size, strip_space(i1 - i0)))
     for j in range(j0, j1, COLS):
         first, rows = strip_of(i0, i1, j)
@@ -346,7 +356,7 @@ def cross_covariance(state, kernel, shape, variance, U, V, out):
         task = next_task(state)
 
 
-@jit
+@part
 def differences(U, first, rows, g, V, j, moment):
     """moment[p, lane] += sum_i g[i] (U[p, first + i] - V[p, j]), the slope towards point j of V; each lane every ROWS-th i."""
     for p in range(U.shape[0]):
@@ -398,7 +408,7 @@ def point_gradient(state, kernel, shape, variance, U, V, Q, out):
         task = next_task(state)
 
 
-@jit
+@part
 def mirror_tile(A, n, tile, i, j):
     """The elements of tile (i, j), held at A[j, i] for i >= j, in their mirror places too; A is padded as a workspace's."""
     i0, i1, j0, j1 = corners(n, tile, i, j)

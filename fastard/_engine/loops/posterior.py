@@ -14,13 +14,14 @@ A query's numbers come from the same operations whatever the block, so blocks ma
 import math
 
 import numpy as np
+from numba import types
 
 from fastard._engine.loops.pairs import differences, round_up, squared_distances
 from fastard._engine.loops.profiles import covariance_and_slope
 from fastard._engine.loops.sweep import STEP
 from fastard._numba.atomics import address_of, atomic_store, never_inline, repeat_call
 from fastard._numba.cpu import COLS, LANES, ROWS, SMALL
-from fastard._numba.jit import jit, separate
+from fastard._numba.jit import caller_at, jit, part, separate
 from fastard._numba.microkernel import (
     add_product,
     copy_rows,
@@ -63,7 +64,7 @@ def scale_queries(points, start, count, center, length_scale, farthest, U, V):
     return True
 
 
-@jit
+@part
 def pack_rows(factor, row, width, column, depth, packed):
     """L's rows row ... row + width and columns column ... column + depth into panels [q, k, COLS], zeros beyond its rows."""
     never_inline()
@@ -79,7 +80,7 @@ def pack_rows(factor, row, width, column, depth, packed):
                     target[r] = line[row + q * COLS + r] if r < there else 0.0
 
 
-@jit
+@part
 def pack_columns(factor, column, width, row, depth, packed):
     """The same of L's transpose: its columns column ... column + width, and the rows row ... row + depth of them."""
     never_inline()
@@ -96,7 +97,7 @@ def pack_columns(factor, column, width, row, depth, packed):
                     target[k, r] = 0.0
 
 
-@jit
+@part
 def subtract_products(z, panel_bytes, queries, source, depth, packed, target, width):
     """Z's columns target ..., in packed panels, less products of its columns source ... source + depth with ``packed``."""
     never_inline()
@@ -198,7 +199,7 @@ def forward_few(factor, Z, count, rows, squares):
     for c in range(count):
         squares[c] = 0.0
         for k in range(n):
-            squares[c] += rows[c, k] ** 2
+            squares[c] += rows[c, k] * rows[c, k]
 
 
 @separate
@@ -306,7 +307,7 @@ def write_gradients(moments, row, members, inverse, length_scale, scale, mean_gr
                         deviation_grad[row + member, p, u] = -scale[u] * total * inverse[member]
 
 
-@jit
+@part
 def covariance_strip(kernel, shape, variance, U, first, stop, V, c, strips):
     """strips[0] and [1] = covariances and slopes [COLS, rows] between training points first ... stop and the queries from c
     on; returns rows."""
@@ -318,10 +319,59 @@ def covariance_strip(kernel, shape, variance, U, first, stop, V, c, strips):
     return rows
 
 
+def _array(dimensions, read_only=False):
+    return types.Array(types.float64, dimensions, "C", readonly=read_only)
+
+
+_VECTOR, _MATRIX, _CUBE = (_array(dimensions) for dimensions in (1, 2, 3))
+
+_FIXED_VECTOR, _FIXED_MATRIX, _FIXED_CUBE = (_array(dimensions, read_only=True) for dimensions in (1, 2, 3))
+
+_GRADIENT_TYPES = (
+    types.int64, _VECTOR, types.float64, _FIXED_MATRIX, _FIXED_CUBE, _FIXED_MATRIX, _CUBE, types.int64, _MATRIX, types.int64,
+    types.int64, types.boolean, _MATRIX, _CUBE, _MATRIX, _MATRIX, _FIXED_VECTOR, _FIXED_VECTOR, _CUBE, _CUBE,
+)  # fmt: skip
+
+_gradients = caller_at(*_GRADIENT_TYPES)
+
+
+@separate
+def gradients(
+    kernel, shape, variance, U, alpha, factor, Z, panel_bytes, V, start, count, few, rows, packed, strips, squares,
+    length_scale, scale, mean_grad, deviation_grad,
+):  # fmt: skip
+    """The gradients at queries start ... start + count, whose v are in Z, or in ``rows`` where they are few."""
+    n, d, z = factor.shape[0], U.shape[0], address_of(Z)
+    moments = np.empty((COLS, scale.size + 1, d, ROWS))
+    if few:
+        backward_few(factor, Z, count, rows)
+    else:
+        backward(factor, z, panel_bytes, round_up(count, ROWS), packed, squares[0])
+    for c in range(0, count, COLS):
+        there = min(COLS, count - c)
+        for member in range(there):
+            for t in range(scale.size + 1):
+                for p in range(d):
+                    for lane in range(ROWS):
+                        moments[member, t, p, lane] = 0.0
+        for first in range(0, n, _ACROSS):
+            stop = min(n, first + _ACROSS)
+            length = covariance_strip(kernel, shape, variance, U, first, stop, V, c, strips)
+            w = strips[1, : COLS * length]
+            add_slopes(U, first, stop, w, alpha, Z[c // COLS], V, c, there, strips[2], moments)
+        write_gradients(moments, start + c, there, squares[1, c : c + there], length_scale, scale, mean_grad, deviation_grad)
+
+
+def gradients_address() -> int:
+    """What `predict` takes: most programs never ask for gradients, and need not wait until all that is compiled."""
+    address: int = gradients.address(_GRADIENT_TYPES)
+    return address
+
+
 @jit
 def predict(
     state, kernel, shape, variance, noise, U, center, length_scale, alpha, factor, points, farthest,
-    noise_of_points, scale, offset, wanted, few, block, mean, deviation, mean_grad, deviation_grad,
+    noise_of_points, scale, offset, wanted, gradients_at, few, block, mean, deviation, mean_grad, deviation_grad,
 ):  # fmt: skip
     """Predictions at the points (q, d), ``block`` of them a task; a multiple of ROWS.
 
@@ -341,6 +391,8 @@ def predict(
         What turns predictions into the targets' units.
     wanted : int
         MEAN, DEVIATION or GRADIENT: which of the results, (q, m) and (q, d, m), are written.
+    gradients_at : int
+        With GRADIENT, ``gradients_address()``.
     few : bool
         Whether each query's system is solved on its own.
     """
@@ -353,7 +405,6 @@ def predict(
     V, squares, packed = np.empty((d, block)), np.empty((2, block)), np.empty((_WIDTH // COLS, _DEPTH, COLS))
     rows = np.empty((block if few else 0, n))
     strips = np.empty((3, COLS * min(_ACROSS, round_up(n, ROWS))))
-    moments = np.empty((COLS if wanted == GRADIENT else 0, mean.shape[1] + 1, d, ROWS))
     z = address_of(Z)
     task = next_task(state)
     while task * block < q:
@@ -383,22 +434,8 @@ def predict(
                 forward(factor, z, panel_bytes, queries, packed, squares[0])
             write_deviations(state, variance + noise, squares[0], start, count, noise_of_points, scale, deviation, squares[1])
         if wanted == GRADIENT:
-            if few:
-                backward_few(factor, Z, count, rows)
-            else:
-                backward(factor, z, panel_bytes, queries, packed, squares[0])
-            for c in range(0, count, COLS):
-                everything = moments.reshape(-1)
-                for k in range(everything.size):
-                    everything[k] = 0.0
-                there = min(COLS, count - c)
-                for first in range(0, n, _ACROSS):
-                    stop = min(n, first + _ACROSS)
-                    length = covariance_strip(kernel, shape, variance, U, first, stop, V, c, strips)
-                    add_slopes(
-                        U, first, stop, strips[1, : COLS * length], alpha, Z[c // COLS], V, c, there, strips[2], moments
-                    )
-                write_gradients(
-                    moments, start + c, there, squares[1, c : c + there], length_scale, scale, mean_grad, deviation_grad
-                )
+            _gradients(
+                gradients_at, kernel, shape, variance, U, alpha, factor, Z, panel_bytes, V, start, count, few, rows, packed,
+                strips, squares, length_scale, scale, mean_grad, deviation_grad,
+            )  # fmt: skip
         task = next_task(state)

@@ -2,14 +2,14 @@
 
 import math
 
-from fastard._numba.jit import jit
+from fastard._numba.jit import jit, part
 
 FAMILIES = {"lognorm": 0, "gamma": 1, "halfcauchy": 2, "halfnorm": 3, "norm": 4}  # by scipy.stats' names
 
 _LOGNORM, _GAMMA, _HALFCAUCHY, _HALFNORM, _NORM = FAMILIES.values()
 
 
-@jit
+@part
 def log_density(family, z, a):
     """The log density at z = (x - loc) / scale with the shape parameter ``a``, where it has one, and its slope by z."""
     if family == _NORM:

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastard._arrays import Array
-from fastard._numba.jit import jit, separate
+from fastard._numba.jit import part, separate
 
 # What `advance` returns: evaluate at ``trial``, without or with the information matrix; or the search has ended, because
 # the gradient is small, or little is left to gain, or no step that is long enough to tell lowers the loss.
@@ -88,7 +88,7 @@ def memory(start: Array, bounds: Array, turn: Array, blur: float = 0.0, stationa
     return made
 
 
-@jit
+@part
 def dot(x, y):
     """x'y."""
     total = 0.0
@@ -97,7 +97,7 @@ def dot(x, y):
     return total
 
 
-@jit
+@separate
 def times(matrix, x, out):
     """out = matrix x, of a symmetric matrix: row after row, so that vectors of the sums are made at once, each in the order of
     `dot`."""
@@ -119,7 +119,7 @@ def times(matrix, x, out):
             out[i] += of_row * row[i]
 
 
-@jit
+@part
 def searched(theta, turn):
     """The coordinate that is searched, of a logarithm."""
     if turn == np.inf:
@@ -129,7 +129,7 @@ def searched(theta, turn):
     return -0.5 * np.log1p(np.exp(-2.0 * (theta - turn)))
 
 
-@jit
+@part
 def logarithm(coordinate, turn):
     """The inverse of `searched`."""
     if turn == np.inf:
@@ -139,13 +139,13 @@ def logarithm(coordinate, turn):
     return turn - 0.5 * np.log(np.expm1(-2.0 * coordinate))
 
 
-@jit
+@part
 def rate(theta, turn):
     """d theta / d coordinate; no more than is left of it in float64, whose squares must not overflow."""
     return 1.0 if turn == np.inf else 1.0 + np.exp(2.0 * min(theta - turn, 30.0))
 
 
-@separate
+@separate(cold=True)
 def set_coordinates(memory):
     """The iterate, its gradient and the bounds in the coordinates that are searched."""
     v, turned = memory.vectors, memory.numbers[TURNED] == 1
@@ -156,7 +156,7 @@ def set_coordinates(memory):
         v[SLOPE, i] = v[GRADIENT, i] * v[RATE, i]
 
 
-@jit
+@part
 def turn(memory):
     """Search 1 / lambda^2 of long length scales from now on; the curvature by the chain rule, as far as that is positive."""
     v, curvature = memory.vectors, memory.matrices[CURVATURE]
@@ -166,7 +166,7 @@ def turn(memory):
     size = v.shape[1]
     for i in range(size):
         # The gradient times the second derivative of theta with respect to the coordinate, 2 rate (rate - 1).
-        own = curvature[i, i] * v[RATE, i] ** 2
+        own = curvature[i, i] * (v[RATE, i] * v[RATE, i])
         corrected = max(own + 2.0 * v[SLOPE, i] * (v[RATE, i] - 1.0), 0.05 * own)
         v[OTHER, i] = v[RATE, i] * np.sqrt(min(corrected / own, 1.0))
     for i in range(size):
@@ -174,7 +174,7 @@ def turn(memory):
             curvature[i, j] *= v[OTHER, i] * v[OTHER, j]
 
 
-@separate
+@separate(cold=True)
 def update(matrix, step, change, product):
     """Damped BFGS: ``matrix`` afterwards takes ``step`` to ``change``, or so far towards it as keeps it positive definite."""
     size = step.size
@@ -192,7 +192,7 @@ def update(matrix, step, change, product):
             matrix[i, j] += own * other / new - product[i] * product[j] / old
 
 
-@jit
+@part
 def forget(memory):
     """A multiple of the identity as curvature: a step to the steepest parameter's end of the box, or nearly so."""
     v, curvature = memory.vectors, memory.matrices[CURVATURE]
@@ -202,13 +202,13 @@ def forget(memory):
     for i in range(v.shape[1]):
         for j in range(v.shape[1]):
             curvature[i, j] = 0.0
-        curvature[i, i] = 0.5 * steepest * v[RATE, i] ** 2
+        curvature[i, i] = 0.5 * steepest * (v[RATE, i] * v[RATE, i])
     memory.numbers[N_PAIRS] = 0
     memory.numbers[HAS_INFORMATION] = 0
     memory.scalars[RADIUS] = FIRST_RADIUS
 
 
-@separate
+@separate(cold=True)
 def make_model(memory):
     """The matrix of the quadratic that the next step minimises."""
     v, model, information = memory.vectors, memory.matrices[MODEL], memory.matrices[INFORMATION]
@@ -227,7 +227,7 @@ def make_model(memory):
         update(model, memory.pairs[0, p % PAIRS], memory.pairs[1, p % PAIRS], v[OTHER])
 
 
-@separate
+@separate(cold=True)
 def newton(matrix, factor, right, held, result):
     """Solve matrix @ result = -right among what is not held, with 0 at the rest; False if not positive definite."""
     free, size = np.empty(right.size, dtype=np.int64), 0
@@ -279,7 +279,7 @@ def newton(matrix, factor, right, held, result):
     return True
 
 
-@separate
+@separate(cold=True)
 def minimise_model(memory, radius):
     """The step from the iterate that minimises the model within bounds and box, by projected Newton steps; what it gains.
 
@@ -330,7 +330,7 @@ def minimise_model(memory, radius):
     return gain
 
 
-@jit
+@part
 def steepness(memory):
     """The largest entry of the gradient that does not point out of the bounds."""
     v, largest = memory.vectors, 0.0
@@ -342,7 +342,7 @@ def steepness(memory):
     return largest
 
 
-@jit
+@part
 def propose(memory):
     """The next trial point, or why there is none."""
     v, s = memory.vectors, memory.scalars
@@ -379,7 +379,7 @@ def propose(memory):
     return EVALUATE_WITH_INFORMATION if memory.numbers[TURNED] == 1 else EVALUATE
 
 
-@jit
+@part
 def accept(memory, loss, told, gradient, information, has_information):
     """The trial point is the iterate from now on."""
     v = memory.vectors
@@ -396,7 +396,7 @@ def accept(memory, loss, told, gradient, information, has_information):
     set_coordinates(memory)
 
 
-@jit
+@part
 def learn(memory, step, change):
     """By how much the gradient changed over a step: for the curvature, and on top of the next information matrices."""
     update(memory.matrices[CURVATURE], step, change, memory.vectors[OTHER])
@@ -407,7 +407,7 @@ def learn(memory, step, change):
     memory.numbers[N_PAIRS] += 1
 
 
-@jit
+@part
 def stiffen(memory):
     """As though the slope had turned round at the end of the step, which failed: so the next one leads along the wall."""
     v = memory.vectors
@@ -420,7 +420,7 @@ def stiffen(memory):
     learn(memory, step, change)
 
 
-@separate
+@separate(entry=True, cold=True)
 def advance(memory, loss, gradient, information, has_information, failed):
     """Go on with the loss, its gradient, (P,), and perhaps the information, (P, P), all with respect to the logarithms, at
     the trial point; or with ``failed``, if it has none. Returns one of the codes above; the start must not fail.

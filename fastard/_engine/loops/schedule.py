@@ -22,7 +22,7 @@ from fastard._engine.loops.pairs import contract_tile, corners, fill_tile, round
 from fastard._engine.loops.sweep import CHOLESKY, INVERSE, STEP, panel, pivot, pivot_doubles, pivot_inverse, update
 from fastard._numba.atomics import address_of, atomic_load, atomic_store, fetch_add, load_double, repeat_call
 from fastard._numba.cpu import COLS, LANES, ROWS, SMALL
-from fastard._numba.jit import jit
+from fastard._numba.jit import part
 from fastard._numba.threads import FAILED, POOL, STATE, dispatch, next_task, wait_for
 
 FILL, INVERT, CONTRACT = 1, 2, 4  # stages beside the factorisation
@@ -40,39 +40,39 @@ def state_places(n, tile, block):
     return COUNTS - STATE + 2 * steps + 2 * tiles + tiles * (tiles + 1) // 2
 
 
-@jit
+@part
 def block_rows(n, block):
     """Rows of the pivot's scratch."""
     return round_up(min(n, block), SMALL)
 
 
-@jit
+@part
 def z_doubles(n, m, block):
     """Doubles of one step's Z."""
     return (round_up(n, ROWS) + round_up(m, ROWS)) * round_up(min(n, block), COLS)
 
 
-@jit
+@part
 def space_doubles(n, m, block, buffers):
     """Doubles of `space`: so many Z, both packings of L^-1, and the pivot's scratch."""
     rows = block_rows(n, block)
     return buffers * z_doubles(n, m, block) + 2 * rows * rows + pivot_doubles(rows)
 
 
-@jit
+@part
 def count_off(place, total):
     """One more of `total` tasks is done."""
     if fetch_add(place, 1) == total - 1:
         fetch_add(place, COMPLETE)
 
 
-@jit
+@part
 def tile_place(base, i, j):
     """The address of tile (i, j)'s element in a triangle of int64 at address `base`."""
     return base + 8 * (i * (i + 1) // 2 + j)
 
 
-@jit
+@part
 def sum_of_squares(z, panel_bytes, depth, t):
     """Of row t of a packed panel."""
     row, total = z + t // COLS * panel_bytes + 8 * (t % COLS), 0.0
@@ -82,7 +82,7 @@ def sum_of_squares(z, panel_bytes, depth, t):
     return total
 
 
-@jit
+@part
 def task_of(q, others, ahead, is_last):
     """Task q of a step as (kind, u, v), u and v counted from the tile after the pivot."""
     if q < others:
@@ -103,7 +103,7 @@ def task_of(q, others, ahead, is_last):
     return UPDATE, u, v
 
 
-@jit
+@part
 def work(state, kernel, shape, variance, U, free, tied, diagonal, A, R, n, m, space, S, logs, partial, tile, block, stages):
     """Takes tasks until there are none; the caller and any workers run this with the same arguments.
 
@@ -143,7 +143,7 @@ def work(state, kernel, shape, variance, U, free, tied, diagonal, A, R, n, m, sp
     invert, fill, contract = stages & INVERT != 0, stages & FILL != 0, stages & CONTRACT != 0
     result = INVERSE if invert else CHOLESKY
     a, leading, rhs, rhs_leading = address_of(A), 8 * A.shape[1], address_of(R), 8 * R.shape[1]
-    z_bytes, l_bytes = 8 * z_doubles(n, m, block), 8 * block_rows(n, block) ** 2
+    z_bytes, l_bytes = 8 * z_doubles(n, m, block), 8 * block_rows(n, block) * block_rows(n, block)
     z_space = address_of(space)
     # With two Z a step's panel need not wait for the last update of the step before.
     buffers = (8 * space.size - 8 * space_doubles(n, m, block, 0)) // z_bytes
@@ -294,7 +294,7 @@ def work(state, kernel, shape, variance, U, free, tied, diagonal, A, R, n, m, sp
                 contract_tile(U, free, tied, A, R, m, n, tile, i, j, scratch, totals, partial[i * (i + 1) // 2 + j])
 
 
-@jit
+@part
 def collect(A, R, n, m, logs, partial, free, diagonal, alpha, weights, by_dimension):
     """What `work` left in its parts, added up in their order: half of ln|K|, sum_t y_t' K^-1 y_t, and with the gradient
     (``weights`` not empty) the derivative by ln(variance), weights = diag(alpha alpha' - m K^-1), and by_dimension.

@@ -30,7 +30,7 @@ import numpy as np
 from fastard._engine.loops.pairs import round_up
 from fastard._numba.atomics import address_of, matrix_at, never_inline
 from fastard._numba.cpu import COLS, ROWS, SMALL
-from fastard._numba.jit import jit, separate
+from fastard._numba.jit import part, separate
 from fastard._numba.microkernel import (
     add_product,
     add_product_below,
@@ -53,7 +53,7 @@ assert PANEL_DEPTH % SMALL == 0
 CHOLESKY, TRIANGLE, INVERSE = 0, 1, 2  # what `panel` leaves behind: L, the inverse of L (inside a pivot block), K^-1
 
 
-@jit
+@part
 def small_pivot(S, c, b, N, L, scratch, diagonal, first, variance):
     """N = L^-1 and L of the SMALL x SMALL block of S at c (its first b rows; identity beyond), upper triangles 0.
 
@@ -102,7 +102,7 @@ def small_pivot(S, c, b, N, L, scratch, diagonal, first, variance):
     return -1
 
 
-@jit
+@part
 def pack(source, leading, transposed, rows, depth, sign, z, panel_bytes):
     """sign times `rows` rows of `depth` columns into packed panels; the source holds columns, or rows where `transposed`."""
     never_inline()
@@ -115,7 +115,7 @@ def pack(source, leading, transposed, rows, depth, sign, z, panel_bytes):
             copy_rows(source + STEP * q, leading, target, STEP, depth, sign)
 
 
-@jit
+@part
 def unpack(z, panel_bytes, rows, depth, sign, target, leading, transposed):
     """The way back."""
     never_inline()
@@ -207,7 +207,7 @@ def update(z_i, z_j, panel_bytes, depth, c, leading, rows, columns, sign, diagon
                 )
 
 
-@jit
+@part
 def pivot_doubles(rows):
     """Doubles of `pivot`'s z, for a block of so many rows, a multiple of SMALL."""
     return (rows + 4 * SMALL + 2) * SMALL
@@ -333,7 +333,7 @@ def pivot_inverse(l_columns, panel_bytes, b, a, leading):
                 set_product_below(x, panel_bytes, y, b - i, a + j * leading + 8 * i, STEP, leading, 1.0, j - i)
 
 
-@jit
+@part
 def back_substitute(A, R, n, m):
     """R's rows t < m, (L^-1 y_t)', become alpha_t = K^-1 y_t, with L at A[j, i], i >= j; n^2 m flops on one thread."""
     sums = np.empty(8)

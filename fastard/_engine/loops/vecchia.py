@@ -25,12 +25,12 @@ import math
 import numpy as np
 
 from fastard._engine.loops.likelihood import value
-from fastard._engine.loops.pairs import add_lanes, contract_strip, round_up
+from fastard._engine.loops.pairs import add_lanes, clear_lanes, contract_strip, round_up
 from fastard._engine.loops.profiles import covariance_and_slope
 from fastard._engine.loops.sweep import ROUNDING, STEP
 from fastard._numba.atomics import address_of, atomic_load, atomic_store, repeat_call
 from fastard._numba.cpu import COLS, LANES, ROWS
-from fastard._numba.jit import jit, separate
+from fastard._numba.jit import jit, part, separate
 from fastard._numba.microkernel import (
     add_panel_product,
     add_product,
@@ -54,7 +54,7 @@ NOT_POSITIVE_DEFINITE = 1  # FAILED
 _ALL = ROWS // COLS  # panels of a whole block of the microkernel
 
 
-@separate
+@part
 def subtract_products(a, target, panel_bytes, panels, b, depth):
     """COLS columns at ``target`` of so many panels, less the product of their ``depth`` columns at a with the panel at b."""
     q = 0
@@ -68,7 +68,7 @@ def subtract_products(a, target, panel_bytes, panels, b, depth):
         q += 1
 
 
-@separate
+@part
 def set_products(a, panel_bytes, panels, b, depth, target, column_bytes):
     """Columns at ``target``, ``column_bytes`` apart, become the product of the panels at a with the one at b."""
     q = 0
@@ -80,7 +80,7 @@ def set_products(a, panel_bytes, panels, b, depth, target, column_bytes):
         q += 1
 
 
-@separate
+@part
 def gather(X, y, known, noise, columns, inverse_scale, neighbors, begin, end, V, targets, diagonal):
     """A block's coordinates V (d, k) in units of the length scales, its targets (T, k), and the noise on K's diagonal (k,)."""
     m, k = neighbors.size, neighbors.size + end - begin
@@ -99,7 +99,7 @@ def gather(X, y, known, noise, columns, inverse_scale, neighbors, begin, end, V,
             V[p, r] = 0.0
 
 
-@separate
+@part
 def equal_pair(s, rows, j, k, diagonal, negligible):
     """The row of a pair in the strip whose distance is 0 and who have no noise to speak of, or -1."""
     for c in range(min(COLS, k - j)):
@@ -254,7 +254,7 @@ def contract(V, free, tied, k, m, targets, rows_of_Z, packed, diagonal, w, by_sh
     return trace, weighted
 
 
-@separate
+@part
 def symmetric(strips, width, panels):
     """The matrix whose lower triangle stands in the strips, whole and in panels; 0 on the diagonal."""
     offset, p, panel_bytes = 0, address_of(panels), STEP * panels.shape[1]
@@ -271,7 +271,7 @@ def symmetric(strips, width, panels):
         offset += COLS * rows
 
 
-@separate
+@part
 def times_vectors(panels, width, R, count, packed, S):
     """S[v, i] = sum_j M_ij R[v, j] for vectors v < count, padded to whole panels."""
     x, x_bytes = address_of(panels), STEP * panels.shape[1]
@@ -415,12 +415,8 @@ def evaluate(
         out = partial[task]
         for q in range(out.size):
             out[q] = 0.0
-        for q in range(free):
-            for lane in range(LANES):
-                of_scales[q, lane] = 0.0
-        for q in range(shapes):
-            for lane in range(LANES):
-                of_shapes[q, lane] = 0.0
+        clear_lanes(of_scales, free)
+        clear_lanes(of_shapes, shapes)
         for q in range(squares.size):
             squares[q] = 0.0
         derivatives = out[DERIVATIVES : DERIVATIVES + size] if wanted >= GRADIENT else out[:0]
