@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from fastard._model.standard_errors import Note, StandardErrors, from_informatio
 from fastard._objectives.likelihood import LogMarginalLikelihood
 from fastard._parameters import tied_groups
 from fastard._vecchia.accuracy import Accuracy, accuracy, judge
+from fastard._vecchia.archive import save
 from fastard._vecchia.likelihood import VecchiaLogLikelihood
 from fastard._vecchia.prediction import LocalPosterior, local_posterior, predict, predict_left_out
 from fastard._vecchia.sampling import draw
@@ -326,6 +328,24 @@ class VecchiaGaussianProcess:
             return function(*arguments)
         except NotPositiveDefiniteError as error:
             raise self._likelihood.named(error.row, error.nearest_row, error.distance) from None
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the model to a file that :func:`fastard.load` reads.
+
+        NumPy's npz format without pickle: arrays, and a header in JSON. It holds the training data, and the blocks with their
+        neighbours, some 30 bytes a point with the default ``neighbors`` and ``block_size``.
+
+        Parameters
+        ----------
+        path : str or path-like
+            The file, ``model.npz`` say; one that is there already is overwritten, once the new one is whole.
+
+        Raises
+        ------
+        OSError
+            If it cannot be written.
+        """
+        save(self, path)
 
     def __repr__(self) -> str:
         n, d = self._likelihood.X.shape
