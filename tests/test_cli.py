@@ -22,6 +22,7 @@ from fastard import _progress, _warmup
 from fastard._cli import baseline as _plain
 from fastard._cli import demo as _demo
 from fastard._cli import export as _export
+from fastard._cli import report as _report
 from fastard._cli import study as _study
 from fastard._cli.main import main
 from fastard._cli.tables import read_dataset
@@ -135,6 +136,102 @@ def test_fit_writes_json(data: str, tmp_path: Path, capsys: pytest.CaptureFixtur
     )
     assert value == pytest.approx(found["log_marginal_likelihood"], rel=1e-9)
     assert "shape" in capsys.readouterr().out
+
+
+# --- fit: many rows ----------------------------------------------------------------------------------------------
+
+
+def test_vecchia_says_what_it_loses(data: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of few rows: nothing."""
+    files = [str(tmp_path / name) for name in ("model.npz", "model.json")]
+    options = ["--vecchia", "--neighbors", "20", "--save", files[0], "--json", files[1]]
+    assert main(["fit", data, "--target", "y", *options]) == 0
+    out, err = capsys.readouterr()
+    assert "54 rows, 3 inputs, kernel matern52" in out
+    assert "0 ± 0 nats a point are lost" in out
+    assert "with these length_scale[" in out
+    assert "held out, 54 points from 53 neighbours each" in out
+    assert re.search("stage 1 .*evaluation 1 ", err)
+    assert err.splitlines()[-2:] == [f"fastard: wrote {path}" for path in files]
+    model = fastard.load(files[0])
+    assert isinstance(model, fastard.VecchiaGaussianProcess)
+    assert (model.feature_names, model.target_names, model.neighbors) == (["wave", "slope", "idle"], ["y"], 20)
+    found = json.loads(Path(files[1]).read_text(encoding="utf-8"))
+    assert found["vecchia_log_likelihood"] == model.log_likelihood
+    assert found["accuracy"]["nats_lost_per_row"] == [0.0, 0.0]
+    assert "log_marginal_likelihood" not in found
+
+
+def test_parameters_that_would_move_far_are_noted() -> None:
+    few, nothing = np.zeros(2), fastard.HeldOut(3, (1, 2), np.ones(2), np.ones(2), np.ones(2))
+    for shift, count in ((0.5, 0), (3.0, 1)):
+        moved = np.array([[0.0, math.nan], [-shift, math.nan]])
+        accuracy = fastard.Accuracy((4, 16), few, few, few, few, ["a", "b"], moved, moved, nothing)
+        rows = _report._approximation(accuracy)
+        assert [name for name, _ in rows] == ["approximation", "", "", *["note"] * count]
+
+
+def test_what_does_not_fit_the_memory_is_told_before_training(
+    data: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(_study, "memory", lambda: 8 * 54**2 - 1)
+    assert main(["fit", data, "--target", "y"]) == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("fastard fit: error: exact training on 54 rows needs 2.17e-05 GiB of memory, where")
+    assert "--vecchia" in error
+    assert main(["fit", data, "--target", "y", "--vecchia"]) == 0
+    monkeypatch.setattr(_study, "memory", lambda: 8 * 54**2)
+    assert main(["fit", data, "--target", "y"]) == 0
+
+
+def test_what_takes_long_is_told_before_training(capsys: pytest.CaptureFixture[str]) -> None:
+    for seconds, told in ((59.0, False), (61.0, True)):
+        _progress.TrainingProgress(prints=False, advice="take --vecchia").announce(30_000, 4, seconds)
+        assert ("fastard: take --vecchia" in capsys.readouterr().err) == told
+    _progress.TrainingProgress(prints=False).announce(30_000, 4, 61.0)
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [(["--neighbors", "9"], "--neighbors is of --vecchia"), (["--vecchia", "--restarts", "1"], "restarts")],
+)
+def test_options_that_do_not_go_together(
+    data: str, options: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["fit", data, "--target", "y", *options]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_progress_says_which_search_and_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(_progress.time, "perf_counter", lambda: now[0])
+    so_far = _progress.TrainingProgress(prints=False)
+    so_far.searching(1, 3)
+    so_far(TrainingState(1, -5.0, -5.0, np.ones(3), {}))
+    assert str(so_far).startswith("search 1 of 3   evaluation 1 ")
+    now[0] = 10.0
+    so_far.searching(2, 3)
+    assert "search 2 of 3, about 20 s left   " in str(so_far)
+    now[0] = 16.0
+    assert "about 14 s left" in str(so_far)
+    now[0] = 40.0  # longer than the first took
+    assert "about 10 s left" in str(so_far)
+    so_far.searching(3, 3)
+    now[0] = 90.0
+    assert "search 3 of 3   " in str(so_far)
+    one = _progress.TrainingProgress(prints=False)
+    one.searching(1, 1)
+    one(TrainingState(1, -5.0, -5.0, np.ones(3), {}))
+    assert str(one).startswith("evaluation 1 ")
+
+
+def test_fit_tells_its_searches(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    told: list[tuple[int, int]] = []
+    monkeypatch.setattr(_progress.TrainingProgress, "searching", lambda _, *which: told.append(which))
+    X = np.linspace(0.0, 1.0, 20)[:, np.newaxis]
+    fit(X, np.sin(9.0 * X), n_restarts=2, rng=0, max_iterations=2, progress=True)
+    assert told == [(1, 3), (2, 3), (3, 3)]
 
 
 def test_json_has_null_for_what_is_not_finite() -> None:
@@ -296,7 +393,7 @@ def _raise_at(evaluation: int) -> Callable[[], Any]:
     """A progress display whose callback is interrupted, as by Ctrl-C."""
 
     @contextlib.contextmanager
-    def progress() -> Iterator[Callable[[Any], None]]:
+    def progress(_: str = "") -> Iterator[Callable[[Any], None]]:
         def callback(state: Any) -> None:
             if state.evaluation == evaluation:
                 raise KeyboardInterrupt
@@ -678,7 +775,7 @@ def test_info_from_the_module_without_a_cache(tmp_path: Path) -> None:
 
 
 def test_help_names_every_default(capsys: pytest.CaptureFixture[str]) -> None:
-    for command, defaults in (("fit", 8), ("demo", 2)):
+    for command, defaults in (("fit", 11), ("demo", 2)):
         with pytest.raises(SystemExit) as exit_:
             main([command, "--help"])
         assert exit_.value.code == 0

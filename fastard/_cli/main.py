@@ -12,9 +12,17 @@ from fastard._text import printable
 from fastard.exceptions import NotPositiveDefiniteError
 from fastard.kernels import BY_NAME
 
+_KERNEL, _KERNEL_OF_MANY, _NEIGHBORS = "rbf", "matern52", 64
+
+_ADVICE = "a search takes some 50 evaluations; --vecchia trains in minutes by an approximation, and says what it loses"
+
 _EXIT_STATUS = """\
 exit status: 0 done (also where the search did not converge: the report says so), 1 failed,
 2 wrong arguments or data, 130 interrupted before there was anything to report"""
+
+
+class OptionsError(ValueError):
+    """Options that do not go together; the message is one line and names them."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -63,7 +71,22 @@ def _parser() -> argparse.ArgumentParser:
         help="whether line 1 holds the columns' names (default: it does if something in it is no number)",
     )
     fit.add_argument(
-        "--kernel", choices=BY_NAME, default="rbf", help=f"one of {', '.join(BY_NAME)} (default: rbf)", metavar="NAME"
+        "--kernel",
+        choices=BY_NAME,
+        help=f"one of {', '.join(BY_NAME)} (default: {_KERNEL}; {_KERNEL_OF_MANY} with --vecchia)",
+        metavar="NAME",
+    )
+    fit.add_argument(
+        "--vecchia",
+        action="store_true",
+        help="for many rows, 20 000 to millions: train by an approximation, which the report says the error of "
+        "(default: train exactly)",
+    )
+    fit.add_argument(
+        "--neighbors",
+        type=_positive_number,
+        metavar="N",
+        help=f"with --vecchia: more take longer and lose less (default: {_NEIGHBORS})",
     )
     fit.add_argument(
         "--restarts", type=_natural_number, default=0, metavar="N", help="further searches from random starts (default: 0)"
@@ -89,6 +112,12 @@ def _parser() -> argparse.ArgumentParser:
         type=_not_blank,
         metavar="FILE",
         help="write the hyperparameters and errors, as JSON (default: not written)",
+    )
+    fit.add_argument(
+        "--save",
+        type=_not_blank,
+        metavar="FILE",
+        help="write the model, model.npz say, for fastard predict and fastard.load (default: not written)",
     )
     _add_threads(fit)
 
@@ -159,33 +188,41 @@ def _fraction(text: str) -> float:
 
 
 def _fit(options: argparse.Namespace) -> int:
-    from fastard._cli.export import check_destination, write_chart, write_json
+    from fastard._cli.export import check_destination, save_model, write_chart, write_json
     from fastard._cli.report import show_study
     from fastard._cli.study import split, study
     from fastard._cli.tables import read_dataset
     from fastard._progress import note, progress
 
+    if options.neighbors is not None and not options.vecchia:
+        raise OptionsError("--neighbors is of --vecchia; add that, or leave it out")
+    if options.restarts and options.vecchia:
+        raise OptionsError("--vecchia has one search, from where the exact one on some of the rows ends; leave --restarts out")
     check_destination(options.json, options.data)
+    check_destination(options.save, options.data)
     check_destination(options.plot, options.data, is_chart=True)
     data = read_dataset(options.data, options.target, options.header)
     for line in data.notes:
         note(f"fastard: {options.data}: {line}")
     training, test = split(data, options.test_fraction, options.seed)
-    with progress() as callback:
+    with progress(_ADVICE) as callback:
         result = study(
             training,
             test,
             callback=callback,
-            kernel=options.kernel,
+            kernel=options.kernel or (_KERNEL_OF_MANY if options.vecchia else _KERNEL),
             n_restarts=options.restarts,
             seed=options.seed,
             n_threads=options.threads,
+            neighbors=(options.neighbors or _NEIGHBORS) if options.vecchia else None,
         )
     with contextlib.ExitStack() as others:  # what was learned is not lost where one of the ways to tell it fails
         if options.plot:
             others.callback(write_chart, result, options.plot)
         if options.json:
             others.callback(write_json, result, options.json)
+        if options.save:
+            others.callback(save_model, result, options.save)
         show_study(result)
     return 0
 
