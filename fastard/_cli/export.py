@@ -24,8 +24,8 @@ def _format(path: str) -> str:
     return Path(path).suffix[1:].lower()
 
 
-def check_destination(path: str | None, data: str, *, is_chart: bool = False) -> None:
-    """Refuse before training what would fail after it, or replace the data."""
+def check_destination(path: str | None, data: str, *, what: str = "data", is_chart: bool = False) -> None:
+    """Refuse before training what would fail after it, or replace the file ``data``, which is the data or what it is."""
     if path is None:
         return
     try:
@@ -43,7 +43,7 @@ def check_destination(path: str | None, data: str, *, is_chart: bool = False) ->
         if not os.access(folder, os.W_OK) or not (mode is None or os.access(path, os.W_OK)):
             raise ExportError(f"{path}: may not be written")
         if mode is not None and os.path.exists(data) and os.path.samefile(path, data):
-            raise ExportError(f"{path}: is the data; give another name")
+            raise ExportError(f"{path}: is the {what}; give another name")
     if is_chart:
         try:
             from matplotlib.backends.backend_agg import FigureCanvasAgg
