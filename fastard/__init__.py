@@ -4,7 +4,6 @@ from fastard._config import show_config
 from fastard._model.gaussian_process import GaussianProcess
 from fastard._model.sensitivity import Effects, SobolIndices
 from fastard._model.standard_errors import StandardErrors
-from fastard._model.storage import load
 from fastard._model.summary import Summary
 from fastard._objectives.covariances import covariance, covariance_vjp
 from fastard._objectives.leave_one_out import LeaveOneOut, loo_log_predictive_density
@@ -15,6 +14,7 @@ from fastard._vecchia.accuracy import Accuracy, HeldOut
 from fastard._vecchia.fit import fit_vecchia
 from fastard._vecchia.likelihood import VecchiaLogLikelihood
 from fastard._vecchia.model import VecchiaGaussianProcess
+from fastard._vecchia.storage import load
 from fastard._version import __version__ as __version__
 from fastard._warmup import warmup
 from fastard.exceptions import NotPositiveDefiniteError

@@ -16,7 +16,7 @@ from fastard._arrays import Array
 from fastard._numba.cache import compiling_is_shown
 from fastard._text import printable
 
-_WORTH_SAYING = 3.0  # seconds that an evaluation takes
+_WORTH_SAYING, _LONG = 3.0, 60.0  # seconds that an evaluation takes
 
 _LONGEST_SILENCE = 60.0  # seconds between plain lines of progress; the first come sooner
 
@@ -32,13 +32,15 @@ def note(line: str) -> None:
 
 
 @contextlib.contextmanager
-def progress() -> Iterator[TrainingProgress]:
+def progress(advice: str = "") -> Iterator[TrainingProgress]:
     """Show a training's evaluations on stderr while it works; yields the callback for ``fit``.
+
+    ``advice``: what to say where an evaluation takes long.
 
     In a terminal it is one line, redrawn by a thread of its own; elsewhere a line now and then, ever more rarely.
     """
     drawn = _draws(sys.stderr)
-    so_far = TrainingProgress(prints=not drawn)
+    so_far = TrainingProgress(prints=not drawn, advice=advice)
     with contextlib.ExitStack() as stack:
         if drawn:
             stack.enter_context(compiling_is_shown())
@@ -49,14 +51,15 @@ def progress() -> Iterator[TrainingProgress]:
 
 
 class TrainingProgress:
-    """What is known of a training under way: the callback of `fit`, which calls `announce` and `evaluating` too."""
+    """What is known of a training under way: the callback of `fit`, which calls `announce`, `searching` and others too."""
 
-    def __init__(self, *, prints: bool) -> None:
+    def __init__(self, *, prints: bool, advice: str = "") -> None:
         self.latest: TrainingState | None = None
         self.best = -math.inf
         self._done = 0.0  # of the evaluation under way, or of the last factorisation
         self._finishing = False
-        self._prints = prints
+        self._prints, self._advice = prints, advice
+        self._search, self._searches, self._searching_since = 1, 1, 0.0  # the last one as in `elapsed`
         self._began = time.perf_counter()
         self._next_line, self._silence = 0.0, 1.0
 
@@ -71,6 +74,12 @@ class TrainingProgress:
             return
         memory = 8.0 * n * n / 2**30
         note(f"fastard: {n} points in {d} dimensions: {memory:.2g} GiB, and about {duration(seconds)} per evaluation")
+        if seconds >= _LONG and self._advice:
+            note(f"fastard: {self._advice}")
+
+    def searching(self, search: int, searches: int) -> None:
+        """Before each of the searches from several starts."""
+        self._search, self._searches, self._searching_since = search, searches, self.elapsed()
 
     def evaluating(self, done: float) -> None:
         """``done`` of an evaluation, from 0 to 1."""
@@ -96,6 +105,17 @@ class TrainingProgress:
         count = self.latest.evaluation if self.latest is not None else 0
         return f"{count} evaluations   best ℓ {self.best:.2f}   {self.elapsed():.1f} s with compilation"
 
+    def _of_search(self) -> str:
+        """Which one it is, and how long it will take if those to come take as long as those before."""
+        if self._searches == 1:
+            return ""
+        text, done = f"search {self._search} of {self._searches}", self._search - 1
+        if done and not self._finishing:
+            each = self._searching_since / done
+            left = max(0.0, each - (self.elapsed() - self._searching_since)) + each * (self._searches - self._search)
+            text += f", about {duration(left)} left" if left > 0.0 else ""
+        return f"{text}   "
+
     def __str__(self) -> str:
         elapsed = f"{self.elapsed():.1f} s"
         state = self.latest
@@ -107,8 +127,8 @@ class TrainingProgress:
         with np.errstate(all="ignore"):
             steepness = float(np.linalg.norm(state.gradient))
         return (  # what 80 columns have no room for comes last
-            f"{state._of_stage()}evaluation {state.evaluation}   ℓ {state.value:.2f}   best {self.best:.2f}   "
-            f"{under_way}{elapsed}   ‖gradient‖ {steepness:.1e}"
+            f"{self._of_search()}{state._of_stage()}evaluation {state.evaluation}   ℓ {state.value:.2f}   "
+            f"best {self.best:.2f}   {under_way}{elapsed}   ‖gradient‖ {steepness:.1e}"
         )
 
 

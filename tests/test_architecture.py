@@ -46,7 +46,9 @@ RAISES = {
     "sklearn/regressor": "predict_gradient has no counterpart in scikit-learn, which checks what its own methods are given",
     "sklearn/recognition": "explain of what is no kernel of scikit-learn's",
     "gpytorch/explanation": "explain of what is no model of GPyTorch's",
+    "_model/npz": "a file's contents are checked as they are read",
     "_model/storage": "a file's contents are checked as they are read",
+    "_vecchia/storage": "a file's contents are checked as they are read",
     "_numba/cache": "a file of the cache that is old or damaged; caught where it is read",
 }
 FILES = {path.relative_to(PACKAGE).with_suffix("").as_posix(): path for path in PACKAGE.rglob("*.py")}

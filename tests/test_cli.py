@@ -1,6 +1,7 @@
 """The command line, show_config and warmup: what they print, write and return, and how they refuse."""
 
 import contextlib
+import csv
 import errno
 import io
 import json
@@ -22,7 +23,9 @@ from fastard import _progress, _warmup
 from fastard._cli import baseline as _plain
 from fastard._cli import demo as _demo
 from fastard._cli import export as _export
+from fastard._cli import report as _report
 from fastard._cli import study as _study
+from fastard._cli.formats import TableError
 from fastard._cli.main import main
 from fastard._cli.tables import read_dataset
 from fastard._config import show_config
@@ -137,6 +140,281 @@ def test_fit_writes_json(data: str, tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "shape" in capsys.readouterr().out
 
 
+# --- fit: which columns and rows ---------------------------------------------------------------------------------
+
+MESSY = """day,colour,temp,"p, bar",remark,y
+2024-05-01,red,1.0,2.0,fine,3
+2024-05-02,blue,2.0,,bad,4
+2024-05-03,red,3.0,2.5,,5.5
+2024-05-04,blue,4.0,2.2,odd,6
+2024-05-05,red,NA,2.0,x,7
+2024-05-06,red,4.4,2.9,y,6.1
+"""
+
+
+@pytest.fixture
+def messy(tmp_path: Path) -> str:
+    path = tmp_path / "messy.csv"
+    path.write_text(MESSY)
+    return str(path)
+
+
+def test_one_message_names_all_columns_that_are_no_numbers(messy: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fit", messy, "--target", "y"]) == 2
+    (error,) = capsys.readouterr().err.splitlines()
+    for part in (
+        "5 columns",
+        "'day' holds dates or times ('2024-05-01' in line 2)",
+        "'colour' holds 2 categories (red, blue)",
+        "'temp' lacks 1 of 6 values (the first in line 6)",
+        "'p, bar' lacks 1 of 6 values (the first in line 3)",
+        "'remark' holds text ('fine' in line 2) and lacks 1",
+        "--ignore day,colour,remark;",
+        "--drop-missing",
+    ):
+        assert part in error
+    assert main(["fit", messy, "--target", "y", "--inputs", "4", "--inputs", "temp"]) == 2
+    assert "--ignore" not in capsys.readouterr().err
+    assert main(["fit", messy, "--target", "colour", "--inputs", "temp"]) == 2
+    error = capsys.readouterr().err
+    assert "'colour' holds" in error
+    assert "--ignore" not in error  # it is the target
+
+
+def test_inputs_and_rows_are_chosen(messy: str) -> None:
+    both = read_dataset(messy, "y", inputs=["p, bar", "temp"], drop_missing=True)
+    assert both.input_names == ["temp", "p, bar"]
+    np.testing.assert_array_equal(both.X, [[1.0, 2.0], [3.0, 2.5], [4.0, 2.2], [4.4, 2.9]])
+    np.testing.assert_array_equal(both.y, [3.0, 5.5, 6.0, 6.1])
+    assert "2 of 6 rows are left out, which lack a value (of 'temp', 'p, bar')" in both.notes
+    same = read_dataset(messy, "y", ignore=["day,colour", "5"], drop_missing=True)
+    np.testing.assert_array_equal(same.X, both.X)
+    temp = read_dataset(messy, "y", inputs=["temp"], drop_missing=True)
+    np.testing.assert_array_equal(temp.X[:, 0], [1.0, 2.0, 3.0, 4.0, 4.4])  # others may lack what they will
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"inputs": ["temp,y"]}, "--inputs names 'y', which is the target"),
+        ({"ignore": ["-1"]}, "--ignore names 'y', which is the target"),
+        ({"inputs": ["temp"], "ignore": ["3"]}, "leaves no inputs"),
+        ({"inputs": ["tmp"]}, "no column 'tmp'; did you mean 'temp'?"),
+    ],
+)
+def test_columns_that_cannot_be_chosen(messy: str, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(TableError, match=re.escape(message)):
+        read_dataset(messy, "y", drop_missing=True, **options)
+
+
+def test_no_complete_row_is_told_with_the_emptiest_column(tmp_path: Path) -> None:
+    path = tmp_path / "data.csv"
+    path.write_text("a,b,y\n1,,2\n,,3\n")
+    with pytest.raises(TableError, match="no row is complete; column 'b' lacks 2 of 2"):
+        read_dataset(str(path), "y", drop_missing=True)
+
+
+def test_infinity_is_not_missing(tmp_path: Path) -> None:
+    path = tmp_path / "data.csv"
+    path.write_text("a,y\n1,2\ninf,3\n,4\n")
+    with pytest.raises(TableError, match="line 3, column 'a': 'inf' is not finite"):
+        read_dataset(str(path), "y", drop_missing=True)
+
+
+def test_without_a_target_the_columns_are_listed(messy: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fit", messy]) == 2
+    out, err = capsys.readouterr()
+    rows = [re.split(r"\s{2,}", line.strip()) for line in out.splitlines()[3:9]]
+    assert [row[:2] for row in rows] == [[str(i), name] for i, name in enumerate(
+        ["day", "colour", "temp", "p, bar", "remark", "y"], 1
+    )]  # fmt: skip
+    assert rows[1][2] == "2 categories (red, blue)"
+    assert rows[2][2] == "numbers, 1 to 4.4; lacks 1 of 6 values (the first in line 6)"
+    assert "--target" in err
+
+
+# --- predict -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("vecchia", [False, True])
+def test_predict_finds_columns_by_name(data: str, tmp_path: Path, vecchia: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    model_path, out_path, new = (str(tmp_path / name) for name in ("model.npz", "out.csv", "new.csv"))
+    options = ["--vecchia"] if vecchia else []
+    assert main(["fit", data, "--target", "y", "--save", model_path, *options]) == 0
+    Path(new).write_text('slope,name,idle,wave\n0.5,"a, b",0,0.1\n-0.5,c,9,0.2\n')
+    capsys.readouterr()
+    assert main(["predict", model_path, new, "-o", out_path]) == 0
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.splitlines()[0].startswith(
+        "fastard: 1 of 2 rows lie outside the range of the training data; farthest is line 3"
+    )
+    assert "'idle'" in err
+    assert err.splitlines()[-1] == f"fastard: wrote {out_path}"
+    with open(out_path, encoding="utf-8", newline="") as file:
+        header, *rows = csv.reader(file)
+    assert header == ["slope", "name", "idle", "wave", "y mean", "y std", "y lower", "y upper", "outside range"]
+    assert [row[:4] for row in rows] == [["0.5", "a, b", "0", "0.1"], ["-0.5", "c", "9", "0.2"]]
+    model = fastard.load(model_path)
+    X = np.array([[0.1, 0.5, 0.0], [0.2, -0.5, 9.0]])
+    mean, std = model.predict(X, return_std=True, include_noise=True)
+    found = np.array([row[4:] for row in rows], dtype=float)
+    np.testing.assert_array_equal(found[:, 0], mean)
+    np.testing.assert_array_equal(found[:, 1], std)
+    np.testing.assert_allclose((found[:, 3] - found[:, 2]) / (2.0 * std), 1.96, rtol=1e-4)
+    idle = model._X[:, 2]
+    assert found[:, 4] == pytest.approx([0.0, (9.0 - idle.max()) / (idle.max() - idle.min())], rel=1e-3)
+    assert main(["predict", model_path, new, "--function"]) == 0
+    _, *rows = csv.reader(capsys.readouterr().out.splitlines())
+    np.testing.assert_array_equal([float(row[5]) for row in rows], model.predict(X, return_std=True)[1])
+
+
+def test_predict_refuses_what_does_not_go_with_the_model(
+    data: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model_path, new = str(tmp_path / "model.npz"), tmp_path / "new.csv"
+    assert main(["fit", data, "--target", "y", "--save", model_path]) == 0
+
+    def error(text: str, *options: str, status: int = 2) -> str:
+        new.write_text(text)
+        capsys.readouterr()
+        assert main(["predict", model_path, str(new), *options]) == status
+        return capsys.readouterr().err.splitlines()[-1]
+
+    assert "no column 'slope', 'idle', which the model was trained on" in error("wave,slop\n1,2\n")
+    assert "several columns are named 'wave'" in error("wave,slope,idle,wave\n1,2,3,4\n")
+    assert "2 columns without names, where the model has 3" in error("1.5,2.5\n1,2\n")
+    assert "line 2, column 'idle': the cell is empty" in error("wave,slope,idle\n1,2,\n1,2,3\n")
+    assert "--ignore" not in error("wave,slope,idle\n1,2,red\n1,2,3\n")
+    assert "1 of 2 rows are left out" in "".join(error("wave,slope,idle,z\n1,2,,\n.1,.2,.3,\n", "--drop-missing", status=0))
+    assert "taken in order for the model's inputs, wave, slope, idle" in error(".1,.2,.3\n.1,.2,.4\n", status=0)
+    assert "is the model; give another name" in error("wave,slope,idle\n1,2,3\n", "-o", model_path)
+    assert "is the data; give another name" in error("wave,slope,idle\n1,2,3\n", "-o", str(new))
+    assert main(["predict", str(new), str(new)]) == 2
+    assert "is not a model that fastard saved" in capsys.readouterr().err
+    assert main(["predict", str(tmp_path / "none.npz"), str(new)]) == 1
+
+
+def test_predict_of_several_targets_and_known_variances(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    X, y = _numbers()[:, :3], _numbers()[:, 3:]
+    model = fit(X, np.hstack([y, -y]), observation_variance=np.ones(N), max_iterations=3)
+    model.save(tmp_path / "model.npz")
+    (tmp_path / "new.csv").write_text("a,b,c\n.1,.2,.3\n.1,.2,.4\n")
+    assert main(["predict", str(tmp_path / "model.npz"), str(tmp_path / "new.csv")]) == 0
+    out, err = capsys.readouterr()
+    (header, *rows) = csv.reader(out.splitlines())
+    assert header[3:] == [f"y{t} {what}" for t in (0, 1) for what in ("mean", "std", "lower", "upper")] + ["outside range"]
+    assert float(rows[0][3]) == pytest.approx(-float(rows[0][7]))
+    assert "taken to have none beside the noise" in err
+    assert "taken in order" in err
+
+
+def test_a_terminal_obeys_no_cell(data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model_path, new = str(tmp_path / "model.npz"), tmp_path / "new.csv"
+    assert main(["fit", data, "--target", "y", "--save", model_path]) == 0
+    new.write_text("wave,slope,idle,name\n.1,.2,.3,\x1b[31m\n")
+    with _terminal(monkeypatch) as (out, _):
+        assert main(["predict", model_path, str(new)]) == 0
+    assert "\\x1b[31m" in out.getvalue()
+    assert "\x1b" not in out.getvalue()
+
+
+# --- fit: many rows ----------------------------------------------------------------------------------------------
+
+
+def test_vecchia_says_what_it_loses(data: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of few rows: nothing."""
+    files = [str(tmp_path / name) for name in ("model.npz", "model.json")]
+    options = ["--vecchia", "--neighbors", "20", "--save", files[0], "--json", files[1]]
+    assert main(["fit", data, "--target", "y", *options]) == 0
+    out, err = capsys.readouterr()
+    assert "54 rows, 3 inputs, kernel matern52" in out
+    assert "0 ± 0 nats a point are lost" in out
+    assert "with these length_scale[" in out
+    assert "held out, 54 points from 53 neighbours each" in out
+    assert re.search("stage 1 .*evaluation 1 ", err)
+    assert err.splitlines()[-2:] == [f"fastard: wrote {path}" for path in files]
+    model = fastard.load(files[0])
+    assert isinstance(model, fastard.VecchiaGaussianProcess)
+    assert (model.feature_names, model.target_names, model.neighbors) == (["wave", "slope", "idle"], ["y"], 20)
+    found = json.loads(Path(files[1]).read_text(encoding="utf-8"))
+    assert found["vecchia_log_likelihood"] == model.log_likelihood
+    assert found["accuracy"]["nats_lost_per_row"] == [0.0, 0.0]
+    assert "log_marginal_likelihood" not in found
+
+
+def test_parameters_that_would_move_far_are_noted() -> None:
+    few, nothing = np.zeros(2), fastard.HeldOut(3, (1, 2), np.ones(2), np.ones(2), np.ones(2))
+    for shift, count in ((0.5, 0), (3.0, 1)):
+        moved = np.array([[0.0, math.nan], [-shift, math.nan]])
+        accuracy = fastard.Accuracy((4, 16), few, few, few, few, ["a", "b"], moved, moved, nothing)
+        rows = _report._approximation(accuracy)
+        assert [name for name, _ in rows] == ["approximation", "", "", *["note"] * count]
+
+
+def test_what_does_not_fit_the_memory_is_told_before_training(
+    data: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(_study, "memory", lambda: 8 * 54**2 - 1)
+    assert main(["fit", data, "--target", "y"]) == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("fastard fit: error: exact training on 54 rows needs 2.17e-05 GiB of memory, where")
+    assert "--vecchia" in error
+    assert main(["fit", data, "--target", "y", "--vecchia"]) == 0
+    monkeypatch.setattr(_study, "memory", lambda: 8 * 54**2)
+    assert main(["fit", data, "--target", "y"]) == 0
+
+
+def test_what_takes_long_is_told_before_training(capsys: pytest.CaptureFixture[str]) -> None:
+    for seconds, told in ((59.0, False), (61.0, True)):
+        _progress.TrainingProgress(prints=False, advice="take --vecchia").announce(30_000, 4, seconds)
+        assert ("fastard: take --vecchia" in capsys.readouterr().err) == told
+    _progress.TrainingProgress(prints=False).announce(30_000, 4, 61.0)
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [(["--neighbors", "9"], "--neighbors is of --vecchia"), (["--vecchia", "--restarts", "1"], "restarts")],
+)
+def test_options_that_do_not_go_together(
+    data: str, options: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["fit", data, "--target", "y", *options]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_progress_says_which_search_and_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(_progress.time, "perf_counter", lambda: now[0])
+    so_far = _progress.TrainingProgress(prints=False)
+    so_far.searching(1, 3)
+    so_far(TrainingState(1, -5.0, -5.0, np.ones(3), {}))
+    assert str(so_far).startswith("search 1 of 3   evaluation 1 ")
+    now[0] = 10.0
+    so_far.searching(2, 3)
+    assert "search 2 of 3, about 20 s left   " in str(so_far)
+    now[0] = 16.0
+    assert "about 14 s left" in str(so_far)
+    now[0] = 40.0  # longer than the first took
+    assert "about 10 s left" in str(so_far)
+    so_far.searching(3, 3)
+    now[0] = 90.0
+    assert "search 3 of 3   " in str(so_far)
+    one = _progress.TrainingProgress(prints=False)
+    one.searching(1, 1)
+    one(TrainingState(1, -5.0, -5.0, np.ones(3), {}))
+    assert str(one).startswith("evaluation 1 ")
+
+
+def test_fit_tells_its_searches(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    told: list[tuple[int, int]] = []
+    monkeypatch.setattr(_progress.TrainingProgress, "searching", lambda _, *which: told.append(which))
+    X = np.linspace(0.0, 1.0, 20)[:, np.newaxis]
+    fit(X, np.sin(9.0 * X), n_restarts=2, rng=0, max_iterations=2, progress=True)
+    assert told == [(1, 3), (2, 3), (3, 3)]
+
+
 def test_json_has_null_for_what_is_not_finite() -> None:
     assert _export._finite({"a": [math.inf, 1.0], "b": {"c": math.nan}}) == {"a": [None, 1.0], "b": {"c": None}}
 
@@ -240,7 +518,6 @@ def test_fit_refuses_a_bad_file_in_one_line(
 @pytest.mark.parametrize(
     ("options", "part"),
     [
-        ([], "--target"),
         (["--target", "y", "--test-fraction", "1"], "--test-fraction: must be a number from 0 up to, but not, 1, got '1'"),
         (["--target", "y", "--test-fraction", "nan"], "--test-fraction"),
         (["--target", "y", "--restarts", "-1"], "--restarts: must be a whole number >= 0, got '-1'"),
@@ -296,7 +573,7 @@ def _raise_at(evaluation: int) -> Callable[[], Any]:
     """A progress display whose callback is interrupted, as by Ctrl-C."""
 
     @contextlib.contextmanager
-    def progress() -> Iterator[Callable[[Any], None]]:
+    def progress(_: str = "") -> Iterator[Callable[[Any], None]]:
         def callback(state: Any) -> None:
             if state.evaluation == evaluation:
                 raise KeyboardInterrupt
@@ -678,7 +955,7 @@ def test_info_from_the_module_without_a_cache(tmp_path: Path) -> None:
 
 
 def test_help_names_every_default(capsys: pytest.CaptureFixture[str]) -> None:
-    for command, defaults in (("fit", 8), ("demo", 2)):
+    for command, defaults in (("fit", 13), ("predict", 5), ("demo", 2)):
         with pytest.raises(SystemExit) as exit_:
             main([command, "--help"])
         assert exit_.value.code == 0

@@ -141,6 +141,39 @@ def test_what_is_lost_is_told_without_the_exact_likelihood():
     assert all_others.rmse[0] == pytest.approx(np.sqrt(np.mean((y - left_out.mean) ** 2)), rel=1e-6)
 
 
+def test_the_summary_says_what_is_known():
+    pandas = pytest.importorskip("pandas")
+    X, y = problem(450, d=3)
+    frame = pandas.DataFrame(X, columns=["a <b>", "slope", "idle"])
+    model = fastard.fit_vecchia(frame, pandas.Series(y, name="flow"), neighbors=16, block_size=8, rng=0)
+    summary = model.summary(accuracy=True)
+    text = str(summary)
+    assert text.startswith("Gaussian process of flow: 450 points, 3 inputs, kernel matern52")
+    assert [row.name for row in summary.inputs][:2] == ["a <b>", "slope"]
+    factors = [row.factor for row in summary.inputs[:2]]
+    errors = model._errors()[0].standard_errors
+    np.testing.assert_allclose(np.log(factors), errors[:2], rtol=1e-9)
+    lines = str(model.accuracy()).splitlines()
+    assert len(lines) == 3
+    assert all(line in text for line in lines)
+    assert "blocks of 8 given 16" in text
+    short = model.summary(standard_errors=False)
+    assert (short.standard_errors, len(short.facts)) == (None, len(summary.facts) - 3)
+    assert "a &lt;b&gt;" in model._repr_html_()
+    assert "×/÷" not in model._repr_html_()
+
+
+def test_relevances_are_drawn():
+    pytest.importorskip("matplotlib")
+    from matplotlib.figure import Figure
+
+    X, y = problem(150)
+    model = fastard.fit_vecchia(X, y, neighbors=20, max_iterations=2, rng=0)
+    axes = Figure().add_subplot()
+    assert model.plot_relevance(axes) is axes
+    assert sorted(bar.get_width() for bar in axes.patches) == pytest.approx(sorted(model.relevance))
+
+
 def test_held_out_figures():
     y = np.zeros((3, 1))
     found = judge(y, np.array([[[1.0], [0.0], [-1.0]]] * 2), np.full((2, 3, 1), 0.5), (5, 10))

@@ -411,7 +411,7 @@ def test_excel_as_people_write_it(read: Read) -> None:
         book.active.append(row)
     buffer = io.BytesIO()
     book.save(buffer)
-    with pytest.raises(TableError, match="line 3, column 'column 2': the cell is empty"):
+    with pytest.raises(TableError, match=r"'column 2' is empty, 'y' .*lacks 1 of 2 values .the first in line 5"):
         read(buffer.getvalue())
     book.active.delete_cols(2)
     book.active["B5"] = 4

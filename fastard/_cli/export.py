@@ -1,16 +1,19 @@
-"""What a study leaves in files: its numbers as JSON, its relevances as a chart."""
+"""What a study leaves in files: its numbers as JSON, its relevances as a chart, the model itself."""
 
 import json
 import math
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from fastard._cli.study import Study
 from fastard._config import versions
 from fastard._files import replace_file
 from fastard._model import plots
+from fastard._model.gaussian_process import GaussianProcess
+from fastard._progress import note
 
 
 class ExportError(ValueError):
@@ -21,8 +24,8 @@ def _format(path: str) -> str:
     return Path(path).suffix[1:].lower()
 
 
-def check_destination(path: str | None, data: str, *, is_chart: bool = False) -> None:
-    """Refuse before training what would fail after it, or replace the data."""
+def check_destination(path: str | None, data: str, *, what: str = "data", is_chart: bool = False) -> None:
+    """Refuse before training what would fail after it, or replace the file ``data``, which is the data or what it is."""
     if path is None:
         return
     try:
@@ -40,7 +43,7 @@ def check_destination(path: str | None, data: str, *, is_chart: bool = False) ->
         if not os.access(folder, os.W_OK) or not (mode is None or os.access(path, os.W_OK)):
             raise ExportError(f"{path}: may not be written")
         if mode is not None and os.path.exists(data) and os.path.samefile(path, data):
-            raise ExportError(f"{path}: is the data; give another name")
+            raise ExportError(f"{path}: is the {what}; give another name")
     if is_chart:
         try:
             from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -67,7 +70,7 @@ def write_json(study: Study, path: str) -> None:
         "features_by_relevance": [data.input_names[i] for i in order],
         "signal_variance": model.signal_variance,
         "noise_variance": model.noise_variance,
-        "log_marginal_likelihood": model.log_marginal_likelihood,
+        **_likelihood(study),
         "held_out": vars(held_out) if held_out is not None else None,
         "n_evaluations": model.n_evaluations,
         "converged": model.converged,
@@ -78,7 +81,27 @@ def write_json(study: Study, path: str) -> None:
     text = json.dumps(_finite(document), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     # JSON's own escapes for what a terminal would obey or hide
     text = "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
-    replace_file(path, lambda file: file.write(text.encode()))
+    _write(path, lambda file: file.write(text.encode()))
+
+
+def _likelihood(study: Study) -> dict[str, Any]:
+    """Of an approximate training what it maximised, and what is lost."""
+    model, lost = study.model, study.accuracy
+    if isinstance(model, GaussianProcess):
+        return {"log_marginal_likelihood": model.log_marginal_likelihood}
+    assert lost is not None
+    return {
+        "vecchia_log_likelihood": model.log_likelihood,
+        "neighbors": model.neighbors,
+        "block_size": model.block_size,
+        "accuracy": {
+            "neighbors": list(lost.neighbors),
+            "nats_lost_per_row": lost.nats_lost.tolist(),
+            "nats_lost_per_row_error": lost.nats_lost_error.tolist(),
+            "parameters": lost.names,
+            "shift_in_standard_errors": lost.shift.tolist(),
+        },
+    }
 
 
 def _finite(value: Any) -> Any:
@@ -99,4 +122,20 @@ def write_chart(study: Study, path: str) -> None:
     figure.supxlabel("relevance: standard deviation / length scale, scaled to sum 1", fontsize="medium")
     target = plots.shortened(study.training.target_name)
     figure.suptitle(f"{target}: {which}, length scales beside their bars", fontsize="medium", parse_math=False)
-    replace_file(path, lambda file: figure.savefig(file, format=_format(path), dpi=150))
+    _write(path, lambda file: figure.savefig(file, format=_format(path), dpi=150))
+
+
+def save_model(study: Study, path: str) -> None:
+    """For ``fastard predict`` and ``fastard.load``."""
+    study.model.save(path)
+    tell_written(path)
+
+
+def _write(path: str, write: Callable[[BinaryIO], object]) -> None:
+    replace_file(path, write)
+    tell_written(path)
+
+
+def tell_written(path: str) -> None:
+    """Which file has been written."""
+    note(f"fastard: wrote {path}")

@@ -12,9 +12,17 @@ from fastard._text import printable
 from fastard.exceptions import NotPositiveDefiniteError
 from fastard.kernels import BY_NAME
 
+_KERNEL, _KERNEL_OF_MANY, _NEIGHBORS = "rbf", "matern52", 64
+
+_ADVICE = "a search takes some 50 evaluations; --vecchia trains in minutes by an approximation, and says what it loses"
+
 _EXIT_STATUS = """\
 exit status: 0 done (also where the search did not converge: the report says so), 1 failed,
 2 wrong arguments or data, 130 interrupted before there was anything to report"""
+
+
+class OptionsError(ValueError):
+    """Options that do not go together; the message is one line and names them."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -53,17 +61,37 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument(
         "--target",
         type=_not_blank,
-        required=True,
         metavar="COLUMN",
-        help="what to predict: a column's name in the header, or its number from 1, or from the end from -1 (required)",
+        help="what to predict: a column's name in the header, or its number from 1, or from the end from -1; without it the "
+        "columns are listed",
+    )
+    for option, what in (("--inputs", "what to predict it from (default: all other columns)"), ("--ignore", "to leave out")):
+        fit.add_argument(
+            option,
+            type=_not_blank,
+            action="append",
+            default=[],
+            metavar="COLUMNS",
+            help=f"columns {what}: names or numbers with commas between them; may be given again",
+        )
+    _add_reading(fit)
+    fit.add_argument(
+        "--kernel",
+        choices=BY_NAME,
+        help=f"one of {', '.join(BY_NAME)} (default: {_KERNEL}; {_KERNEL_OF_MANY} with --vecchia)",
+        metavar="NAME",
     )
     fit.add_argument(
-        "--header",
-        action=argparse.BooleanOptionalAction,
-        help="whether line 1 holds the columns' names (default: it does if something in it is no number)",
+        "--vecchia",
+        action="store_true",
+        help="for many rows, 20 000 to millions: train by an approximation, which the report says the error of "
+        "(default: train exactly)",
     )
     fit.add_argument(
-        "--kernel", choices=BY_NAME, default="rbf", help=f"one of {', '.join(BY_NAME)} (default: rbf)", metavar="NAME"
+        "--neighbors",
+        type=_positive_number,
+        metavar="N",
+        help=f"with --vecchia: more take longer and lose less (default: {_NEIGHBORS})",
     )
     fit.add_argument(
         "--restarts", type=_natural_number, default=0, metavar="N", help="further searches from random starts (default: 0)"
@@ -90,7 +118,40 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="write the hyperparameters and errors, as JSON (default: not written)",
     )
+    fit.add_argument(
+        "--save",
+        type=_not_blank,
+        metavar="FILE",
+        help="write the model, model.npz say, for fastard predict and fastard.load (default: not written)",
+    )
     _add_threads(fit)
+
+    predict = commands.add_parser(
+        "predict",
+        help="predict the rows of a table by a model that fit --save wrote",
+        description="Predict each row of a table by a saved model: mean, standard deviation, 95 % interval, and how far the "
+        "row lies outside the range of the training data, in widths of that range (0 inside).",
+        epilog=_EXIT_STATUS,
+        formatter_class=plain,
+    )
+    predict.add_argument("model", type=_not_blank, metavar="model.npz", help="what fit --save, or model.save, wrote")
+    predict.add_argument(
+        "data", type=_not_blank, metavar="new.csv", help="a table as fit takes it, with the inputs' columns, in any order"
+    )
+    predict.add_argument(
+        "-o",
+        "--output",
+        type=_not_blank,
+        metavar="FILE",
+        help="write CSV: the rows, and the predictions behind them (default: to the terminal)",
+    )
+    predict.add_argument(
+        "--function",
+        action="store_true",
+        help="intervals of the function itself (default: of new measurements, noise included)",
+    )
+    _add_reading(predict)
+    _add_threads(predict)
 
     demo = commands.add_parser(
         "demo",
@@ -107,6 +168,19 @@ def _parser() -> argparse.ArgumentParser:
         description="Show versions, processor, threads, BLAS and the cache directory: what a bug report needs.",
     )
     return parser
+
+
+def _add_reading(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--header",
+        action=argparse.BooleanOptionalAction,
+        help="whether line 1 holds the columns' names (default: it does if something in it is no number)",
+    )
+    parser.add_argument(
+        "--drop-missing",
+        action="store_true",
+        help="leave out rows that lack a value in a column that is used (default: such rows are an error)",
+    )
 
 
 def _add_threads(parser: argparse.ArgumentParser) -> None:
@@ -159,34 +233,85 @@ def _fraction(text: str) -> float:
 
 
 def _fit(options: argparse.Namespace) -> int:
-    from fastard._cli.export import check_destination, write_chart, write_json
+    from fastard._cli.export import check_destination, save_model, write_chart, write_json
     from fastard._cli.report import show_study
     from fastard._cli.study import split, study
     from fastard._cli.tables import read_dataset
     from fastard._progress import note, progress
 
+    if options.neighbors is not None and not options.vecchia:
+        raise OptionsError("--neighbors is of --vecchia; add that, or leave it out")
+    if options.restarts and options.vecchia:
+        raise OptionsError("--vecchia has one search, from where the exact one on some of the rows ends; leave --restarts out")
+    if options.target is None:
+        return _list_columns(options)
     check_destination(options.json, options.data)
+    check_destination(options.save, options.data)
     check_destination(options.plot, options.data, is_chart=True)
-    data = read_dataset(options.data, options.target, options.header)
+    data = read_dataset(
+        options.data,
+        options.target,
+        options.header,
+        inputs=options.inputs,
+        ignore=options.ignore,
+        drop_missing=options.drop_missing,
+    )
     for line in data.notes:
         note(f"fastard: {options.data}: {line}")
     training, test = split(data, options.test_fraction, options.seed)
-    with progress() as callback:
+    with progress(_ADVICE) as callback:
         result = study(
             training,
             test,
             callback=callback,
-            kernel=options.kernel,
+            kernel=options.kernel or (_KERNEL_OF_MANY if options.vecchia else _KERNEL),
             n_restarts=options.restarts,
             seed=options.seed,
             n_threads=options.threads,
+            neighbors=(options.neighbors or _NEIGHBORS) if options.vecchia else None,
         )
     with contextlib.ExitStack() as others:  # what was learned is not lost where one of the ways to tell it fails
         if options.plot:
             others.callback(write_chart, result, options.plot)
         if options.json:
             others.callback(write_json, result, options.json)
+        if options.save:
+            others.callback(save_model, result, options.save)
         show_study(result)
+    return 0
+
+
+def _list_columns(options: argparse.Namespace) -> int:
+    from fastard._cli.report import Grid, show
+    from fastard._cli.tables import describe_columns
+    from fastard._progress import note
+
+    rows, notes = describe_columns(options.data, options.header)
+    for line in notes:
+        note(f"fastard: {options.data}: {line}")
+    show(Grid(f"Columns of {options.data}", "><<", ("number", "name", "holds"), rows))
+    raise OptionsError("which of these columns is to be predicted? Add --target and its name or number")
+
+
+def _predict(options: argparse.Namespace) -> int:
+    from fastard._cli.export import check_destination
+    from fastard._cli.predict import predict_table, tell_outside, write_predictions
+    from fastard._progress import note
+
+    check_destination(options.output, options.data)
+    check_destination(options.output, options.model, what="model")
+    predicted = predict_table(
+        options.model,
+        options.data,
+        options.header,
+        drop_missing=options.drop_missing,
+        include_noise=not options.function,
+        n_threads=options.threads,
+    )
+    for line in predicted.points.notes:
+        note(f"fastard: {options.data}: {line}")
+    tell_outside(predicted)
+    write_predictions(predicted, options.output)
     return 0
 
 
@@ -203,7 +328,7 @@ def _info(_: argparse.Namespace) -> int:
     return 0
 
 
-_COMMANDS = {"fit": _fit, "demo": _demo, "info": _info}
+_COMMANDS = {"fit": _fit, "predict": _predict, "demo": _demo, "info": _info}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -4,6 +4,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+
 from fastard._model.summary import cells_of
 from fastard._progress import _draws
 from fastard._text import printable, table
@@ -11,6 +13,9 @@ from fastard._text import printable, table
 if TYPE_CHECKING:
     from fastard._cli.study import Study
     from fastard._model.summary import Summary
+    from fastard._vecchia.accuracy import Accuracy
+
+_FAR = 2.0  # standard errors
 
 _BAR = 16  # characters of the longest bar
 
@@ -94,8 +99,20 @@ def _model(study: "Study", summary: "Summary") -> Grid:
             ("held-out RMSE", f"{held_out.rmse:.4g} on {count} (predicting the mean: {held_out.rmse_of_mean:.4g})"),
             ("held-out log density", f"{held_out.mean_log_predictive_density:.4g} nats a row, noise included"),
         ]
-    rows += [("seconds", f"{study.seconds:.2f}"), *(("note", note) for note in summary.notes)]
+    rows += _approximation(study.accuracy) if study.accuracy is not None else []
+    with_compilation = "" if study.accuracy is None else " with compilation"
+    rows += [("seconds", f"{study.seconds:.2f}{with_compilation}"), *(("note", note) for note in summary.notes)]
     return Grid(f"Model, in units of {study.training.target_name}", "<<", (), rows)
+
+
+def _approximation(accuracy: "Accuracy") -> list[tuple[str, str]]:
+    """What is lost, and what to do where that is much."""
+    lines = str(accuracy).splitlines()
+    rows = list(zip(("approximation", *[""] * len(lines)), lines, strict=False))
+    shift = np.abs(accuracy.shift[-1])
+    if (shift > _FAR).any():
+        rows.append(("note", "the parameters would move by more than their standard errors; more --neighbors lose less"))
+    return rows
 
 
 def bar(share: float) -> str:

@@ -3,17 +3,26 @@
 import math
 import time
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from fastard._arrays import Array
 from fastard._cli.formats import TableError
 from fastard._cli.tables import Dataset
+from fastard._limits import memory
 from fastard._model.gaussian_process import GaussianProcess
 from fastard._progress import Callback
 from fastard._training.fit import fit
+from fastard._vecchia.accuracy import Accuracy
+from fastard._vecchia.fit import fit_vecchia
+from fastard._vecchia.model import VecchiaGaussianProcess
 from fastard._warmup import compile_training
 from fastard.kernels import BY_NAME
+
+
+class TooLargeError(MemoryError):
+    """The exact model does not fit the memory; the message is one line and names the remedy."""
 
 
 @dataclass(frozen=True)
@@ -30,10 +39,15 @@ class HeldOut:
 class Study:
     """A trained model and all that a report says of it."""
 
-    model: GaussianProcess
+    model: GaussianProcess | VecchiaGaussianProcess
     training: Dataset
     held_out: HeldOut | None
-    seconds: float  # of training, without compilation
+    seconds: float  # of training; of the exact one without compilation
+
+    @cached_property
+    def accuracy(self) -> Accuracy | None:
+        """What is lost, where the training was not exact."""
+        return self.model.accuracy() if isinstance(self.model, VecchiaGaussianProcess) else None
 
     @property
     def kernel_name(self) -> str:
@@ -76,25 +90,36 @@ def study(
     n_restarts: int = 0,
     seed: int = 0,
     n_threads: int | None = None,
+    neighbors: int | None = None,
 ) -> Study:
-    """Train and judge; what is compiled lazily is compiled before the clock starts."""
-    compile_training(kernel)
+    """Train and judge. With ``neighbors``, by ``fit_vecchia`` with so many; otherwise exactly, and what is compiled lazily is
+    compiled before the clock starts."""
+    X, y = training.X, training.y
+    model: GaussianProcess | VecchiaGaussianProcess
+    if neighbors is None:
+        _check_memory(y.size)
+        compile_training(kernel)
     began = time.perf_counter()
-    model = fit(
-        training.X,
-        training.y,
-        kernel=kernel,
-        n_restarts=n_restarts,
-        rng=seed,
-        callback=callback,
-        n_threads=n_threads,
-    )
+    if neighbors is None:
+        model = fit(X, y, kernel=kernel, n_restarts=n_restarts, rng=seed, callback=callback, n_threads=n_threads)
+    else:
+        model = fit_vecchia(X, y, kernel=kernel, neighbors=neighbors, rng=seed, callback=callback, n_threads=n_threads)
     seconds = time.perf_counter() - began
     model.feature_names, model.target_names = training.input_names, [training.target_name]
-    return Study(model, training, _judge(model, training, test) if test is not None else None, seconds)
+    held_out = _judge(model, training, test) if test is not None else None
+    return Study(model, training, held_out, seconds)
 
 
-def _judge(model: GaussianProcess, training: Dataset, test: Dataset) -> HeldOut:
+def _check_memory(n: int) -> None:
+    need, there = 8 * n * n, memory()
+    if there is not None and need > there:
+        raise TooLargeError(
+            f"exact training on {n} rows needs {need / 2**30:.3g} GiB of memory, where {there / 2**30:.3g} GiB are available; "
+            "--vecchia trains on all of them by an approximation, and says what it loses; or take fewer rows"
+        )
+
+
+def _judge(model: GaussianProcess | VecchiaGaussianProcess, training: Dataset, test: Dataset) -> HeldOut:
     mean, std = model.predict(test.X, return_std=True, include_noise=True)
     error = test.y - mean
     log_density = -0.5 * (error / std) ** 2 - np.log(std) - 0.5 * math.log(2.0 * math.pi)

@@ -5,31 +5,18 @@ for the names though it might be numbers, is said in a note.
 """
 
 import difflib
-import math
 import re
 import unicodedata
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastard._arrays import Array
-from fastard._cli.formats import (
-    Record,
-    Rows,
-    TableError,
-    has_decimal_comma,
-    has_fortran_exponent,
-    has_thousands,
-    is_blank,
-    is_missing,
-    number,
-    read_rows,
-    resembles_number,
-)
-from fastard._text import quoted, shortened
-
-_AMBIGUOUS_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
+from fastard._cli.columns import check_decimal_commas, check_numbers, complete_rows, contents, read_column
+from fastard._cli.formats import Record, Rows, TableError, is_blank, is_missing, read_rows, resembles_number
+from fastard._text import listed, quoted, shortened
 
 
 class Dataset(NamedTuple):
@@ -53,7 +40,25 @@ class _Header(NamedTuple):
     where: str | None
 
 
-def read_dataset(path: str, target: str, header: bool | None = None) -> Dataset:
+class _Table(NamedTuple):
+    """Names and cells, as many in each record."""
+
+    path: str
+    names: list[str]
+    body: list[Record]
+    where: str | None  # the names stand; None where there are none, and these are ours
+    left_out: int  # columns at the left, which are the rows' index
+
+
+def read_dataset(
+    path: str,
+    target: str,
+    header: bool | None = None,
+    *,
+    inputs: Sequence[str] = (),
+    ignore: Sequence[str] = (),
+    drop_missing: bool = False,
+) -> Dataset:
     """The table in a file of text, its delimiter a comma, semicolon, tab or blanks, in ARFF, Parquet or Excel.
 
     Parameters
@@ -63,16 +68,105 @@ def read_dataset(path: str, target: str, header: bool | None = None) -> Dataset:
         With a header, a column's name; otherwise, and with no such name, its number from 1, or from the end from -1.
     header : bool, optional
         Whether the first line holds names. By default it does where something in it is neither a number nor missing.
+    inputs, ignore : sequence of str
+        Columns as ``target``, or several between commas: the inputs, all others by default, and those that are none.
+    drop_missing : bool
+        Whether rows that lack a value in a column that is used are left out.
 
     Raises
     ------
     TableError
         For a file that cannot be read or is ambiguous, a missing column, ragged rows, and cells that are empty or no numbers.
     """
+    notes: list[str] = []
+    table = _table(path, target, header, notes)
+    names, left_out = table.names, table.left_out
+    if len(names) - left_out < 2:
+        raise TableError(
+            f"{path}: there is one column only, {quoted(names[-1])}{', beside an index' if left_out else ''}, and no inputs "
+            "beside a target; columns are separated by commas, semicolons, tabs or blanks"
+        )
+    column = _find_column(path, target, names, table.where, left_out)
+    if column < left_out:
+        raise TableError(
+            f"{path}: column {column + 1} is the rows' index and no target; give a name, or a number that counts it too"
+        )
+    if left_out and (_integer(target) or 0) > 0 and names[column] != _folded(target):
+        notes.append(f"the target is column {column + 1} counted with what is left out, {quoted(names[column])}")
+    places = _inputs(table, column, inputs, ignore)
+    if table.where is None and _counts([record.cells[0] for record in table.body]) and 0 in places:
+        notes.append("column 1 counts the rows and is an input; if it is an index, take it out")
+    values, _ = _numbers(table, [*places, column], [names[column]], drop_missing, notes)
+    return Dataset(
+        np.ascontiguousarray(values[:, :-1]),
+        np.ascontiguousarray(values[:, -1]),
+        [names[i] for i in places],
+        names[column],
+        tuple(notes),
+    )
+
+
+class Points(NamedTuple):
+    """Inputs (q, d) in a model's order, the rows that they come from as text, and what the user is to be told."""
+
+    X: Array
+    records: list[Record]
+    names: list[str]  # of the records' cells
+    notes: tuple[str, ...]
+
+
+def read_points(
+    path: str, wanted: list[str] | None, d: int, header: bool | None = None, *, drop_missing: bool = False
+) -> Points:
+    """The columns named ``wanted``, wherever they stand; or d columns in order, where the model or the file has no names."""
+    notes: list[str] = []
+    table = _table(path, "", header, notes)
+    own = list(range(table.left_out, len(table.names)))
+    names = [table.names[i] for i in own]
+    lacking = [name for name in wanted or [] if _folded(name) not in names]
+    twice = [name for name in wanted or [] if names.count(_folded(name)) > 1]
+    if wanted and not lacking and not twice:
+        places = [own[names.index(_folded(name))] for name in wanted]
+    elif len(own) == d and (wanted is None or table.where is None):
+        notes.append(f"the columns are taken in order for the model's inputs, {listed(wanted or [f'x{i}' for i in range(d)])}")
+        places = own
+    elif twice:
+        raise TableError(
+            f"{path}: several columns are named {listed(list(map(quoted, twice)))}, which the model was trained on"
+        )
+    elif wanted and table.where is not None:
+        raise TableError(
+            f"{path}: there is no column {listed(list(map(quoted, lacking)))}, which the model was trained on; its columns "
+            f"are {listed(list(map(shortened, names)))}"
+        )
+    else:
+        raise TableError(
+            f"{path}: {len(own)} columns without names, where the model has {d} inputs; give those alone, or a header"
+        )
+    values, rows = _numbers(table, places, table.names, drop_missing, notes)
+    return Points(values, [record for record, kept in zip(table.body, rows, strict=True) if kept], table.names, tuple(notes))
+
+
+def describe_columns(path: str, header: bool | None = None) -> tuple[list[tuple[str, str, str]], tuple[str, ...]]:
+    """Of each column its number, its name and what it holds, in words; and notes."""
+    notes: list[str] = []
+    table = _table(path, "", header, notes)
+    rows = []
+    for i, name in enumerate(table.names):
+        cells = [record.cells[i] for record in table.body]
+        what = "is the rows' index, and left out"
+        if i >= table.left_out:
+            what = contents(read_column(name, cells), table.body, i)
+        rows.append((str(i + 1), name, what.removeprefix("holds ")))
+    return rows, tuple(notes)
+
+
+def _table(path: str, target: str, header: bool | None, notes: list[str]) -> _Table:
+    """What the file holds, whatever of it is used; ``target`` tells where a first line of numbers may be names."""
     rows = read_rows(path)
     if not rows.records:
         raise TableError(f"{path}: the file is empty" if rows.names is None else f"{path}: has no rows")
-    notes = list(rows.notes)
+    notes += rows.notes
     found, body = _header(path, rows, target, header, notes)
     if not body:
         raise TableError(f"{path}: no rows below the header")
@@ -83,29 +177,47 @@ def read_dataset(path: str, target: str, header: bool | None = None) -> Dataset:
             "a title or units say"
         )
     left_out = _index_columns(path, names, body, notes) if found.where is not None else 0
-    if len(names) - left_out < 2:
+    return _Table(path, names, body, found.where, left_out)
+
+
+def _inputs(table: _Table, target: int, inputs: Sequence[str], ignore: Sequence[str]) -> list[int]:
+    """The places of the inputs, in the file's order."""
+
+    def places(option: str, choices: Sequence[str]) -> set[int]:
+        found = {place for choice in choices for place in _find_columns(table, choice)}
+        if target in found:
+            raise TableError(f"{table.path}: {option} names {quoted(table.names[target])}, which is the target")
+        return found
+
+    chosen, ignored = places("--inputs", inputs), places("--ignore", ignore)
+    if any(place < table.left_out for place in chosen):
         raise TableError(
-            f"{path}: there is one column only, {quoted(names[-1])}{', beside an index' if left_out else ''}, and no inputs "
-            "beside a target; columns are separated by commas, semicolons, tabs or blanks"
+            f"{table.path}: column {min(chosen) + 1} is the rows' index and no input; give it a name if it is one"
         )
-    column = _find_column(path, target, names, found.where, left_out)
-    if column < left_out:
-        raise TableError(
-            f"{path}: column {column + 1} is the rows' index and no target; give a name, or a number that counts it too"
-        )
-    if left_out and (_integer(target) or 0) > 0 and names[column] != _folded(target):
-        notes.append(f"the target is column {column + 1} counted with what is left out, {quoted(names[column])}")
-    if found.where is None and _counts([record.cells[0] for record in body]) and column != 0:
-        notes.append("column 1 counts the rows and is an input; if it is an index, take it out")
-    values = _values(path, body, names, left_out)
-    inputs = [i for i in range(left_out, len(names)) if i != column]
-    return Dataset(
-        np.ascontiguousarray(values[:, inputs]),
-        np.ascontiguousarray(values[:, column]),
-        [names[i] for i in inputs],
-        names[column],
-        tuple(notes),
-    )
+    everything = chosen or set(range(table.left_out, len(table.names))) - {target}
+    if everything <= ignored:
+        raise TableError(f"{table.path}: --ignore leaves no inputs")
+    return sorted(everything - ignored)
+
+
+def _find_columns(table: _Table, choice: str) -> list[int]:
+    """A column, or several between commas."""
+    parts = [choice] if _folded(choice) in table.names else [part for part in choice.split(",") if part.strip()]
+    return [_find_column(table.path, part, table.names, table.where, table.left_out) for part in parts]
+
+
+def _numbers(
+    table: _Table, places: list[int], needed: list[str], drop_missing: bool, notes: list[str]
+) -> tuple[Array, NDArray[np.bool_]]:
+    """The columns at these places, (rows, places), of which some are needed; and which rows they are of, (n,)."""
+    path, body = table.path, table.body
+    columns = [(i, read_column(table.names[i], [record.cells[i] for record in body])) for i in places]
+    rows = np.ones(len(body), dtype=np.bool_)
+    if drop_missing:
+        rows = complete_rows(path, [column for _, column in columns], len(body), notes)
+    check_numbers(path, body, columns, rows, needed)
+    check_decimal_commas(path, body, columns)
+    return np.column_stack([column.values for _, column in columns])[rows], rows
 
 
 # --- names ------------------------------------------------------------------------------------------------------
@@ -215,9 +327,7 @@ def _find_column(path: str, target: str, names: list[str], header: str | None, l
         matches = [i for i, name in enumerate(names) if name == wanted and i >= left_out]
         if len(matches) > 1:
             numbers = ", ".join(str(i + 1) for i in matches)
-            raise TableError(
-                f"{path}, {header}: {len(matches)} columns are named {shown} ({numbers}); give the target's number"
-            )
+            raise TableError(f"{path}, {header}: {len(matches)} columns are named {shown} ({numbers}); give its number")
         if matches:
             return matches[0]
     position = _integer(target)
@@ -296,58 +406,3 @@ def _index_columns(path: str, names: list[str], body: list[Record], notes: list[
 
 def _first(cells: list[str]) -> str:
     return ", ".join([shortened(cell) for cell in cells[:2]] + ["..."] * (len(cells) > 2))
-
-
-# --- numbers ----------------------------------------------------------------------------------------------------
-
-
-def _values(path: str, body: list[Record], names: list[str], left_out: int) -> Array:
-    """All cells as numbers, (n, columns); nan in those left out."""
-    values = np.full((len(body), len(names)), np.nan)
-    with_comma: list[tuple[int, str]] = []
-    with_point: tuple[int, str] | None = None
-    for row, (line, cells) in enumerate(body):
-        for column in range(left_out, len(names)):
-            cell = cells[column]
-            value = number(cell)
-            if value is None and has_decimal_comma(cell):
-                with_comma.append((line, cell.strip()))
-                value = float(cell.replace(",", "."))
-            elif with_point is None and "." in cell:
-                with_point = line, cell.strip()
-            if value is None or not math.isfinite(value):
-                raise TableError(f"{path}, line {line}, column {quoted(names[column])}: {_complaint(cell)}")
-            values[row, column] = value
-    if with_comma:
-        _check_decimal_commas(path, with_comma, with_point)
-    return values
-
-
-def _check_decimal_commas(path: str, with_comma: list[tuple[int, str]], with_point: tuple[int, str] | None) -> None:
-    """Refuse commas that may be anything else."""
-    line, cell = with_comma[0]
-    if with_point is not None:
-        raise TableError(
-            f"{path}, line {line}: {quoted(cell)} has a comma, and line {with_point[0]} has {quoted(with_point[1])}; "
-            "write all numbers with a decimal point and without separators of thousands"
-        )
-    if all(_AMBIGUOUS_THOUSANDS.fullmatch(cell) for _, cell in with_comma):
-        raise TableError(
-            f"{path}, line {line}: {quoted(cell)} has a comma that may be decimal or a separator of thousands; "
-            "write numbers with a decimal point and without separators of thousands"
-        )
-
-
-def _complaint(cell: str) -> str:
-    text, shown = cell.strip(), quoted(cell.strip())
-    if not text:
-        return "the cell is empty; drop or impute such rows"
-    if is_missing(cell):
-        return f"{shown} stands for a missing value; drop or impute such rows"
-    if number(cell) is not None:
-        return f"{shown} is not finite; drop or impute such rows"
-    if has_thousands(cell):
-        return f"{shown} is not a number; write it without separators of thousands"
-    if has_fortran_exponent(cell):
-        return f"{shown} is not a number; write its exponent with E in the place of D"
-    return f"{shown} is not a number; encode text and dates as numbers, or take the column out"

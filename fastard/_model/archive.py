@@ -7,11 +7,12 @@ import os
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastard._arrays import Array
 from fastard._files import replace_file
 from fastard._version import __version__
-from fastard.kernels import BY_NAME
+from fastard.kernels import BY_NAME, Kernel
 
 _FORMAT, _VERSION = "fastard model", 1
 
@@ -25,14 +26,19 @@ _ARRAYS = ("length_scale", "_X", "_y", "_y_mean", "_alpha", "_slots")
 
 def save(model: Any, path: str | os.PathLike[str]) -> None:
     """Write the model; of the factor one triangle."""
-    kernel = {kind: name for name, kind in BY_NAME.items()}[type(model.kernel)]
-    header = {"format": _FORMAT, "version": _VERSION, "fastard": __version__, "kernel": kernel, "shape": [*model.kernel]}
-    header |= {name.lstrip("_"): getattr(model, name) for name in _IN_HEADER}
+    header = {"format": _FORMAT, "version": _VERSION, **{name.lstrip("_"): getattr(model, name) for name in _IN_HEADER}}
     arrays = {name.lstrip("_"): getattr(model, name) for name in _ARRAYS}
     if model._observation_variance is not None:
         arrays["observation_variance"] = model._observation_variance
-    arrays |= {"header": np.array(json.dumps(header)), "factor": _packed(model._factor)}
-    replace_file(path, lambda file: np.savez(file, **arrays))
+    write(path, model.kernel, header, {**arrays, "factor": _packed(model._factor)})
+
+
+def write(path: str | os.PathLike[str], kernel: Kernel, header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
+    """Arrays, and a header in JSON that names the kernel and this version of fastard too."""
+    name = {kind: name for name, kind in BY_NAME.items()}[type(kernel)]
+    text = json.dumps({**header, "fastard": __version__, "kernel": name, "shape": [*kernel]})
+    members: dict[str, Any] = {"header": np.array(text), **arrays}
+    replace_file(path, lambda file: np.savez(file, **members))
 
 
 def _packed(factor: Array) -> Array:

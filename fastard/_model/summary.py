@@ -127,16 +127,18 @@ def summary(model: Any, errors: str | None, loo: bool) -> Summary:
     found, notes = model._standard_errors(errors) if errors is not None else (None, [])
     left_out = model.loo() if loo else None
     facts = [
-        *_variances(model, found),
+        *variances_of(model, found),
         ("log marginal likelihood", f"{model.log_marginal_likelihood:.6g} nats"),
         *(_leave_one_out(model, left_out) if left_out is not None else []),
-        *_search(model),
+        *search_of(model),
+        *_restarts(model.search_values),
     ]
     told = [note.text for note in notes if note.about == "fit"]  # of the others there are remarks
-    return Summary(_title(model), _inputs(model, found), facts, told, left_out, found)
+    return Summary(title_of(model), inputs_of(model, found), facts, told, left_out, found)
 
 
-def _title(model: Any) -> str:
+def title_of(model: Any) -> str:
+    """Of what, from how many points and inputs, and with which kernel."""
     n, d = model._X.shape
     kernel = next(name for name, kind in BY_NAME.items() if type(model.kernel) is kind)
     shape = "".join(f", {name} {value:.4g}" for name, value in zip(model.kernel.shape_names, model.kernel, strict=True))
@@ -144,7 +146,8 @@ def _title(model: Any) -> str:
     return f"Gaussian process of {_text.listed(model.output_names)}: {points}, {inputs}, kernel {kernel}{shape}"
 
 
-def _inputs(model: Any, errors: StandardErrors | None) -> list[InputSummary]:
+def inputs_of(model: Any, errors: StandardErrors | None) -> list[InputSummary]:
+    """The most relevant first."""
     d, relevance = model.length_scale.size, model.relevance
     deviations = np.full(d, np.nan) if errors is None else errors.standard_errors[:d]
     of_relevance = np.full(d, np.nan) if errors is None else relevance_errors(relevance, errors.covariance[:d, :d])
@@ -200,7 +203,8 @@ def _remarks(model: Any, without_error: Any) -> list[str]:
 _AT = {FIXED: "fixed", AT_BOUND: "at its lower bound", AT_UPPER_BOUND: "at its upper bound"}
 
 
-def _variances(model: Any, errors: StandardErrors | None) -> list[tuple[str, str]]:
+def variances_of(model: Any, errors: StandardErrors | None) -> list[tuple[str, str]]:
+    """Signal and noise."""
     d, facts = model.length_scale.size, []
     for place, (name, variance) in enumerate((("signal", model.signal_variance), ("noise", model.noise_variance)), d):
         deviation = 0.0 if errors is None else errors.standard_errors[place]
@@ -224,16 +228,19 @@ def _leave_one_out(model: Any, loo: LeaveOneOut) -> list[tuple[str, str]]:
     return facts
 
 
-def _search(model: Any) -> list[tuple[str, str]]:
+def search_of(model: Any) -> list[tuple[str, str]]:
+    """How training ended."""
     reason = model.message.partition("; at a bound: ")[0]  # which there are remarks of
-    facts = [
+    return [
         ("search", f"{'converged' if model.converged else 'not converged'}: {reason}"),
         ("evaluations", f"{model.n_evaluations}"),
     ]
-    values = np.array(model.search_values)
-    if values.size > 1:
-        ended = values[~np.isnan(values)]
-        near = int(np.count_nonzero(ended >= ended.max() - _NEAR))
-        restarts = f"{values.size - 1}: {near} of {values.size} searches ended within {_NEAR:g} nats of the best"
-        facts.append(("restarts", restarts))
-    return facts
+
+
+def _restarts(search_values: list[float]) -> list[tuple[str, str]]:
+    values = np.array(search_values)
+    if values.size <= 1:
+        return []
+    ended = values[~np.isnan(values)]
+    near = int(np.count_nonzero(ended >= ended.max() - _NEAR))
+    return [("restarts", f"{values.size - 1}: {near} of {values.size} searches ended within {_NEAR:g} nats of the best")]

@@ -21,7 +21,7 @@ from fastard._numba.threads import thread_map
 from fastard._objectives import leave_one_out
 from fastard._objectives.likelihood import LogMarginalLikelihood
 from fastard._parameters import Parameters, ParameterSpace
-from fastard._progress import Callback, TrainingState
+from fastard._progress import Callback, TrainingProgress, TrainingState
 from fastard._training.priors import Priors, log_density
 from fastard.exceptions import NotPositiveDefiniteError
 
@@ -215,7 +215,13 @@ class Search:
         a_caller_looks_on = self.callbacks or not all(isinstance(prior, Densities) for _, _, prior in self.priors)
         if at_a_time > 1 and not a_caller_looks_on:
             return self._side_by_side(starts, at_a_time, threads)
-        return [self._outcome(start) for start in starts]
+        found = []
+        for which, start in enumerate(starts, 1):
+            for display in self.callbacks:
+                if isinstance(display, TrainingProgress):
+                    display.searching(which, len(starts))
+            found.append(self._outcome(start))
+        return found
 
     def _outcome(self, start: Array) -> _Outcome:
         try:

@@ -26,7 +26,7 @@ from fastard._engine.vecchia import (
 )
 from fastard._objectives.likelihood import LogMarginalLikelihood
 from fastard._parameters import Parameters, standard_deviations
-from fastard._vecchia.blocks import make_blocks, ordered_blocks
+from fastard._vecchia.blocks import Blocks, make_blocks, ordered_blocks
 from fastard._vecchia.cluster import Shards
 from fastard.exceptions import NotPositiveDefiniteError
 from fastard.kernels import Kernel
@@ -99,6 +99,8 @@ class VecchiaLogLikelihood:
     (4,)
     """
 
+    _shards: Shards | None  # on a cluster, while it trains
+
     def __init__(
         self,
         X: ArrayLike,
@@ -114,34 +116,68 @@ class VecchiaLogLikelihood:
         client: Any = None,
     ) -> None:
         points = validate.inputs(X)
-        n, d = points.shape
+        n = len(points)
         targets = validate.targets(y, n).reshape(n, -1)
         known = validate.known_variances(observation_variance, n)
-        self.kernel = validate.as_kernel(kernel)
-        self.n_threads = validate.thread_count(n_threads)
-        self.neighbors = validate.count("neighbors", neighbors, least=1)
-        self.block_size = validate.count("block_size", block_size, least=1)
-        self.n_parameters = d + 2 + len(self.kernel)
-        self.watch: Watch | None = None  # called now and then with how much of an evaluation is done, from 0 to 1
-        self._min_length_scales = validate.min_length_scales(points)
-        self._safe_logarithm = validate.safe_logarithm(self._min_length_scales)
+        kernel, threads = validate.as_kernel(kernel), validate.thread_count(n_threads)
+        neighbors = validate.count("neighbors", neighbors, least=1)
+        block_size = validate.count("block_size", block_size, least=1)
         if length_scale is None:
             length_scale = _spreads(points)
         scales = validate.length_scales(length_scale, points)
-        of_blocks = points, scales, self.neighbors, self.block_size, validate.generator(rng)
-        self.blocks = make_blocks(*of_blocks, self.n_threads) if client is None else ordered_blocks(*of_blocks)
-        order, first = self.blocks.order, self.blocks.first
+        of_blocks = points, scales, neighbors, block_size, validate.generator(rng)
+        blocks = make_blocks(*of_blocks, threads) if client is None else ordered_blocks(*of_blocks)
+        order = blocks.order
+        own = None if known is None else known[order]
+        self._hold(points[order], targets[order], own, kernel, blocks, neighbors, block_size, threads)
+        if client is not None and blocks.starts.size > 1:
+            self._shards = Shards(client, self.X, self.y, self.observation_variance, blocks)
+            self.find_neighbors(scales)
+
+    @classmethod
+    def of_ordered(
+        cls,
+        X: Array,
+        y: Array,
+        observation_variance: Array | None,
+        *,
+        kernel: Kernel,
+        blocks: Blocks,
+        neighbors: int,
+        block_size: int,
+        n_threads: int,
+    ) -> VecchiaLogLikelihood:
+        """With blocks and neighbours that are known; X (n, d), y (n, m) and the variances (n,) are in the blocks' order."""
+        self = cls.__new__(cls)
+        self._hold(X, y, observation_variance, kernel, blocks, neighbors, block_size, n_threads)
+        return self
+
+    def _hold(
+        self,
+        X: Array,
+        y: Array,
+        observation_variance: Array | None,
+        kernel: Kernel,
+        blocks: Blocks,
+        neighbors: int,
+        block_size: int,
+        n_threads: int,
+    ) -> None:
+        self.kernel, self.n_threads = kernel, n_threads
+        self.blocks, self.neighbors, self.block_size = blocks, neighbors, block_size
         # As places in the blocks' order
-        self.X, self.y = read_only(points[order]), read_only(targets[order])
-        self.observation_variance = own = None if known is None else read_only(known[order])
+        self.X, self.y = read_only(X), read_only(y)
+        self.observation_variance = own = None if observation_variance is None else read_only(observation_variance)
+        self.n_parameters = X.shape[1] + 2 + len(kernel)
+        self.watch: Watch | None = None  # called now and then with how much of an evaluation is done, from 0 to 1
+        self._min_length_scales = validate.min_length_scales(self.X)
+        self._safe_logarithm = validate.safe_logarithm(self._min_length_scales)
+        first = blocks.first
         self._exact = LogMarginalLikelihood(
-            self.X[:first], self.y[:first], kernel=self.kernel, n_threads=self.n_threads,
+            self.X[:first], self.y[:first], kernel=kernel, n_threads=n_threads,
             observation_variance=None if own is None else own[:first],
         )  # fmt: skip
         self._shards = None
-        if client is not None and self.blocks.starts.size > 1:
-            self._shards = Shards(client, self.X, self.y, own, self.blocks)
-            self.find_neighbors(scales)
 
     def __call__(self, theta: ArrayLike) -> tuple[float, Array]:
         """The value and its gradient at ``theta``; see the class."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import os
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,11 +23,15 @@ from fastard._model.standard_errors import Note, StandardErrors, from_informatio
 from fastard._objectives.likelihood import LogMarginalLikelihood
 from fastard._parameters import tied_groups
 from fastard._vecchia.accuracy import Accuracy, accuracy, judge
+from fastard._vecchia.archive import save
 from fastard._vecchia.likelihood import VecchiaLogLikelihood
 from fastard._vecchia.prediction import LocalPosterior, local_posterior, predict, predict_left_out
 from fastard._vecchia.sampling import draw
 from fastard.exceptions import NotPositiveDefiniteError
 from fastard.kernels import Kernel
+
+if TYPE_CHECKING:
+    from fastard._model.summary import Summary
 
 _Found = TypeVar("_Found")
 
@@ -81,6 +86,12 @@ class VecchiaGaussianProcess:
         return self.feature_names or [f"x{i}" for i in range(self.length_scale.size)]
 
     @property
+    def output_names(self) -> list[str]:
+        """``target_names``, or y, or y0, y1 ... where there are none."""
+        m = self._y_mean.size
+        return self.target_names or (["y"] if m == 1 else [f"y{t}" for t in range(m)])
+
+    @property
     def relevance(self) -> Array:
         """Standard deviation of each input over its length scale, scaled to sum 1, shape (d,).
 
@@ -102,6 +113,19 @@ class VecchiaGaussianProcess:
     def n_threads(self) -> int:
         """Threads for the compiled loops."""
         return self._likelihood.n_threads
+
+    @property
+    def _X(self) -> Array:
+        """In the blocks' order, as are the other two."""
+        return self._likelihood.X
+
+    @property
+    def _y(self) -> Array:
+        return self._likelihood.y
+
+    @property
+    def _observation_variance(self) -> Array | None:
+        return self._likelihood.observation_variance
 
     @property
     def _theta(self) -> Array:
@@ -327,6 +351,64 @@ class VecchiaGaussianProcess:
         except NotPositiveDefiniteError as error:
             raise self._likelihood.named(error.row, error.nearest_row, error.distance) from None
 
+    def summary(self, *, standard_errors: bool = True, accuracy: bool = False) -> Summary:
+        """What the model says: inputs with errors, noise and signal, and how the search went.
+
+        Parameters
+        ----------
+        standard_errors : bool, default True
+            Those of :meth:`standard_errors`, which take as long as an evaluation in training.
+        accuracy : bool, default False
+            Whether to say what is lost, by :meth:`accuracy`.
+
+        Returns
+        -------
+        Summary
+            Printed it is text, in a notebook tables; its ``inputs`` and ``facts`` are the rows.
+        """
+        from fastard._vecchia.summary import summary
+
+        return summary(self, standard_errors, accuracy)
+
+    def plot_relevance(self, ax: Any = None) -> Any:
+        """Draw a bar for each input's relevance, as :meth:`fastard.GaussianProcess.plot_relevance`.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
+            Where to draw; a new pyplot figure by default.
+
+        Returns
+        -------
+        ax : matplotlib Axes
+
+        Raises
+        ------
+        ImportError
+            Without matplotlib, which ``pip install fastard[cli]`` brings.
+        """
+        from fastard._model.plots import plot_relevance
+
+        return plot_relevance(self, ax)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the model to a file that :func:`fastard.load` reads.
+
+        NumPy's npz format without pickle: arrays, and a header in JSON. It holds the training data, and the blocks with their
+        neighbours, some 30 bytes a point with the default ``neighbors`` and ``block_size``.
+
+        Parameters
+        ----------
+        path : str or path-like
+            The file, ``model.npz`` say; one that is there already is overwritten, once the new one is whole.
+
+        Raises
+        ------
+        OSError
+            If it cannot be written.
+        """
+        save(self, path)
+
     def __repr__(self) -> str:
         n, d = self._likelihood.X.shape
         state = "converged" if self.converged else "not converged"
@@ -335,6 +417,10 @@ class VecchiaGaussianProcess:
             f"{self.neighbors} neighbors, signal variance {self.signal_variance:.4g}, "
             f"noise variance {self.noise_variance:.4g}, log likelihood {self.log_likelihood:.6g}, {state}>"
         )
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return self.summary(standard_errors=False)._repr_html_()
 
 
 def _exact_model(model: VecchiaGaussianProcess) -> GaussianProcess:
