@@ -13,7 +13,9 @@ from fastard._files import replace_file
 from fastard._version import __version__
 from fastard.kernels import BY_NAME
 
-_FORMAT, _VERSION = "fastard model", 1
+_FORMAT, _VERSION, _VERSION_WITH_MEAN = "fastard model", 1, 2
+
+OF_MEAN = ("center", "scale", "transform", "basis", "coefficients", "solved", "factor")  # its arrays
 
 _IN_HEADER = (
     "signal_variance", "noise_variance", "log_marginal_likelihood", "objective", "n_evaluations", "converged", "message",
@@ -29,6 +31,11 @@ def save(model: Any, path: str | os.PathLike[str]) -> None:
     header = {"format": _FORMAT, "version": _VERSION, "fastard": __version__, "kernel": kernel, "shape": [*model.kernel]}
     header |= {name.lstrip("_"): getattr(model, name) for name in _IN_HEADER}
     arrays = {name.lstrip("_"): getattr(model, name) for name in _ARRAYS}
+    if model._settings.get("mean"):  # which earlier versions do not know
+        header["version"] = _VERSION_WITH_MEAN
+    if model._trend is not None:
+        header["mean"] = model._trend.kind
+        arrays |= {f"mean_{name}": getattr(model._trend, name) for name in OF_MEAN}
     if model._observation_variance is not None:
         arrays["observation_variance"] = model._observation_variance
     arrays |= {"header": np.array(json.dumps(header)), "factor": _packed(model._factor)}

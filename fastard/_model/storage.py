@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from fastard import _validation as validate
 from fastard._arrays import Array, large_array, read_only
-from fastard._model.archive import _ARRAYS, _FORMAT, _IN_HEADER, _VERSION
+from fastard._model.archive import _ARRAYS, _FORMAT, _IN_HEADER, _VERSION_WITH_MEAN, OF_MEAN
 from fastard._model.gaussian_process import GaussianProcess
+from fastard._model.trend import KINDS, Trend, functions_of
 from fastard._parameters import AT_UPPER_BOUND, kinds_of
 from fastard.kernels import BY_NAME
 
@@ -118,10 +119,11 @@ def _fill(stream: IO[bytes], buffer: Any) -> None:
 
 
 # What training keeps of the arguments of `fit`, for the next one.
-_SETTINGS = {f"{kind}_bounds" for kind in kinds_of(0)} | {"length_scale_groups", "objective", "standardize"}
+_SETTINGS = {f"{kind}_bounds" for kind in kinds_of(0)}
+_SETTINGS |= {"length_scale_groups", "objective", "standardize", "mean", "mean_estimation"}
 
 # What the first files lack.
-_LATER: dict[str, Any] = {"target_names": None, "search_values": [], "settings": {}}
+_LATER: dict[str, Any] = {"target_names": None, "search_values": [], "settings": {}, "mean": None}
 
 # What NumPy writes before an array's numbers. Its own reader takes any literal of Python's there, of which a made-up one can
 # fail in ways of its own, or take any amount of memory.
@@ -171,9 +173,11 @@ def _read(file: BinaryIO, threads: int) -> GaussianProcess:
             raise ValueError(f"its format is {reprlib.repr(header['format'])}")
         if type(header["version"]) is not int or header["version"] < 1:
             raise ValueError(f"its version is {reprlib.repr(header['version'])}")
-        if header["version"] > _VERSION:
+        if header["version"] > _VERSION_WITH_MEAN:
             raise _TooNewError(re.sub(r"[^\w.+-]", "?", str(header["fastard"]))[:40])
         required = {f"{name}.npy" for name in ("header", "factor", *(name.lstrip("_") for name in _ARRAYS))}
+        if header["mean"] is not None:
+            required |= {f"mean_{name}.npy" for name in OF_MEAN}
         if not required <= set(names) <= required | {"observation_variance.npy"}:
             raise ValueError(f"it holds {reprlib.repr(names)}")
         members = {entry.filename.removesuffix(".npy"): _member(archive, entry) for entry in entries}
@@ -194,6 +198,11 @@ def _model(header: dict[str, Any], members: dict[str, _Member], threads: int) ->
         "slots": (d + 2 + len(kernel),),
         "factor": (n * (n + 1) // 2,),
     }
+    if header["mean"] is not None:
+        p = members["mean_transform"].shape[-1]
+        of_mean = {"center": (d,), "scale": (d,), "transform": (p, p), "coefficients": (p, m), "factor": (p, p)}
+        expected |= {f"mean_{name}": shape for name, shape in of_mean.items()}
+        expected |= {"mean_basis": (n, p), "mean_solved": (n, p)}
     if "observation_variance" in members:
         expected["observation_variance"] = (n,)
     found = {name: member.shape for name, member in members.items()}
@@ -214,6 +223,7 @@ def _model(header: dict[str, Any], members: dict[str, _Member], threads: int) ->
         "target_names": (list, type(None)),
         "search_values": (list,),
         "settings": (dict,),
+        "mean": (str, type(None)),
     }
     for name, allowed in kinds.items():
         if type(header[name]) not in allowed:
@@ -237,6 +247,15 @@ def _model(header: dict[str, Any], members: dict[str, _Member], threads: int) ->
         raise ValueError(f"its search_values are {reprlib.repr(header['search_values'])}")
     if not header["settings"].keys() <= _SETTINGS:
         raise ValueError(f"its settings are {reprlib.repr(header['settings'])}")
+    trend = None
+    if header["mean"] is not None:
+        known_functions = functions_of(header["mean"], d) in (None, len(arrays["mean_factor"]))
+        if header["mean"] not in KINDS or header["settings"].get("mean") != header["mean"] or not known_functions:
+            raise ValueError(f"its mean is {reprlib.repr(header['mean'])}")
+        if not (arrays["mean_factor"].diagonal() > 0.0).all() or not (arrays["mean_scale"] > 0.0).all():
+            raise ValueError("its mean is that of no training")
+        of_trend = {name: arrays[f"mean_{name}"] for name in OF_MEAN}
+        trend = Trend(kind=header["mean"], function=None, **of_trend | {"basis": read_only(of_trend["basis"])})
     factor = members["factor"].read_factor(n)
     return GaussianProcess(
         kernel=kernel,
@@ -249,5 +268,6 @@ def _model(header: dict[str, Any], members: dict[str, _Member], threads: int) ->
         _slots=arrays["slots"].astype(np.int64),
         _alpha=arrays["alpha"],
         _factor=factor,
+        _trend=trend,
         **{name: header[name.lstrip("_")] for name in _IN_HEADER},
     )
