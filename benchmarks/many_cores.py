@@ -33,13 +33,12 @@ from fastard._engine.loops.schedule import (
     RHS_UPDATE,
     block_rows,
     task_of,
-    z_buffers,
     z_doubles,
 )
 from fastard._engine.loops.sweep import INVERSE, STEP, panel, pivot, pivot_inverse, update
 from fastard._engine.workspace import Workspace
 from fastard._numba.atomics import address_of
-from fastard._numba.cpu import COLS, ROWS
+from fastard._numba.cpu import COLS, LANES, ROWS
 from fastard.kernels import RBF
 
 SIZES = (300, 500, 1000, 2000, 5000, 10_000, 20_000)
@@ -102,10 +101,10 @@ def _all_fills(kernel, shape, U, A, diagonal, n, tile, scratch):
 
 
 @njit(nogil=True)
-def _all_contractions(U, A, R, n, tile, scratch, out):
+def _all_contractions(U, A, R, n, tile, scratch, totals, out):
     for i in range((n + tile - 1) // tile):
         for j in range(i + 1):
-            contract_tile(U, U.shape[0], False, A, R, 1, n, tile, i, j, scratch, out)
+            contract_tile(U, U.shape[0], False, A, R, 1, n, tile, i, j, scratch, totals, out)
 
 
 @njit(nogil=True)
@@ -153,9 +152,9 @@ def task_times(n: int, d: int) -> Array:
     workspace.diagonal[:] = 1.0
     U = np.zeros((d, round_up(size, ROWS)))
     U[:, :size] = np.random.default_rng(0).standard_normal((d, size))
-    scratch, out = np.empty((2, strip_space(tile))), np.empty(d)
+    scratch, totals, out = np.empty((2, strip_space(tile))), np.empty((d, LANES)), np.empty(d)
     z = workspace.space.ctypes.data
-    l_rows = z + 8 * z_buffers(size, 1, block, workspace.space.size) * z_doubles(size, 1, block)
+    l_rows = z + 8 * sizes.z_buffers(size) * z_doubles(size, 1, block)
     l_bytes = 8 * block_rows(size, block) ** 2
     l_columns, small_z = l_rows + l_bytes, l_rows + 2 * l_bytes
     times = np.zeros((7, 2))
@@ -183,7 +182,7 @@ def task_times(n: int, d: int) -> Array:
     kernel = compiled(RBF())
     elements = _elements(size, tile, False) + _elements(size, tile, True) / 2.0
     times[FILL_COST] = _seconds(lambda: _all_fills(*kernel, U, A, workspace.diagonal, size, tile, scratch)) / elements
-    times[CONTRACT_COST] = _seconds(lambda: _all_contractions(U, A, R, size, tile, scratch, out)) / elements
+    times[CONTRACT_COST] = _seconds(lambda: _all_contractions(U, A, R, size, tile, scratch, totals, out)) / elements
     return times
 
 

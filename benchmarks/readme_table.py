@@ -1,4 +1,4 @@
-"""The README's measured tables: ``python -m benchmarks.readme_table``, on a machine that does nothing else."""
+"""The measured tables of docs/performance.md: ``python -m benchmarks.readme_table``, on a machine that does nothing else."""
 
 import json
 

@@ -124,7 +124,10 @@ class _OneShape(NamedTuple):
 
 @_named("rbf")
 class RBF(Kernel, _NoShape):
-    """The squared exponential, k = exp(-s / 2) (Rasmussen & Williams 2006, equation 4.9, page 83)."""
+    r"""The squared exponential (Rasmussen & Williams 2006, equation 4.9, page 83).
+
+    .. math:: k = e^{-s/2}, \qquad w = k
+    """
 
     __slots__ = ()
 
@@ -146,7 +149,10 @@ def _rbf_curvature(_: RBF, s: _Values) -> Curvature:
 
 @_named("matern12")
 class Matern12(Kernel, _NoShape):
-    """Matérn with nu = 1/2, k = exp(-r) (Rasmussen & Williams 2006, page 85)."""
+    r"""Matérn with nu = 1/2 (Rasmussen & Williams 2006, page 85).
+
+    .. math:: k = e^{-r}, \qquad w = \frac{e^{-r}}{r}
+    """
 
     __slots__ = ()
     nu = 0.5
@@ -167,7 +173,10 @@ def _matern12_curvature(_: Matern12, s: _Values) -> Curvature:
 
 @_named("matern32")
 class Matern32(Kernel, _NoShape):
-    """Matérn with nu = 3/2, k = (1 + a) exp(-a), a = sqrt(3) r (Rasmussen & Williams 2006, equation 4.17, page 85)."""
+    r"""Matérn with nu = 3/2 (Rasmussen & Williams 2006, equation 4.17, page 85).
+
+    .. math:: k = (1 + a)\, e^{-a}, \qquad w = 3\, e^{-a}, \qquad a = \sqrt3\, r
+    """
 
     __slots__ = ()
     nu = 1.5
@@ -191,7 +200,10 @@ def _matern32_curvature(_: Matern32, s: _Values) -> Curvature:
 
 @_named("matern52")
 class Matern52(Kernel, _NoShape):
-    """Matérn with nu = 5/2, k = (1 + a + a^2 / 3) exp(-a), a = sqrt(5) r (Rasmussen & Williams 2006, equation 4.17)."""
+    r"""Matérn with nu = 5/2 (Rasmussen & Williams 2006, equation 4.17, page 85).
+
+    .. math:: k = \Bigl(1 + a + \frac{a^2}{3}\Bigr) e^{-a}, \qquad w = \frac53 (1 + a)\, e^{-a}, \qquad a = \sqrt5\, r
+    """
 
     __slots__ = ()
     nu = 2.5
@@ -215,7 +227,11 @@ def _matern52_curvature(_: Matern52, s: _Values) -> Curvature:
 
 @_named("matern72")
 class Matern72(Kernel, _NoShape):
-    """Matérn with nu = 7/2, k = (1 + a + 2 a^2 / 5 + a^3 / 15) exp(-a), a = sqrt(7) r (R&W 2006, equation 4.16, page 85)."""
+    r"""Matérn with nu = 7/2 (Rasmussen & Williams 2006, equation 4.16, page 85).
+
+    .. math:: k = \Bigl(1 + a + \frac{2a^2}{5} + \frac{a^3}{15}\Bigr) e^{-a}, \qquad
+              w = \frac{7}{15} (3 + 3a + a^2)\, e^{-a}, \qquad a = \sqrt7\, r
+    """
 
     __slots__ = ()
     nu = 3.5
@@ -249,12 +265,15 @@ def _inverse(r: _Values) -> _Values:
 
 @_named("rational_quadratic")
 class RationalQuadratic(Kernel, _OneShape):
-    """The rational quadratic, k = (1 + s / (2 shape))^(-shape) (Rasmussen & Williams 2006, equation 4.19, page 86).
+    r"""The rational quadratic (Rasmussen & Williams 2006, equation 4.19, page 86).
+
+    .. math:: k = \Bigl(1 + \frac{s}{2a}\Bigr)^{-a}, \qquad w = \Bigl(1 + \frac{s}{2a}\Bigr)^{-a-1}
 
     Parameters
     ----------
     shape : float, default 1.0
-        R&W's alpha, > 0: a scale mixture of squared exponentials, wider for a smaller shape. It is trained with the rest.
+        a above, R&W's alpha, > 0: a scale mixture of squared exponentials, wider for a smaller shape. It is trained with
+        the rest.
     """
 
     __slots__ = ()

@@ -20,7 +20,9 @@ def covariance(
     kernel: str | Kernel = "rbf",
     n_threads: int | None = None,
 ) -> Array:
-    """Covariance of the function's values at X and at Z, without noise.
+    r"""Covariance of the function's values at X and at Z, without noise.
+
+    .. math:: K_{jk} = \sigma_f^2\, k(s_{jk}), \qquad s_{jk} = \sum_i \frac{(x_{ji} - z_{ki})^2}{\lambda_i^2}
 
     Parameters
     ----------
@@ -34,7 +36,7 @@ def covariance(
     Returns
     -------
     K : ndarray, shape (n, k)
-        ``signal_variance * k(s)``, s = sum_i (x_i - z_i)^2 / length_scale_i^2 (Rasmussen & Williams 2006, section 4.2.1).
+        Rasmussen & Williams (2006), section 4.2.1, has k for each kernel.
 
     Raises
     ------
@@ -59,7 +61,10 @@ def covariance_vjp(
     kernel: str | Kernel = "rbf",
     n_threads: int | None = None,
 ) -> Array:
-    """Derivatives of <Q, K> = sum_jk Q_jk K(x_j, x_k) for any weights Q: a vector-Jacobian product.
+    r"""Derivatives of <Q, K> = sum_jk Q_jk K(x_j, x_k) for any weights Q: a vector-Jacobian product.
+
+    .. math:: \frac{\partial \langle Q, K \rangle}{\partial \ln\lambda_i} =
+              \sum_{jk} Q_{jk}\, \sigma_f^2\, w(s_{jk}) \frac{(x_{ji} - x_{ki})^2}{\lambda_i^2}, \qquad w = -2 k'
 
     One pass over the pairs, O(n d) memory beside Q; no derivative matrix is made. The marginal likelihood's gradient is
     this product with Q = (alpha alpha' - K^-1) / 2 (Rasmussen & Williams 2006, equation 5.9, page 114).

@@ -40,10 +40,12 @@ def log_priors(space: ParameterSpace, priors: dict[str, Any]) -> Priors:
     return result
 
 
-def log_density(priors: Priors, parameters: Parameters) -> tuple[float, Array, str]:
-    """All priors' log density, its gradient with respect to theta (P,), and what is wrong where they are not finite."""
+def log_density(priors: Priors, parameters: Parameters, size: int) -> tuple[float, Array, str]:
+    """All priors' log density, its gradient with respect to theta (size,), and what is wrong where they are not finite."""
+    total, gradient = 0.0, np.zeros(size)
+    if not priors:
+        return total, gradient, ""
     values = np.concatenate([parameters[0], parameters[1:3], tuple(parameters[3])])
-    total, gradient = 0.0, np.zeros(values.size)
     for name, where, prior in priors:
         value, slope = prior(values[where])
         total += value

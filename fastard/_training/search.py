@@ -174,7 +174,7 @@ class Search:
 
     def log_prior(self, parameters: Parameters) -> tuple[float, Array, str]:
         """The priors' log density, its gradient with respect to theta, and what is wrong where they are not finite."""
-        return log_density(self.priors, parameters)
+        return log_density(self.priors, parameters, self.space.size)
 
     def run(self, n_restarts: int, random: np.random.Generator | None = None) -> None:
         """All searches; raises the first start's error if every start fails. ``random`` draws the restarts' starts."""

@@ -311,7 +311,7 @@ class _Training:
         parameters = space.natural(free_theta)
         self.n_evaluations += 1
         self.left -= 1
-        of_prior, slope_of_prior, objection = log_density(self.priors, parameters)
+        of_prior, slope_of_prior, objection = log_density(self.priors, parameters, space.size)
         if objection:  # not at a start, which the exact fit has come from
             return None
         try:
@@ -341,7 +341,7 @@ class _Training:
             high[i] += _STEP
             slopes = []
             for near in (low, high):
-                _, slope, objection = log_density(self.priors, self.space.natural(near))
+                _, slope, objection = log_density(self.priors, self.space.natural(near), self.space.size)
                 slopes.append(math.nan if objection else float(self.space.free_gradient(slope)[i]))
             curvature = (slopes[0] - slopes[1]) / (2.0 * _STEP)
             result[i] = curvature if curvature > 0.0 else 0.0

@@ -63,7 +63,7 @@ class ExactMarginalLogLikelihood(_GPyTorchs):
     """
 
     def forward(self, function_dist: Any, target: Tensor, *params: Any, **kwargs: Any) -> Tensor:
-        """The marginal log likelihood over n, in nats, (*batch); see the class."""
+        """The marginal log likelihood over n, in nats, of the model's batch shape; see the class."""
         return _forward(self, function_dist, target, *params, **kwargs)
 
     def train(self, mode: bool = True) -> ExactMarginalLogLikelihood:

@@ -15,6 +15,8 @@ FOUND, SINGULAR, NO_DENSITY, NEEDS_PYTHON = 0, 1, 2, 3  # what `loss` returns
 
 NO_NOISE = 0.5 * ROUNDING  # of the signal's variance: noise below that leaves two equal rows a pivot that is only rounding
 
+AT_BOUND = 1e-14  # relative: what exp(ln bound) is off by for a bound up to e^40, a few units in the last place, by some exps
+
 
 @separate
 def natural(free_theta, theta, number, low, high, out):
@@ -24,7 +26,11 @@ def natural(free_theta, theta, number, low, high, out):
     """
     for i in range(theta.size):
         x = math.exp(free_theta[number[i]] if number[i] >= 0 else theta[i])
-        out[i] = min(max(x, low[i]), high[i])
+        if x >= high[i] * (1.0 - AT_BOUND):
+            x = high[i]
+        elif x <= low[i] * (1.0 + AT_BOUND):
+            x = low[i]
+        out[i] = x
 
 
 @jit

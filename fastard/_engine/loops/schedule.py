@@ -60,12 +60,6 @@ def space_doubles(n, m, block, buffers):
 
 
 @jit
-def z_buffers(n, m, block, doubles):
-    """One or two, as many as `space` has room for: with two a step's panel need not wait for the last update before it."""
-    return 2 if doubles >= space_doubles(n, m, block, 2) else 1
-
-
-@jit
 def count_off(place, total):
     """One more of `total` tasks is done."""
     if fetch_add(place, 1) == total - 1:
@@ -150,7 +144,9 @@ def work(state, kernel, shape, variance, U, free, tied, diagonal, A, R, n, m, sp
     result = INVERSE if invert else CHOLESKY
     a, leading, rhs, rhs_leading = address_of(A), 8 * A.shape[1], address_of(R), 8 * R.shape[1]
     z_bytes, l_bytes = 8 * z_doubles(n, m, block), 8 * block_rows(n, block) ** 2
-    z_space, buffers = address_of(space), z_buffers(n, m, block, space.size)
+    z_space = address_of(space)
+    # With two Z a step's panel need not wait for the last update of the step before.
+    buffers = (8 * space.size - 8 * space_doubles(n, m, block, 0)) // z_bytes
     l_rows = z_space + buffers * z_bytes
     l_columns = l_rows + l_bytes
     pivot_z = l_columns + l_bytes
