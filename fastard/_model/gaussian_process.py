@@ -714,7 +714,7 @@ class GaussianProcess:
         if self._trend is not None:
             gradients = self._trend.gradients(points) if wanted == GRADIENT else None
             found = self._trend.added(found, self._trend.at(points, basis), gradients)
-        else:
+        elif basis is not None:
             validate.no_basis(basis)
         return points, found
 

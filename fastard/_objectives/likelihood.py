@@ -185,14 +185,17 @@ class LogMarginalLikelihood:
         self.X = read_only(validate.inputs(X).copy())
         n, d = self.X.shape
         self.y = read_only(validate.targets(y, n).reshape(n, -1).copy())
+        self._shape = self.y.shape  # points, and what has to be solved for
         self.basis: Array | None = None  # with orthonormal columns
-        validate.choice("mean_estimation", mean_estimation, validate.ESTIMATIONS)
         self.mean_estimation = mean_estimation
+        if mean_estimation != "ml":
+            validate.choice("mean_estimation", mean_estimation, validate.ESTIMATIONS)
         if basis is not None:
             H = validate.basis("basis", basis, n)
             validate.independent("basis", H, [f"column {i}" for i in range(H.shape[1])])
             self.basis = read_only(orthonormal(H)[0])
             self.y = read_only(self._beside_basis(self.y))
+            self._shape = n, self.y.shape[1] + H.shape[1]
         self.kernel = validate.as_kernel(kernel)
         known = validate.known_variances(observation_variance, n)
         self.observation_variance = None if known is None else read_only(known.copy())
@@ -254,16 +257,15 @@ class LogMarginalLikelihood:
         natural, valid, targets = validate.batch(
             thetas, y, self.n_parameters, d + 1, n, self._min_length_scales, self._safe_logarithm, failures
         )
-        m = self.y.shape[1] if targets is None else targets.shape[2]
+        columns = self._shape[1] + (0 if targets is None else targets.shape[2] - self.y.shape[1])
         count = natural.shape[0]
-        functions = 0 if self.basis is None else self.basis.shape[1]
         values, gradients = np.full(count, -math.inf), np.zeros((count, self.n_parameters))
         at_a_time, threads = 1, self.n_threads
         if n >= _SIDE_BY_SIDE_FROM and count * n**3 >= _WORTH_BUFFERS:
             at_a_time, threads = side_by_side(n, count, self.n_threads)
 
         def work(indices: Iterator[int]) -> None:
-            workspace = spare_workspace(self._spare, n, m + functions)
+            workspace = spare_workspace(self._spare, n, columns)
             for i in indices:
                 if not valid[i]:
                     continue
@@ -315,12 +317,6 @@ class LogMarginalLikelihood:
         """The workspace that ``release`` gives away afterwards, and that no other thread has meanwhile; workers wake up."""
         announce(len(self.X), self.n_threads)
         return borrowed(self._last, *self._shape)
-
-    @property
-    def _shape(self) -> tuple[int, int]:
-        """Points, and what has to be solved for: the targets and the basis functions."""
-        n, m = self.y.shape
-        return n, m if self.basis is None else m + self.basis.shape[1]
 
     def _beside_basis(self, y: Array) -> Array:
         """What ordinary least squares leave of targets (n, m): of the same value, and not cancelled against a large mean."""
