@@ -5,6 +5,7 @@ from fastard._model.gaussian_process import GaussianProcess
 from fastard._model.sensitivity import Effects, SobolIndices
 from fastard._model.standard_errors import StandardErrors
 from fastard._model.summary import Summary
+from fastard._model.trend import MeanCoefficients
 from fastard._objectives.covariances import covariance, covariance_vjp
 from fastard._objectives.leave_one_out import LeaveOneOut, loo_log_predictive_density
 from fastard._objectives.likelihood import LogMarginalLikelihood, log_marginal_likelihood
@@ -32,6 +33,7 @@ __all__ = [
     "Matern32",
     "Matern52",
     "Matern72",
+    "MeanCoefficients",
     "NotPositiveDefiniteError",
     "RationalQuadratic",
     "SobolIndices",
@@ -59,6 +61,7 @@ _PUBLIC = (
     HeldOut,
     LeaveOneOut,
     LogMarginalLikelihood,
+    MeanCoefficients,
     SobolIndices,
     StandardErrors,
     Summary,
