@@ -27,6 +27,7 @@ def save(model: Any, path: str | os.PathLike[str]) -> None:
     """Write the model; of the factor one triangle."""
     kernel = {kind: name for name, kind in BY_NAME.items()}[type(model.kernel)]
     header = {"format": _FORMAT, "version": _VERSION, "fastard": __version__, "kernel": kernel, "shape": [*model.kernel]}
+    header["encoding"] = None if model._encoding is None else model._encoding.kinds
     header |= {name.lstrip("_"): getattr(model, name) for name in _IN_HEADER}
     arrays = {name.lstrip("_"): getattr(model, name) for name in _ARRAYS}
     if model._observation_variance is not None:

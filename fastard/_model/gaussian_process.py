@@ -22,6 +22,7 @@ from fastard._engine.evaluate import equal_rows, failure_at, least_pivot
 from fastard._engine.posterior import DEVIATION, GRADIENT, MEAN, Posterior, Predictions, posterior, predict
 from fastard._engine.terms import Term, central, scaled
 from fastard._model import prediction, standard_errors
+from fastard._model.encoding import Encoding, encoded_names
 from fastard._model.relevance import relevance
 from fastard._model.standard_errors import Note, StandardErrors
 from fastard._objectives.leave_one_out import LeaveOneOut
@@ -49,6 +50,7 @@ class GaussianProcess:
     kernel : kernel object
         With trained shape parameters.
     length_scale : ndarray, shape (d,)
+        Of a category in the unit in which two of its levels are sqrt(2) apart; of a periodic input in radii of its circle.
     signal_variance, noise_variance : float
     log_marginal_likelihood : float
         Of y less its mean in training, in nats; ``fastard.log_marginal_likelihood`` reproduces it.
@@ -84,13 +86,14 @@ class GaussianProcess:
     feature_names: list[str] | None
     target_names: list[str] | None
     n_threads: int
-    _X: Array
+    _encoding: Encoding | None  # of categories and periodic columns
+    _X: Array  # encoded, (n, d')
     _y: Array  # (n, m), less the mean
     _y_mean: Array  # (m,)
     _observation_variance: Array | None  # (n,)
     _slots: NDArray[
         np.int64
-    ]  # (d + 2 + p,), which free parameter each one is: tied ones share; or FIXED, AT_BOUND, AT_UPPER_BOUND
+    ]  # (d' + 2 + p,), which free parameter each one is: tied ones share; or FIXED, AT_BOUND, AT_UPPER_BOUND
     _settings: dict[str, Any]  # arguments of `fit` for :meth:`refit`, as JSON has them
     _alpha: Array  # (n, m)
     _factor: Array  # (n, n), L in the lower triangle of its transpose
@@ -101,7 +104,7 @@ class GaussianProcess:
     @property
     def input_names(self) -> list[str]:
         """``feature_names``, or x0, x1 ... where there are none."""
-        return self.feature_names or [f"x{i}" for i in range(self._X.shape[1])]
+        return self.feature_names or [f"x{i}" for i in range(self.length_scale.size)]
 
     @property
     def output_names(self) -> list[str]:
@@ -116,9 +119,10 @@ class GaussianProcess:
         It says how fast the function varies along an input, compared with the other inputs, over the spread of the data.
         It is not a share of variance explained: a nearly linear influence, however strong, has a long length scale and a
         small relevance; inputs that move together share or swap theirs; and only inputs of the same model compare. A
-        constant input has 0, also one whose entries differ by rounding errors alone.
+        constant input has 0, also one whose entries differ by rounding errors alone. A category's, or a periodic input's,
+        standard deviation is the root of the sum of the variances of the columns that it becomes.
         """
-        return relevance(self._X, self.length_scale)
+        return relevance(self._X, self.length_scale, None if self._encoding is None else self._encoding.first)
 
     def predict(
         self,
@@ -202,7 +206,7 @@ class GaussianProcess:
         Returns
         -------
         mean_gradient : ndarray, shape (q, d), or (q, d, m) for m > 1 outputs
-            Of ``predict(X)``, with the coordinates in the order of training.
+            Of ``predict(X)``, with the coordinates in the order of training. NaN for a category, which has no derivative.
         std_gradient : ndarray, of the same shape
             Of ``predict(X, return_std=True)[1]``; 0 where that is 0. At a training point without noise, where there is no
             derivative, both are 0 or what rounding leaves.
@@ -228,9 +232,12 @@ class GaussianProcess:
         points, found = self._predict(X, GRADIENT)
         if found.not_positive:
             prediction.warn_of_zeros(found.deviation[:, 0], self._noise_diagonal, self._X, points)
+        gradients = found.mean_grad, found.deviation_grad
+        if self._encoding is not None:
+            gradients = self._encoding.gradient(points, gradients[0]), self._encoding.gradient(points, gradients[1])
         if self._alpha.shape[1] == 1:
-            return found.mean_grad[..., 0], found.deviation_grad[..., 0]
-        return found.mean_grad, found.deviation_grad
+            return gradients[0][..., 0], gradients[1][..., 0]
+        return gradients
 
     def sample(
         self,
@@ -322,9 +329,9 @@ class GaussianProcess:
         targets = validate.targets(y, k, outputs=m).reshape(k, -1)
         known = validate.variances_of_more_points(observation_variance, k, trained_with=self._observation_variance is not None)
         inputs = np.vstack([self._X, points])
-        validate.length_scale_range(validate.min_length_scales(inputs), self.length_scale)
-
         term, noise = self._term, self.noise_variance
+        validate.length_scale_range(validate.min_length_scales(inputs), term.length_scale)
+
         diagonal = noise if known is None else noise + np.concatenate([self._observation_variance, known])
         scaled_inputs = scaled(term, inputs, central(inputs)).U[:, : n + k]
         if failure := equal_rows([scaled_inputs], diagonal, self.signal_variance):
@@ -379,6 +386,8 @@ class GaussianProcess:
         """
         validate.what_is_not_kept(self.objective, self._observation_variance is not None, options)
         kept: dict[str, Any] = dict(self._settings)
+        if self._encoding is not None:
+            kept |= self._encoding.options(self.feature_names if validate.names_of(X) else None)
         if validate.order_of_columns(X, self.feature_names) is not None:
             for name in {"length_scale_bounds", "length_scale_groups"} & kept.keys():
                 kept[name] = dict(zip(self.input_names, kept[name], strict=True))
@@ -401,7 +410,7 @@ class GaussianProcess:
         ----------
         Rasmussen & Williams (2006), equations (5.10) to (5.12), pages 116 and 117.
         """
-        parameters = (self.length_scale, self.signal_variance, self.noise_variance, self.kernel)
+        parameters = (self._term.length_scale, self.signal_variance, self.noise_variance, self.kernel)
         found = evaluate_loo(self._likelihood(), *parameters, gradient=False)
         variance = np.repeat(1.0 / found.precision[:, np.newaxis], self._y.shape[1], axis=1)
         below = found.alpha * variance  # y - mu
@@ -484,6 +493,7 @@ class GaussianProcess:
         """
         from fastard._model.sensitivity import sobol
 
+        self._only_numbers("sobol")
         return sobol(self, distribution, n_samples, n_points, rng)
 
     def effects(self, distribution: Any = "uniform", *, n_nodes: int = 41) -> Effects:
@@ -517,6 +527,7 @@ class GaussianProcess:
         """
         from fastard._model.sensitivity import effects
 
+        self._only_numbers("effects")
         return effects(self, distribution, n_nodes)
 
     def standard_errors(
@@ -579,10 +590,10 @@ class GaussianProcess:
         if method != "exact" and not self.converged:
             text = f"the search had not converged ({self.message}): the likelihood is not at a maximum"
             notes.append(Note("fit", text))
-        names = validate.parameter_names(self.length_scale.size, self.kernel, self.feature_names)
+        names = validate.parameter_names(self._X.shape[1], self.kernel, encoded_names(self.feature_names, self._encoding))
         trained = standard_errors.Trained(self._likelihood(), self._term, self.noise_variance, self._alpha, self._factor)
         found, more = standard_errors.standard_errors(trained, self._slots, names, method, progress)
-        return found, notes + more
+        return found.of(self._places), notes + more
 
     def _likelihood(self) -> LogMarginalLikelihood:
         return LogMarginalLikelihood(
@@ -595,7 +606,21 @@ class GaussianProcess:
 
     @property
     def _term(self) -> Term:
-        return Term(self.kernel, self.length_scale, self.signal_variance)
+        scales = self.length_scale if self._encoding is None else self.length_scale[self._encoding.of_column]
+        return Term(self.kernel, scales, self.signal_variance)
+
+    @property
+    def _places(self) -> NDArray[np.int64]:
+        """Where the parameters that users know of, a length scale for each input, stand among those of encoded columns."""
+        scales = np.arange(self.length_scale.size) if self._encoding is None else self._encoding.first
+        return np.append(scales, np.arange(self._X.shape[1], self._slots.size))
+
+    def _by_column(self, flags: NDArray[np.bool_], combine: np.ufunc) -> Any:
+        """What holds for encoded columns (d',), ``combine``d for the columns that they were made of, (d,)."""
+        return flags if self._encoding is None else combine.reduceat(flags, self._encoding.first)
+
+    def _only_numbers(self, what: str) -> None:
+        validate.only_numbers(None if self._encoding is None else self._encoding.kinds, what)
 
     @property
     def _noise_diagonal(self) -> Array | float:
@@ -606,10 +631,13 @@ class GaussianProcess:
     def _points(self, X: ArrayLike) -> Array:
         """Points as the model takes them, (q, d)."""
         order = validate.order_of_columns(X, self.feature_names)
-        points = validate.inputs(X, dimensions=self._X.shape[1])
-        if order is not None:
-            points = read_only(np.ascontiguousarray(points[:, order]))
-        validate.length_scale_range(validate.min_length_scales(points, self._X[:1]), self.length_scale)
+        if self._encoding is not None:
+            points = self._encoding.encode(X, self.feature_names, order)
+        else:
+            points = validate.inputs(X, dimensions=self._X.shape[1])
+            if order is not None:
+                points = read_only(np.ascontiguousarray(points[:, order]))
+        validate.length_scale_range(validate.min_length_scales(points, self._X[:1]), self._term.length_scale)
         return points
 
     def _noise(self, include_noise: bool, observation_variance: ArrayLike | None, q: int) -> tuple[float, Array | None]:
@@ -623,7 +651,7 @@ class GaussianProcess:
         self, X: ArrayLike, wanted: int, include_noise: bool = False, observation_variance: ArrayLike | None = None
     ) -> tuple[Array, Predictions]:
         """The points as an array (q, d), and the predictions there."""
-        points = validate.plain_points(X, self._X.shape[1])
+        points = validate.plain_points(X, self._X.shape[1]) if self._encoding is None else None
         looked_at = points is None
         if points is None:
             points = self._points(X)
@@ -699,6 +727,7 @@ class GaussianProcess:
         """
         from fastard._model.conversion import to_sklearn
 
+        self._only_numbers("to_sklearn")
         return to_sklearn(self)
 
     def to_gpytorch(self) -> Any:
@@ -720,6 +749,7 @@ class GaussianProcess:
         """
         from fastard._model.conversion import to_gpytorch
 
+        self._only_numbers("to_gpytorch")
         return to_gpytorch(self)
 
     def plot_relevance(self, ax: Any = None) -> Any:
@@ -833,10 +863,11 @@ class GaussianProcess:
         """
         from fastard._model.plots import plot_effects
 
+        self._only_numbers("plot_effects")
         return plot_effects(self, distribution, validate.count("most", most, least=1))
 
     def __repr__(self) -> str:
-        n, d = self._X.shape
+        n, d = len(self._X), self.length_scale.size
         state = "converged" if self.converged else "not converged"
         return (
             f"<GaussianProcess {self.kernel!r} on {n} points in {d} dimensions, signal variance {self.signal_variance:.4g}, "

@@ -60,6 +60,12 @@ class StandardErrors(NamedTuple):
     covariance: Array
     correlation: Array
 
+    def of(self, places: NDArray[np.int64]) -> StandardErrors:
+        """Those of some of the parameters."""
+        names = [self.names[i] for i in places]
+        square = np.ix_(places, places)
+        return StandardErrors(names, self.standard_errors[places], self.covariance[square], self.correlation[square])
+
 
 class Note(NamedTuple):
     """What a user is to know of standard errors: which parameters have none, or what is wrong with the fit."""
@@ -125,7 +131,7 @@ def notes_on_bounds(slots: NDArray[np.int64], names: list[str], X: Array, y: Arr
 
 
 def _named(names: list[str], places: Iterable[Any]) -> str:
-    return listed([names[i] for i in places])
+    return listed(list(dict.fromkeys(names[i] for i in places)))  # encoded columns have the name of one column
 
 
 def _from_curvature(

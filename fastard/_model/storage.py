@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from fastard import _validation as validate
 from fastard._arrays import Array, large_array, read_only
 from fastard._model.archive import _ARRAYS, _FORMAT, _IN_HEADER, _VERSION
+from fastard._model.encoding import Encoding
 from fastard._model.gaussian_process import GaussianProcess
 from fastard._parameters import AT_UPPER_BOUND, kinds_of
 from fastard.kernels import BY_NAME
@@ -120,8 +121,10 @@ def _fill(stream: IO[bytes], buffer: Any) -> None:
 # What training keeps of the arguments of `fit`, for the next one.
 _SETTINGS = {f"{kind}_bounds" for kind in kinds_of(0)} | {"length_scale_groups", "objective", "standardize"}
 
+_LEVELS = (str, bool, int, float)  # of a category
+
 # What the first files lack.
-_LATER: dict[str, Any] = {"target_names": None, "search_values": [], "settings": {}}
+_LATER: dict[str, Any] = {"target_names": None, "search_values": [], "settings": {}, "encoding": None}
 
 # What NumPy writes before an array's numbers. Its own reader takes any literal of Python's there, of which a made-up one can
 # fail in ways of its own, or take any amount of memory.
@@ -183,21 +186,23 @@ def _read(file: BinaryIO, threads: int) -> GaussianProcess:
 
 def _model(header: dict[str, Any], members: dict[str, _Member], threads: int) -> GaussianProcess:
     kernel = validate.as_kernel(BY_NAME[header["kernel"]](*header["shape"]))
-    n, d = members["X"].shape
+    n, width = members["X"].shape
+    encoding = _encoding(header["encoding"])
+    d = width if encoding is None else len(encoding.kinds)
     m = members["y"].shape[1]
     expected: dict[str, tuple[int, ...]] = {
         "length_scale": (d,),
-        "X": (n, d),
+        "X": (n, width),
         "y": (n, m),
         "y_mean": (m,),
         "alpha": (n, m),
-        "slots": (d + 2 + len(kernel),),
+        "slots": (width + 2 + len(kernel),),
         "factor": (n * (n + 1) // 2,),
     }
     if "observation_variance" in members:
         expected["observation_variance"] = (n,)
     found = {name: member.shape for name, member in members.items()}
-    if found != expected or n == 0 or m == 0:
+    if found != expected or n == 0 or m == 0 or (encoding is not None and encoding.of_column.size != width):
         raise ValueError(f"its arrays have the shapes {found}")
     for name, member in members.items():
         if member.dtype != (np.int64 if name == "slots" else np.float64):
@@ -225,7 +230,8 @@ def _model(header: dict[str, Any], members: dict[str, _Member], threads: int) ->
     for name, array in arrays.items():
         if not np.isfinite(array).all():
             raise ValueError(f"its {name} does not hold finite numbers")
-    validate.length_scales(arrays["length_scale"], validate.inputs(arrays["X"]))
+    scales = arrays["length_scale"]
+    validate.length_scales(scales if encoding is None else scales[encoding.of_column], validate.inputs(arrays["X"]))
     known = validate.known_variances(arrays.get("observation_variance"), n)
     if header["n_evaluations"] < 1 or arrays["slots"].min() < AT_UPPER_BOUND or arrays["slots"].max() >= arrays["slots"].size:
         raise ValueError("its parameters are those of no training")
@@ -242,6 +248,7 @@ def _model(header: dict[str, Any], members: dict[str, _Member], threads: int) ->
         kernel=kernel,
         length_scale=arrays["length_scale"],
         n_threads=threads,
+        _encoding=encoding,
         _X=read_only(arrays["X"]),
         _y=read_only(arrays["y"]),
         _y_mean=arrays["y_mean"],
@@ -251,3 +258,16 @@ def _model(header: dict[str, Any], members: dict[str, _Member], threads: int) ->
         _factor=factor,
         **{name: header[name.lstrip("_")] for name in _IN_HEADER},
     )
+
+
+def _encoding(kinds: Any) -> Encoding | None:
+    """From what the header says of each column: null, a period, or a list of levels."""
+    if kinds is None:
+        return None
+    found = [tuple(kind) if type(kind) is list else kind for kind in kinds]
+    for kind in found:
+        is_period = type(kind) is float and 0.0 < kind < math.inf
+        is_levels = type(kind) is tuple and 0 < len(kind) == len(set(kind)) and all(type(x) in _LEVELS for x in kind)
+        if not (kind is None or is_period or is_levels):
+            raise ValueError(f"its encoding is {reprlib.repr(kinds)}")
+    return Encoding(tuple(found))

@@ -137,7 +137,7 @@ def summary(model: Any, errors: str | None, loo: bool) -> Summary:
 
 
 def _title(model: Any) -> str:
-    n, d = model._X.shape
+    n, d = len(model._X), model.length_scale.size
     kernel = next(name for name, kind in BY_NAME.items() if type(model.kernel) is kind)
     shape = "".join(f", {name} {value:.4g}" for name, value in zip(model.kernel.shape_names, model.kernel, strict=True))
     points, inputs = (f"{count} {what}{'s' * (count != 1)}" for count, what in ((n, "point"), (d, "input")))
@@ -177,8 +177,9 @@ def relevance_errors(relevance: Array, covariance: Array) -> Array:
 
 
 def _remarks(model: Any, without_error: Any) -> list[str]:
-    slots, constant, names = model._slots, validate.constant(model._X), model.input_names
-    visible = visible_influence(model._X, model._y, model._term, model.n_threads)
+    slots, names = model._slots[model._places], model.input_names
+    constant = model._by_column(validate.constant(model._X), np.logical_and)
+    visible = model._by_column(visible_influence(model._X, model._y, model._term, model.n_threads), np.logical_or)
     remarks = []
     for i in range(model.length_scale.size):
         slot, first = slots[i], int(np.flatnonzero(slots == slots[i])[0])
@@ -205,7 +206,7 @@ def _variances(model: Any, errors: StandardErrors | None) -> list[tuple[str, str
     for place, (name, variance) in enumerate((("signal", model.signal_variance), ("noise", model.noise_variance)), d):
         deviation = 0.0 if errors is None else errors.standard_errors[place]
         factor = f" (×/÷ {shown_factor(math.exp(0.5 * deviation))})" if 0.0 < deviation < 100.0 else ""
-        remark = _AT.get(model._slots[place], "not determined" if math.isnan(deviation) else "")
+        remark = _AT.get(model._slots[model._places[place]], "not determined" if math.isnan(deviation) else "")
         text = f"standard deviation {math.sqrt(variance):.4g}{factor}, variance {variance:.4g}"
         facts.append((name, f"{text}{f' ({remark})' if remark else ''}"))
     if model._observation_variance is not None:

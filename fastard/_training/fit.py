@@ -9,6 +9,8 @@ from numpy.typing import ArrayLike
 
 from fastard import _validation as validate
 from fastard._arrays import Array
+from fastard._model.encoding import encoded_names
+from fastard._model.encoding import encoding as encoding_of
 from fastard._model.gaussian_process import GaussianProcess
 from fastard._objectives.likelihood import LogMarginalLikelihood
 from fastard._parameters import Given
@@ -24,6 +26,8 @@ def fit(
     X: ArrayLike,
     y: ArrayLike,
     *,
+    categorical: Any = None,
+    periodic: Any = None,
     kernel: str | Kernel | None = None,
     start: GaussianProcess | None = None,
     length_scale: ArrayLike | None = None,
@@ -55,9 +59,17 @@ def fit(
     Parameters
     ----------
     X : array-like, shape (n, d)
-        Inputs, n >= 1; a DataFrame's column names are kept.
+        Inputs, n >= 1; a DataFrame's column names are kept, and its columns of text or categories are categorical.
     y : array-like, shape (n,) or (n, m)
         Targets; m outputs share the hyperparameters.
+    categorical : sequence of columns, optional
+        Names, or numbers where X is no DataFrame, of columns whose entries (text, numbers or booleans) are categories: any two
+        different ones are equally far apart. Encoded inside, one column of 0 and 1 for each, with one length scale for all:
+        between two points whose categories differ there is the squared distance 2 / length_scale^2.
+    periodic : dict, optional
+        By columns their periods, in the columns' units: {"wind": 360.0}. Encoded inside as sine and cosine with one length
+        scale, so that the squared distance is 4 sin^2(pi (x - x') / period) / length_scale^2, which makes the squared
+        exponential kernel MacKay's periodic one, exp(-2 sin^2(pi (x - x') / period) / length_scale^2).
     kernel : str or kernel object, optional
         As for :func:`fastard.log_marginal_likelihood`; a shape parameter is trained from the object's. By default that of
         ``start``, or "rbf".
@@ -65,9 +77,10 @@ def fit(
         A model of the same inputs, of other rows say: where the search starts, moved into the bounds. A start that is given
         below counts more. Length scales that are tied here and were not there start at their geometric mean.
     length_scale : float, array-like, shape (d,), or dict, optional
-        Where the search starts, in units of the columns of X. By default sqrt(d) standard deviations of each column; where
-        the covariance is singular there, half of it, or half of that, and so on. A dictionary, here and below, names the
-        columns that are meant, by the DataFrame's names or else by their numbers; the others are as by default.
+        Where the search starts, in units of the columns of X (but see ``categorical`` and ``periodic``). By default sqrt(d)
+        standard deviations of each column; where the covariance is singular there, half of it, or half of that, and so on. A
+        dictionary, here and below, names the columns that are meant, by the DataFrame's names or else by their numbers; the
+        others are as by default.
     signal_variance, noise_variance : float, optional
         Where the search starts, in units of y squared. By default the variance of y and a tenth of it.
     observation_variance : array-like, shape (n,), optional
@@ -130,8 +143,9 @@ def fit(
         If the covariance is not positive definite at every one of the starts. At a trial point the search backs off instead.
     """
     feature_names, target_names = validate.names_of(X), validate.names_of_targets(y)
-    X = validate.inputs(X)
-    n, d = X.shape
+    encoding = encoding_of(X, feature_names, categorical, periodic)
+    X = validate.inputs(X) if encoding is None else encoding.encode(X, feature_names)
+    n, d = X.shape[0], X.shape[1] if encoding is None else len(encoding.kinds)
     y = validate.targets(y, n).reshape(n, -1)
     centred, y_mean = validate.centred(y)
     warm_start = validate.model_to_start_from(start, GaussianProcess, feature_names, d)
@@ -154,7 +168,8 @@ def fit(
     }
     if start is not None:
         given = _from_model(given, start, kernel, warm_start)
-    space = parameter_space(X, y, kernel, given, length_scale_groups, standardize, feature_names)
+    of_column = None if encoding is None else encoding.of_column
+    space = parameter_space(X, y, kernel, given, length_scale_groups, standardize, feature_names, of_column)
     priors = log_priors(
         space,
         {
@@ -186,11 +201,11 @@ def fit(
     at_bounds = space.at_bounds(search.best.free_theta)
     slots[list(at_bounds)] = list(at_bounds.values())
     if at_bounds:
-        names = validate.parameter_names(d, kernel, feature_names)
-        message = f"{message}; at a bound: {validate.listed([names[i] for i in at_bounds])}"
+        names = validate.parameter_names(X.shape[1], kernel, encoded_names(feature_names, encoding))
+        message = f"{message}; at a bound: {validate.listed(list(dict.fromkeys(names[i] for i in at_bounds)))}"
     return GaussianProcess(
         kernel=parameters[3],
-        length_scale=parameters[0],
+        length_scale=space.by_column(parameters[0]),
         signal_variance=parameters[1],
         noise_variance=parameters[2],
         log_marginal_likelihood=evaluation.log_marginal_likelihood,
@@ -202,6 +217,7 @@ def fit(
         feature_names=feature_names,
         target_names=target_names,
         n_threads=likelihood.n_threads,
+        _encoding=encoding,
         _X=likelihood.X,
         _y=likelihood.y,
         _y_mean=y_mean,
@@ -209,7 +225,7 @@ def fit(
         _slots=slots,
         _settings={
             **{f"{kind}_bounds": bounds for kind, bounds in space.given_bounds.items()},
-            "length_scale_groups": space.first_of_group.tolist(),
+            "length_scale_groups": space.column_groups.tolist(),
             "objective": objective,
             "standardize": bool(standardize),
         },

@@ -33,8 +33,9 @@ def log_priors(space: ParameterSpace, priors: dict[str, Any]) -> Priors:
     """Of the kinds of parameters that have a prior and are not all fixed: name, places in theta, and log density."""
     validate.shape_prior(priors["shape"], space.kernel)
     result = []
-    for name, where in kinds_of(space.d).items():
-        prior = log_prior(f"{name}_prior", priors[name], space.first_of_group if name == "length_scale" else None)
+    for name, own_places in kinds_of(space.d).items():
+        where = space.columns if name == "length_scale" and space.columns is not None else own_places
+        prior = log_prior(f"{name}_prior", priors[name], space.column_groups if name == "length_scale" else None)
         if prior is not None and space.is_free[where].any():
             result.append((name, where, prior))
     return result

@@ -466,7 +466,8 @@ class Search:
             return
         names = ("length_scale", "signal_variance", "noise_variance")
         shown = dict(zip(names, parameters[:3], strict=True)) | {"shape": np.array(tuple(parameters[3]))}
-        gradient = self.space.whole_gradient(slope)
+        shown["length_scale"] = self.space.by_column(parameters[0])
+        gradient = self.space.by_column(self.space.whole_gradient(slope))
         state = TrainingState(self.n_evaluations, log_marginal_likelihood, value, gradient, shown)
         answers = [callback(state) for callback in self.callbacks]
         if any(answers):

@@ -1,6 +1,7 @@
 """Arguments in, C-contiguous float64 out: the only place that raises errors about what a user passed.
 
     arrays       Is it an array of finite real numbers? If not: what is it, and what to pass in its place.
+    columns      Which columns are categories, or periodic, and which category is each entry?
     names        What are the columns and the targets called, and which of them does a name mean?
     data         Do X, y and what belongs to their rows fit each other, and those of training?
     parameters   Are the kernel, the hyperparameters, their bounds and ties what they must be?
@@ -12,6 +13,7 @@ A function is named for what it checks or returns, and says what is wrong, what 
 
 from fastard._text import listed
 from fastard._validation.arrays import names_of, plain_points
+from fastard._validation.columns import coded, column_kinds, only_numbers
 from fastard._validation.data import (
     centred,
     constant,
@@ -68,6 +70,8 @@ __all__ = [
     "callback",
     "centred",
     "choice",
+    "coded",
+    "column_kinds",
     "constant",
     "count",
     "either",
@@ -89,6 +93,7 @@ __all__ = [
     "number",
     "one_each",
     "one_length_scale",
+    "only_numbers",
     "order_of_columns",
     "parameter_names",
     "plain_points",
