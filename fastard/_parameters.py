@@ -29,7 +29,8 @@ _BOUNDS = {
 # ... and starts; the length scales' grow with sqrt(d), so that typical distances stay of the order of one.
 _SIGNAL_VARIANCE, _NOISE_VARIANCE = 1.0, 0.1
 
-Parameters = tuple[Array, float, float, Kernel]  # length_scale, signal_variance, noise_variance and the kernel
+# length_scale, signal_variance, noise_variance (with noise groups one for each, an array) and the kernel
+Parameters = tuple[Array, float, Any, Kernel]
 
 
 class Given(NamedTuple):
@@ -40,13 +41,13 @@ class Given(NamedTuple):
     warm_start: Any = None  # natural parameters of another model, moved into the bounds; where ``start`` is None
 
 
-def kinds_of(d: int) -> dict[str, slice]:
-    """Where the parameters of each kind stand."""
+def kinds_of(d: int, noises: int = 1) -> dict[str, slice]:
+    """Where the parameters of each kind stand; ``noises``: the number of noise variances."""
     return {
         "length_scale": slice(0, d),
         "signal_variance": slice(d, d + 1),
-        "noise_variance": slice(d + 1, d + 2),
-        "shape": slice(d + 2, None),
+        "noise_variance": slice(d + 1, d + 1 + noises),
+        "shape": slice(d + 1 + noises, None),
     }
 
 
@@ -68,6 +69,8 @@ class ParameterSpace:
     first_places : ndarray of int, shape (free,)
         Where each free parameter stands in theta; of tied ones the first.
     is_length_scale : ndarray of bool, shape (free,)
+    noises : int
+        The number of noise variances; 0 for one that is a number, otherwise one for each group, an array.
     deviations : ndarray, shape (d,)
         Standard deviations of the columns of X, 1 for constant ones.
     own_length_scales : bool
@@ -111,6 +114,7 @@ class ParameterSpace:
         self.own_length_scales, self.unit_of_variance, self.unit_of_mean = True, 1.0, 0.0
         self.given_bounds: dict[str, list[Any]] = {}
         self.deviations = np.ones(d)
+        self.noises = 0
         self.columns: NDArray[np.int64] | None = None
         self.column_groups = first_of_group
 
@@ -123,7 +127,10 @@ class ParameterSpace:
         """length_scale, signal_variance, noise_variance and the kernel."""
         values, d = np.empty(self._theta.size), self.d
         descent.natural(np.ascontiguousarray(free_theta), *self.natural_arrays, values)
-        return values[:d], float(values[d]), float(values[d + 1]), self.kernel.with_shape(values[d + 2 :].tolist())
+        if not self.noises:
+            return values[:d], float(values[d]), float(values[d + 1]), self.kernel.with_shape(values[d + 2 :].tolist())
+        shapes = d + 1 + self.noises
+        return values[:d], float(values[d]), values[d + 1 : shapes], self.kernel.with_shape(values[shapes:].tolist())
 
     def free_gradient(self, gradient: Array) -> Array:
         """With respect to the free parameters, from that with respect to theta: of tied ones the sum."""
@@ -157,7 +164,7 @@ class ParameterSpace:
     @property
     def fixed_noise(self) -> bool:
         """Whether the noise's variance is fixed."""
-        return bool(self.number[self.d + 1] == FIXED)
+        return bool((self.number[kinds_of(self.d, self.noises or 1)["noise_variance"]] == FIXED).all())
 
 
 def tied_groups(number: NDArray[np.int64]) -> Array:
@@ -175,11 +182,13 @@ def space(
     standardize: bool,
     names: list[str] | None,
     of_column: NDArray[np.int64] | None = None,
+    noises: int = 0,
 ) -> ParameterSpace:
     """From the arguments of `fit`; X (n, d) and y (n, m), ``names`` those of the columns.
 
     Where X is encoded, ``of_column`` says of each of its columns which of d columns it was made of. These have the names,
-    starts and bounds, a length scale each, and as standard deviation the root of the sum of the variances.
+    starts and bounds, a length scale each, and as standard deviation the root of the sum of the variances. ``noises`` as in a
+    :class:`ParameterSpace`.
 
     Raises
     ------
@@ -191,12 +200,13 @@ def space(
     groups = validate.by_column("length_scale_groups", groups, names, d, [(None, i) for i in range(d)])
     group_of = validate.groups("length_scale_groups", groups, d)
     own_units = _units(X, y, group_of, names, own_places) if standardize else np.ones(d + 2)
-    kinds, sizes = kinds_of(d), (d, 1, 1, len(kernel))
+    kinds, sizes = kinds_of(d, noises or 1), (d, 1, noises or 1, len(kernel))
     units = np.ones(sum(sizes))
     units[: d + 2] = own_units
+    units[kinds["noise_variance"]] = own_units[d + 1]
     defaults = [_BOUNDS[name] for name, size in zip(kinds, sizes, strict=True) for _ in range(size)]
     limits, fixed = units[:, np.newaxis] * np.array(defaults), np.zeros(units.size, dtype=bool)
-    start = units * np.array([math.sqrt(d)] * d + [_SIGNAL_VARIANCE, _NOISE_VARIANCE] + [1.0] * len(kernel))
+    start = units * np.array([math.sqrt(d)] * d + [_SIGNAL_VARIANCE] + [_NOISE_VARIANCE] * sizes[2] + [1.0] * len(kernel))
     start = np.minimum(np.maximum(start, limits[:, 0]), limits[:, 1])
     given_bounds: dict[str, list[Any]] = {}
     for (name, where), size in zip(kinds.items(), sizes, strict=True):
@@ -217,7 +227,9 @@ def space(
         if own_start is None:
             start[where] = otherwise
             continue
-        start[where] = validate.starts(name, own_start, X if of_column is None else X[:, places], bool(fixed[where].all()))
+        start[where] = validate.starts(
+            name, own_start, X if of_column is None else X[:, places], bool(fixed[where].all()), noises
+        )
         # Bounds that nobody gave do not stand in the way of a start that somebody gave.
         low[by_default] = np.minimum(low, start[where])[by_default]
         high[by_default] = np.maximum(high, start[where])[by_default]
@@ -233,6 +245,7 @@ def space(
         result = ParameterSpace(kernel, places[first_of_group[of_column]], start[whole], limits[whole], fixed[whole])
         result.columns, result.column_groups = places, first_of_group
         deviations = deviations[of_column]
+    result.noises = noises
     own = given["length_scale"]
     result.own_length_scales = own.start is None and own.warm_start is None
     result.given_bounds = given_bounds

@@ -304,7 +304,7 @@ def test_wrong_entries():
     assert fastard.fit(X.assign(material=["1", "2.5"] * (N // 2)), y, categorical=["material"]).predict(
         X[:1].assign(material="1")
     ).shape == (1,)
-    with pytest.raises(TypeError, match="a category is text, a number or a boolean"):
+    with pytest.raises(TypeError, match="must be text, a number or a boolean"):
         fastard.fit(X.assign(material=pandas.date_range("2020", periods=N)), y, categorical=["material"])
 
 

@@ -27,11 +27,15 @@ def save(model: Any, path: str | os.PathLike[str]) -> None:
     """Write the model; of the factor one triangle."""
     kernel = {kind: name for name, kind in BY_NAME.items()}[type(model.kernel)]
     header = {"format": _FORMAT, "version": _VERSION, "fastard": __version__, "kernel": kernel, "shape": [*model.kernel]}
+    groups = model._noise_groups
+    header["noise_groups"] = None if groups is None else [[*groups.labels], groups.variances.tolist()]
     header["encoding"] = None if model._encoding is None else model._encoding.kinds
     header |= {name.lstrip("_"): getattr(model, name) for name in _IN_HEADER}
     arrays = {name.lstrip("_"): getattr(model, name) for name in _ARRAYS}
     if model._observation_variance is not None:
         arrays["observation_variance"] = model._observation_variance
+    if groups is not None:
+        arrays["noise_group_of_row"] = groups.of_row
     arrays |= {"header": np.array(json.dumps(header)), "factor": _packed(model._factor)}
     replace_file(path, lambda file: np.savez(file, **arrays))
 

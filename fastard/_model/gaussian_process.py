@@ -23,6 +23,7 @@ from fastard._engine.posterior import DEVIATION, GRADIENT, MEAN, Posterior, Pred
 from fastard._engine.terms import Term, central, scaled
 from fastard._model import prediction, standard_errors
 from fastard._model.encoding import Encoding, encoded_names
+from fastard._model.noise_groups import NoiseGroups
 from fastard._model.relevance import relevance
 from fastard._model.standard_errors import Note, StandardErrors
 from fastard._objectives.leave_one_out import LeaveOneOut
@@ -52,6 +53,7 @@ class GaussianProcess:
     length_scale : ndarray, shape (d,)
         Of a category in the unit in which two of its levels are sqrt(2) apart; of a periodic input in radii of its circle.
     signal_variance, noise_variance : float
+        ``noise_variance`` is 0 where the noise is by groups, each of which has its own in ``noise_variances``.
     log_marginal_likelihood : float
         Of y less its mean in training, in nats; ``fastard.log_marginal_likelihood`` reproduces it.
     objective : str
@@ -91,9 +93,10 @@ class GaussianProcess:
     _y: Array  # (n, m), less the mean
     _y_mean: Array  # (m,)
     _observation_variance: Array | None  # (n,)
-    _slots: NDArray[
-        np.int64
-    ]  # (d' + 2 + p,), which free parameter each one is: tied ones share; or FIXED, AT_BOUND, AT_UPPER_BOUND
+    _noise_groups: NoiseGroups | None
+    # (d' + 2 + p,), with g noise groups (d' + 1 + g + p,): which free parameter each one is, tied ones share; or FIXED,
+    # AT_BOUND, AT_UPPER_BOUND
+    _slots: NDArray[np.int64]
     _settings: dict[str, Any]  # arguments of `fit` for :meth:`refit`, as JSON has them
     _alpha: Array  # (n, m)
     _factor: Array  # (n, n), L in the lower triangle of its transpose
@@ -111,6 +114,12 @@ class GaussianProcess:
         """``target_names``, or y, or y0, y1 ... where there are none."""
         m = self._y.shape[1]
         return self.target_names or (["y"] if m == 1 else [f"y{t}" for t in range(m)])
+
+    @property
+    def noise_variances(self) -> dict[Any, float]:
+        """Of each noise group, by its label, in units of y squared; empty where there are none."""
+        groups = self._noise_groups
+        return {} if groups is None else dict(zip(groups.labels, groups.variances.tolist(), strict=True))
 
     @property
     def relevance(self) -> Array:
@@ -131,6 +140,7 @@ class GaussianProcess:
         return_cov: bool = False,
         include_noise: bool = False,
         observation_variance: ArrayLike | None = None,
+        noise_groups: Any = None,
     ) -> Array | tuple[Array, Array]:
         r"""Predict at new points.
 
@@ -150,6 +160,8 @@ class GaussianProcess:
         observation_variance : float or array-like, shape (q,), optional
             Known variances of the new targets, added too; only with ``include_noise``. A model that was trained with such
             needs them: pass 0 for targets with ``noise_variance`` alone.
+        noise_groups : array-like, shape (q,), or one label, optional
+            The groups of the new targets; with ``include_noise``, of a model that was trained with groups.
 
         Returns
         -------
@@ -181,9 +193,10 @@ class GaussianProcess:
         """
         validate.std_or_cov(return_std, return_cov)
         if return_cov:
-            mean, spread = self._covariance(self._points(X), include_noise, observation_variance)
+            mean, spread = self._covariance(self._points(X), include_noise, observation_variance, noise_groups)
         else:
-            points, found = self._predict(X, DEVIATION if return_std else MEAN, include_noise, observation_variance)
+            wanted = DEVIATION if return_std else MEAN
+            points, found = self._predict(X, wanted, include_noise, observation_variance, noise_groups)
             mean, spread = found.mean, found.deviation
             if found.not_positive:
                 prediction.warn_of_zeros(spread[:, 0], self._noise_diagonal, self._X, points)
@@ -246,6 +259,7 @@ class GaussianProcess:
         rng: Any = None,
         include_noise: bool = False,
         observation_variance: ArrayLike | None = None,
+        noise_groups: Any = None,
     ) -> Array:
         r"""Draw functions from the posterior, at the given points.
 
@@ -263,6 +277,8 @@ class GaussianProcess:
             Whether to draw noisy targets; otherwise the function itself.
         observation_variance : float or array-like, shape (q,), optional
             Known variances of the noisy targets, as for :meth:`predict`.
+        noise_groups : array-like, shape (q,), or one label, optional
+            Their groups, as for :meth:`predict`.
 
         Returns
         -------
@@ -286,7 +302,7 @@ class GaussianProcess:
         random = validate.generator(rng)
         points = self._points(X)
         q, m = points.shape[0], self._alpha.shape[1]
-        mean, covariance = self._covariance(points, include_noise, observation_variance)
+        mean, covariance = self._covariance(points, include_noise, observation_variance, noise_groups)
         factor, order = semidefinite_factor(covariance[..., 0])
         values = np.empty((size, m, q))
         with np.errstate(all="ignore"):  # an underflow of ours is nobody's error
@@ -294,7 +310,9 @@ class GaussianProcess:
         result = values.transpose(0, 2, 1) + mean
         return result[..., 0] if m == 1 else result
 
-    def update(self, X: ArrayLike, y: ArrayLike, observation_variance: ArrayLike | None = None) -> None:
+    def update(
+        self, X: ArrayLike, y: ArrayLike, observation_variance: ArrayLike | None = None, noise_groups: Any = None
+    ) -> None:
         r"""Take k more points into the model, in place: O(n^2 k) flops instead of training or factoring anew.
 
         .. math:: L' = \begin{pmatrix} L & 0 \\ V^\top & L_2 \end{pmatrix}, \qquad
@@ -312,6 +330,8 @@ class GaussianProcess:
             Their targets.
         observation_variance : array-like, shape (k,), optional
             Their known variances: to be given if, and only if, the model was trained with such.
+        noise_groups : array-like, shape (k,), or one label, optional
+            Their groups: to be given if, and only if, the model was trained with groups.
 
         Raises
         ------
@@ -328,11 +348,19 @@ class GaussianProcess:
         n, k, m = self._X.shape[0], points.shape[0], self._y.shape[1]
         targets = validate.targets(y, k, outputs=m).reshape(k, -1)
         known = validate.variances_of_more_points(observation_variance, k, trained_with=self._observation_variance is not None)
+        groups = self._noise_groups
+        if groups is None:
+            validate.no_noise_groups(noise_groups)
+        else:
+            groups = groups.with_rows(noise_groups, k)
         inputs = np.vstack([self._X, points])
         term, noise = self._term, self.noise_variance
         validate.length_scale_range(validate.min_length_scales(inputs), term.length_scale)
 
-        diagonal = noise if known is None else noise + np.concatenate([self._observation_variance, known])
+        own_noise = np.full(k, noise) if known is None else noise + known
+        if groups is not None:
+            own_noise += groups.of_rows[n:]
+        diagonal = noise if known is None and groups is None else np.append(self._noise_diagonal, own_noise)
         scaled_inputs = scaled(term, inputs, central(inputs)).U[:, : n + k]
         if failure := equal_rows([scaled_inputs], diagonal, self.signal_variance):
             raise NotPositiveDefiniteError(*failure)
@@ -340,7 +368,6 @@ class GaussianProcess:
         with np.errstate(all="ignore"):  # an underflow is nobody's error, an overflow is told below
             cross = cross_covariance(term, points, self._X, self.n_threads)
             own = cross_covariance(term, points, points, self.n_threads)
-            own_noise = noise + (np.zeros(k) if known is None else known)
             factor = extend_factor(self._factor, cross, own, own_noise, least_pivot(self.signal_variance + own_noise))
             if isinstance(factor, int):
                 raise NotPositiveDefiniteError(*failure_at([scaled_inputs], n + factor))
@@ -357,6 +384,7 @@ class GaussianProcess:
             "_y": read_only(centred),
             "_alpha": alpha,
             "_factor": factor,
+            "_noise_groups": groups,
         }
         if known is not None:
             changed["_observation_variance"] = read_only(np.concatenate([self._observation_variance, known]))
@@ -385,6 +413,8 @@ class GaussianProcess:
             As :func:`fastard.fit`; or where this model was trained with priors or known variances, and none are given.
         """
         validate.what_is_not_kept(self.objective, self._observation_variance is not None, options)
+        if self._noise_groups is not None:
+            validate.groups_given_again("noise_groups" in options)
         kept: dict[str, Any] = dict(self._settings)
         if self._encoding is not None:
             kept |= self._encoding.options(self.feature_names if validate.names_of(X) else None)
@@ -410,7 +440,7 @@ class GaussianProcess:
         ----------
         Rasmussen & Williams (2006), equations (5.10) to (5.12), pages 116 and 117.
         """
-        parameters = (self._term.length_scale, self.signal_variance, self.noise_variance, self.kernel)
+        parameters = (self._term.length_scale, self.signal_variance, self._noise_parameter, self.kernel)
         found = evaluate_loo(self._likelihood(), *parameters, gradient=False)
         variance = np.repeat(1.0 / found.precision[:, np.newaxis], self._y.shape[1], axis=1)
         below = found.alpha * variance  # y - mu
@@ -590,19 +620,23 @@ class GaussianProcess:
         if method != "exact" and not self.converged:
             text = f"the search had not converged ({self.message}): the likelihood is not at a maximum"
             notes.append(Note("fit", text))
-        names = validate.parameter_names(self._X.shape[1], self.kernel, encoded_names(self.feature_names, self._encoding))
-        trained = standard_errors.Trained(self._likelihood(), self._term, self.noise_variance, self._alpha, self._factor)
+        names = validate.parameter_names(
+            self._X.shape[1], self.kernel, encoded_names(self.feature_names, self._encoding), self.noise_variances or None
+        )
+        trained = standard_errors.Trained(self._likelihood(), self._term, self._noise_parameter, self._alpha, self._factor)
         found, more = standard_errors.standard_errors(trained, self._slots, names, method, progress)
         return found.of(self._places), notes + more
 
     def _likelihood(self) -> LogMarginalLikelihood:
-        return LogMarginalLikelihood(
+        likelihood = LogMarginalLikelihood(
             self._X,
             self._y,
             kernel=self.kernel,
             observation_variance=self._observation_variance,
             n_threads=self.n_threads,
         )
+        likelihood.noise_groups = None if self._noise_groups is None else self._noise_groups.of_row
+        return likelihood
 
     @property
     def _term(self) -> Term:
@@ -625,8 +659,21 @@ class GaussianProcess:
     @property
     def _noise_diagonal(self) -> Array | float:
         """Noise of the training targets, a number or (n,)."""
-        known = self._observation_variance
+        known = self._known_variances
         return self.noise_variance if known is None else self.noise_variance + known
+
+    @property
+    def _known_variances(self) -> Array | None:
+        """What training targets have beside ``noise_variance``: the known variances and those of their groups, (n,)."""
+        known, groups = self._observation_variance, self._noise_groups
+        if groups is None:
+            return known
+        return groups.of_rows if known is None else known + groups.of_rows
+
+    @property
+    def _noise_parameter(self) -> Any:
+        """As a likelihood has it: a number, or a variance for each group."""
+        return self.noise_variance if self._noise_groups is None else self._noise_groups.variances
 
     def _points(self, X: ArrayLike) -> Array:
         """Points as the model takes them, (q, d)."""
@@ -640,22 +687,34 @@ class GaussianProcess:
         validate.length_scale_range(validate.min_length_scales(points, self._X[:1]), self._term.length_scale)
         return points
 
-    def _noise(self, include_noise: bool, observation_variance: ArrayLike | None, q: int) -> tuple[float, Array | None]:
+    def _noise(
+        self, include_noise: bool, observation_variance: ArrayLike | None, noise_groups: Any, q: int
+    ) -> tuple[float, Array | None]:
         """What ``_predict`` adds to the variances: of all points, and of each one (q,)."""
         known = validate.variances_of_points(
             observation_variance, q, include_noise=include_noise, trained_with=self._observation_variance is not None
         )
+        if self._noise_groups is None or not include_noise:
+            validate.no_noise_groups(noise_groups)
+        else:
+            of_groups = self._noise_groups.at(noise_groups, q)
+            known = of_groups if known is None else known + of_groups
         return (self.noise_variance if include_noise else 0.0), known
 
     def _predict(
-        self, X: ArrayLike, wanted: int, include_noise: bool = False, observation_variance: ArrayLike | None = None
+        self,
+        X: ArrayLike,
+        wanted: int,
+        include_noise: bool = False,
+        observation_variance: ArrayLike | None = None,
+        noise_groups: Any = None,
     ) -> tuple[Array, Predictions]:
         """The points as an array (q, d), and the predictions there."""
         points = validate.plain_points(X, self._X.shape[1]) if self._encoding is None else None
         looked_at = points is None
         if points is None:
             points = self._points(X)
-        noise, known = self._noise(include_noise, observation_variance, points.shape[0])
+        noise, known = self._noise(include_noise, observation_variance, noise_groups, points.shape[0])
         found = predict(self._posterior, points, wanted, noise, known, self.n_threads, in_range=looked_at)
         if found is None:
             points = self._points(X)  # says what is wrong with them, if anything is
@@ -663,10 +722,12 @@ class GaussianProcess:
             assert found is not None, "valid points are in range"
         return points, found
 
-    def _covariance(self, points: Array, include_noise: bool, observation_variance: ArrayLike | None) -> tuple[Array, Array]:
+    def _covariance(
+        self, points: Array, include_noise: bool, observation_variance: ArrayLike | None, noise_groups: Any
+    ) -> tuple[Array, Array]:
         """Mean (q, m) and covariance (q, q, m), which is one for all outputs."""
         q, m = points.shape[0], self._alpha.shape[1]
-        noise, known = self._noise(include_noise, observation_variance, q)
+        noise, known = self._noise(include_noise, observation_variance, noise_groups, q)
         found = predict(self._posterior, points, MEAN, 0.0, None, self.n_threads, in_range=True)
         assert found is not None, "valid points are in range"
         _, covariance = prediction.predict(
@@ -869,9 +930,12 @@ class GaussianProcess:
     def __repr__(self) -> str:
         n, d = len(self._X), self.length_scale.size
         state = "converged" if self.converged else "not converged"
+        noise = f"variance {self.noise_variance:.4g}"
+        if self._noise_groups is not None:
+            noise = f"variances of {len(self.noise_variances)} groups"
         return (
             f"<GaussianProcess {self.kernel!r} on {n} points in {d} dimensions, signal variance {self.signal_variance:.4g}, "
-            f"noise variance {self.noise_variance:.4g}, log marginal likelihood {self.log_marginal_likelihood:.6g}, {state}>"
+            f"noise {noise}, log marginal likelihood {self.log_marginal_likelihood:.6g}, {state}>"
         )
 
     def _repr_html_(self) -> str:

@@ -21,6 +21,7 @@ from fastard._arrays import Array, large_array, read_only
 from fastard._model.archive import _ARRAYS, _FORMAT, _IN_HEADER, _VERSION
 from fastard._model.encoding import Encoding
 from fastard._model.gaussian_process import GaussianProcess
+from fastard._model.noise_groups import NoiseGroups
 from fastard._parameters import AT_UPPER_BOUND, kinds_of
 from fastard.kernels import BY_NAME
 
@@ -124,7 +125,7 @@ _SETTINGS = {f"{kind}_bounds" for kind in kinds_of(0)} | {"length_scale_groups",
 _LEVELS = (str, bool, int, float)  # of a category
 
 # What the first files lack.
-_LATER: dict[str, Any] = {"target_names": None, "search_values": [], "settings": {}, "encoding": None}
+_LATER: dict[str, Any] = {"target_names": None, "search_values": [], "settings": {}, "encoding": None, "noise_groups": None}
 
 # What NumPy writes before an array's numbers. Its own reader takes any literal of Python's there, of which a made-up one can
 # fail in ways of its own, or take any amount of memory.
@@ -177,7 +178,7 @@ def _read(file: BinaryIO, threads: int) -> GaussianProcess:
         if header["version"] > _VERSION:
             raise _TooNewError(re.sub(r"[^\w.+-]", "?", str(header["fastard"]))[:40])
         required = {f"{name}.npy" for name in ("header", "factor", *(name.lstrip("_") for name in _ARRAYS))}
-        if not required <= set(names) <= required | {"observation_variance.npy"}:
+        if not required <= set(names) <= required | {"observation_variance.npy", "noise_group_of_row.npy"}:
             raise ValueError(f"it holds {reprlib.repr(names)}")
         members = {entry.filename.removesuffix(".npy"): _member(archive, entry) for entry in entries}
         del members["header"]
@@ -190,22 +191,26 @@ def _model(header: dict[str, Any], members: dict[str, _Member], threads: int) ->
     encoding = _encoding(header["encoding"])
     d = width if encoding is None else len(encoding.kinds)
     m = members["y"].shape[1]
+    labels, variances = _noise_groups(header["noise_groups"])
+    noises = len(labels) or 1
     expected: dict[str, tuple[int, ...]] = {
         "length_scale": (d,),
         "X": (n, width),
         "y": (n, m),
         "y_mean": (m,),
         "alpha": (n, m),
-        "slots": (width + 2 + len(kernel),),
+        "slots": (width + 1 + noises + len(kernel),),
         "factor": (n * (n + 1) // 2,),
     }
     if "observation_variance" in members:
         expected["observation_variance"] = (n,)
+    if labels:
+        expected["noise_group_of_row"] = (n,)
     found = {name: member.shape for name, member in members.items()}
     if found != expected or n == 0 or m == 0 or (encoding is not None and encoding.of_column.size != width):
         raise ValueError(f"its arrays have the shapes {found}")
     for name, member in members.items():
-        if member.dtype != (np.int64 if name == "slots" else np.float64):
+        if member.dtype != (np.int64 if name in ("slots", "noise_group_of_row") else np.float64):
             raise ValueError(f"its {name} holds {member.dtype}")
     kinds: dict[str, tuple[type, ...]] = {
         "signal_variance": (float,),
@@ -243,12 +248,19 @@ def _model(header: dict[str, Any], members: dict[str, _Member], threads: int) ->
         raise ValueError(f"its search_values are {reprlib.repr(header['search_values'])}")
     if not header["settings"].keys() <= _SETTINGS:
         raise ValueError(f"its settings are {reprlib.repr(header['settings'])}")
+    groups = None
+    if labels:
+        of_row = arrays["noise_group_of_row"].astype(np.int64)
+        if of_row.min() < 0 or of_row.max() >= noises:
+            raise ValueError("its noise_group_of_row are the numbers of no groups")
+        groups = NoiseGroups(labels, variances, of_row)
     factor = members["factor"].read_factor(n)
     return GaussianProcess(
         kernel=kernel,
         length_scale=arrays["length_scale"],
         n_threads=threads,
         _encoding=encoding,
+        _noise_groups=groups,
         _X=read_only(arrays["X"]),
         _y=read_only(arrays["y"]),
         _y_mean=arrays["y_mean"],
@@ -267,7 +279,20 @@ def _encoding(kinds: Any) -> Encoding | None:
     found = [tuple(kind) if type(kind) is list else kind for kind in kinds]
     for kind in found:
         is_period = type(kind) is float and 0.0 < kind < math.inf
-        is_levels = type(kind) is tuple and 0 < len(kind) == len(set(kind)) and all(type(x) in _LEVELS for x in kind)
-        if not (kind is None or is_period or is_levels):
+        if not (kind is None or is_period or (type(kind) is tuple and _are_labels(kind))):
             raise ValueError(f"its encoding is {reprlib.repr(kinds)}")
     return Encoding(tuple(found))
+
+
+def _noise_groups(pair: Any) -> tuple[tuple[Any, ...], Array]:
+    """Labels and variances, from what the header says of them: null or a pair of lists."""
+    if pair is None:
+        return (), np.empty(0)
+    labels, variances = pair
+    if not (_are_labels(labels) and all(type(x) is float and 0.0 <= x < math.inf for x in variances)):
+        raise ValueError(f"its noise_groups are {reprlib.repr(pair)}")
+    return tuple(labels), np.array(variances).reshape(len(labels))
+
+
+def _are_labels(values: Any) -> bool:
+    return len(values) > 0 and all(type(x) in _LEVELS for x in values) and len(values) == len(set(values))

@@ -203,7 +203,9 @@ _AT = {FIXED: "fixed", AT_BOUND: "at its lower bound", AT_UPPER_BOUND: "at its u
 
 def _variances(model: Any, errors: StandardErrors | None) -> list[tuple[str, str]]:
     d, facts = model.length_scale.size, []
-    for place, (name, variance) in enumerate((("signal", model.signal_variance), ("noise", model.noise_variance)), d):
+    noises = [(f"noise, {label}", variance) for label, variance in model.noise_variances.items()]
+    rows = [("signal", model.signal_variance), *(noises or [("noise", model.noise_variance)])]
+    for place, (name, variance) in enumerate(rows, d):
         deviation = 0.0 if errors is None else errors.standard_errors[place]
         factor = f" (×/÷ {shown_factor(math.exp(0.5 * deviation))})" if 0.0 < deviation < 100.0 else ""
         remark = _AT.get(model._slots[model._places[place]], "not determined" if math.isnan(deviation) else "")

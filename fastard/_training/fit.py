@@ -12,6 +12,7 @@ from fastard._arrays import Array
 from fastard._model.encoding import encoded_names
 from fastard._model.encoding import encoding as encoding_of
 from fastard._model.gaussian_process import GaussianProcess
+from fastard._model.noise_groups import NoiseGroups
 from fastard._objectives.likelihood import LogMarginalLikelihood
 from fastard._parameters import Given
 from fastard._parameters import space as parameter_space
@@ -34,6 +35,7 @@ def fit(
     signal_variance: float | None = None,
     noise_variance: float | None = None,
     observation_variance: ArrayLike | None = None,
+    noise_groups: Any = None,
     length_scale_bounds: Any = None,
     signal_variance_bounds: Any = None,
     noise_variance_bounds: Any = None,
@@ -85,6 +87,10 @@ def fit(
         Where the search starts, in units of y squared. By default the variance of y and a tenth of it.
     observation_variance : array-like, shape (n,), optional
         Known variances >= 0 of the targets, added to the diagonal and not trained.
+    noise_groups : array-like, shape (n,), optional
+        Labels (text, numbers or booleans): rows with equal labels share a noise variance, and each of g groups has its own.
+        What is said of ``noise_variance`` here and below is then said of each, and starts, bounds and priors may be lists of
+        g, in the order of the sorted labels.
     length_scale_bounds, signal_variance_bounds, noise_variance_bounds, shape_bounds : optional
         A pair (low, high), "fixed", None for the default, or for length scales d of these, e.g. shape (d, 2), or a dict. By
         default (1e-3, 1e5) standard deviations, (1e-5, 1e5) and (1e-8, 1e2) variances, (1e-5, 1e5), and wider where a given
@@ -155,6 +161,8 @@ def fit(
         X, centred, kernel=kernel, observation_variance=observation_variance, n_threads=n_threads
     )
     kernel = likelihood.kernel
+    labels, group_of_row = (None, None) if noise_groups is None else validate.noise_groups(noise_groups, n)
+    likelihood.noise_groups = group_of_row
     validate.choice("objective", objective, OBJECTIVES)
     n_restarts = validate.count("n_restarts", n_restarts, least=0)
     max_iterations = validate.count("max_iterations", max_iterations, least=1)
@@ -167,9 +175,9 @@ def fit(
         "shape": Given(tuple(kernel) or None, shape_bounds),
     }
     if start is not None:
-        given = _from_model(given, start, kernel, warm_start)
+        given = _from_model(given, start, kernel, warm_start, labels)
     of_column = None if encoding is None else encoding.of_column
-    space = parameter_space(X, y, kernel, given, length_scale_groups, standardize, feature_names, of_column)
+    space = parameter_space(X, y, kernel, given, length_scale_groups, standardize, feature_names, of_column, len(labels or ()))
     priors = log_priors(
         space,
         {
@@ -201,13 +209,13 @@ def fit(
     at_bounds = space.at_bounds(search.best.free_theta)
     slots[list(at_bounds)] = list(at_bounds.values())
     if at_bounds:
-        names = validate.parameter_names(X.shape[1], kernel, encoded_names(feature_names, encoding))
+        names = validate.parameter_names(X.shape[1], kernel, encoded_names(feature_names, encoding), labels)
         message = f"{message}; at a bound: {validate.listed(list(dict.fromkeys(names[i] for i in at_bounds)))}"
     return GaussianProcess(
         kernel=parameters[3],
         length_scale=space.by_column(parameters[0]),
         signal_variance=parameters[1],
-        noise_variance=parameters[2],
+        noise_variance=parameters[2] if labels is None else 0.0,
         log_marginal_likelihood=evaluation.log_marginal_likelihood,
         objective=f"{objective} with priors" if search.priors else objective,
         n_evaluations=search.n_evaluations,
@@ -222,9 +230,14 @@ def fit(
         _y=likelihood.y,
         _y_mean=y_mean,
         _observation_variance=likelihood.observation_variance,
+        _noise_groups=None if labels is None or group_of_row is None else NoiseGroups(labels, parameters[2], group_of_row),
         _slots=slots,
         _settings={
-            **{f"{kind}_bounds": bounds for kind, bounds in space.given_bounds.items()},
+            **{
+                f"{kind}_bounds": bounds
+                for kind, bounds in space.given_bounds.items()
+                if kind != "noise_variance" or any(bounds)
+            },
             "length_scale_groups": space.column_groups.tolist(),
             "objective": objective,
             "standardize": bool(standardize),
@@ -234,12 +247,17 @@ def fit(
     )
 
 
-def _from_model(given: dict[str, Given], model: GaussianProcess, kernel: Kernel, length_scale: Array) -> dict[str, Given]:
+def _from_model(
+    given: dict[str, Given], model: GaussianProcess, kernel: Kernel, length_scale: Array, labels: tuple[Any, ...] | None
+) -> dict[str, Given]:
     """The same with a model's parameters to start from; its length scales are given in the order of X's columns."""
+    noise: Any = model.noise_variance
+    if model._noise_groups is not None:
+        noise = float(model._noise_groups.of_rows.mean()) if labels is None else model._noise_groups.of_labels(labels)
     values: dict[str, Any] = {
         "length_scale": length_scale,
         "signal_variance": model.signal_variance,
-        "noise_variance": model.noise_variance,
+        "noise_variance": noise,
     }
     result = {name: own._replace(warm_start=values.get(name)) for name, own in given.items()}
     if kernel == model.kernel and len(kernel):  # which is what trains a shape parameter that nobody gave a start for

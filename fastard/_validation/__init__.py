@@ -4,6 +4,7 @@
     columns      Which columns are categories, or periodic, and which category is each entry?
     names        What are the columns and the targets called, and which of them does a name mean?
     data         Do X, y and what belongs to their rows fit each other, and those of training?
+    noise        Which noise group is each row in?
     parameters   Are the kernel, the hyperparameters, their bounds and ties what they must be?
     priors       Is it a prior density, or one for each parameter?
     options      Is an option one of its values?
@@ -29,6 +30,7 @@ from fastard._validation.data import (
     weights,
 )
 from fastard._validation.names import by_column, model_to_start_from, names_of_targets, order_of_columns
+from fastard._validation.noise import groups_given_again, no_noise_groups, noise_group_numbers, noise_groups
 from fastard._validation.options import (
     axes,
     callback,
@@ -77,6 +79,7 @@ __all__ = [
     "either",
     "generator",
     "groups",
+    "groups_given_again",
     "input_distribution",
     "inputs",
     "known_elsewhere",
@@ -89,7 +92,10 @@ __all__ = [
     "model_to_start_from",
     "names_of",
     "names_of_targets",
+    "no_noise_groups",
     "no_overflow",
+    "noise_group_numbers",
+    "noise_groups",
     "number",
     "one_each",
     "one_length_scale",

@@ -43,7 +43,7 @@ def column_kinds(X: Any, names: list[str] | None, categorical: Any, periodic: An
         if periods[j] is not None:
             kinds.append(_period(column, periods[j]))
         elif is_category[j] or order is not None or (names is not None and _is_text(table[:, j])):
-            kinds.append(_levels(column, table[:, j], order))
+            kinds.append(levels(column, table[:, j], order))
         else:
             kinds.append(None)
     return tuple(kinds) if any(kind is not None for kind in kinds) else None
@@ -61,7 +61,7 @@ def coded(X: Any, kinds: tuple[Kind, ...], names: list[str] | None, order: NDArr
     numbers = table.copy() if order is None else table[:, order]
     for j, levels in enumerate(kinds):
         if isinstance(levels, tuple):
-            numbers[:, j] = _codes(_called(j, names), numbers[:, j], levels)
+            numbers[:, j] = codes(_called(j, names), numbers[:, j], levels)
     return inputs(numbers if names is None else _Named(numbers, names), dimensions=len(kinds))
 
 
@@ -143,18 +143,21 @@ def _period(column: str, value: Any) -> float:
     return float(period)
 
 
-def _levels(column: str, entries: NDArray[Any], order: list[Any] | None) -> tuple[Any, ...]:
+def levels(column: str, entries: NDArray[Any], order: list[Any] | None) -> tuple[Any, ...]:
     """The different entries: sorted, or in the order of a pandas column's categories."""
     found = set()
     for entry in _plain(column, entries):
         if not isinstance(entry, _LEVELS):
-            raise TypeError(
-                f"{column} is to be categorical and holds {reprlib.repr(entry)}; a category is text, a number or a boolean"
-            )
+            raise TypeError(f"{column} has {reprlib.repr(entry)} as a category, which must be text, a number or a boolean")
         found.add(entry)
     if order is None:
         return tuple(sorted(found, key=lambda level: (isinstance(level, str), level)))
     return tuple(level for level in _plain(column, np.array(order, dtype=object)) if level in found)
+
+
+def scalar_entries(values: Any) -> NDArray[Any]:
+    """Of a list, an array or a Series, as objects."""
+    return np.asarray(values, dtype=object)
 
 
 def _plain(column: str, entries: NDArray[Any]) -> list[Any]:
@@ -167,7 +170,8 @@ def _plain(column: str, entries: NDArray[Any]) -> list[Any]:
     return [entry.item() if isinstance(entry, np.generic) else entry for entry in entries]
 
 
-def _codes(column: str, entries: NDArray[Any], levels: tuple[Any, ...]) -> list[int]:
+def codes(column: str, entries: NDArray[Any], levels: tuple[Any, ...]) -> list[int]:
+    """Of each entry the number of its level."""
     numbers = {level: number for number, level in enumerate(levels)}
     plain = _plain(column, entries)
     unknown = [entry for entry in plain if not isinstance(entry, _LEVELS) or entry not in numbers]

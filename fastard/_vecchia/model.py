@@ -364,6 +364,7 @@ def _exact_model(model: VecchiaGaussianProcess) -> GaussianProcess:
         target_names=model.target_names,
         n_threads=vecchia.n_threads,
         _encoding=None,
+        _noise_groups=None,
         _X=vecchia.X,
         _y=vecchia.y,
         _y_mean=model._y_mean,
