@@ -29,7 +29,8 @@ _BOUNDS = {
 # ... and starts; the length scales' grow with sqrt(d), so that typical distances stay of the order of one.
 _SIGNAL_VARIANCE, _NOISE_VARIANCE = 1.0, 0.1
 
-Parameters = tuple[Array, float, float, Kernel]  # length_scale, signal_variance, noise_variance and the kernel
+# length_scale, signal_variance, noise_variance (with noise groups one for each, an array) and the kernel
+Parameters = tuple[Array, float, Any, Kernel]
 
 
 class Given(NamedTuple):
@@ -40,13 +41,13 @@ class Given(NamedTuple):
     warm_start: Any = None  # natural parameters of another model, moved into the bounds; where ``start`` is None
 
 
-def kinds_of(d: int) -> dict[str, slice]:
-    """Where the parameters of each kind stand."""
+def kinds_of(d: int, noises: int = 1) -> dict[str, slice]:
+    """Where the parameters of each kind stand; ``noises``: the number of noise variances."""
     return {
         "length_scale": slice(0, d),
         "signal_variance": slice(d, d + 1),
-        "noise_variance": slice(d + 1, d + 2),
-        "shape": slice(d + 2, None),
+        "noise_variance": slice(d + 1, d + 1 + noises),
+        "shape": slice(d + 1 + noises, None),
     }
 
 
@@ -59,11 +60,17 @@ class ParameterSpace:
         Which free parameter each one is, from 0; tied ones are the same; FIXED.
     first_of_group : ndarray of int, shape (d,)
         Of each length scale the first one that it is tied to.
+    columns : ndarray of int, or None
+        Where the columns of X were encoded, the first one that each has become; users know of one length scale for each.
+    column_groups : ndarray of int
+        Of each column, before it was encoded, the first one that it is tied to.
     start, bounds : ndarray, shape (free,) and (free, 2)
         Of the free parameters, logarithms.
     first_places : ndarray of int, shape (free,)
         Where each free parameter stands in theta; of tied ones the first.
     is_length_scale : ndarray of bool, shape (free,)
+    noises : int
+        The number of noise variances; 0 for one that is a number, otherwise one for each group, an array.
     deviations : ndarray, shape (d,)
         Standard deviations of the columns of X, 1 for constant ones.
     own_length_scales : bool
@@ -107,6 +114,9 @@ class ParameterSpace:
         self.own_length_scales, self.unit_of_variance, self.unit_of_mean = True, 1.0, 0.0
         self.given_bounds: dict[str, list[Any]] = {}
         self.deviations = np.ones(d)
+        self.noises = 0
+        self.columns: NDArray[np.int64] | None = None
+        self.column_groups = first_of_group
 
     @property
     def natural_arrays(self) -> tuple[Array, NDArray[np.int64], Array, Array]:
@@ -117,7 +127,10 @@ class ParameterSpace:
         """length_scale, signal_variance, noise_variance and the kernel."""
         values, d = np.empty(self._theta.size), self.d
         descent.natural(np.ascontiguousarray(free_theta), *self.natural_arrays, values)
-        return values[:d], float(values[d]), float(values[d + 1]), self.kernel.with_shape(values[d + 2 :].tolist())
+        if not self.noises:
+            return values[:d], float(values[d]), float(values[d + 1]), self.kernel.with_shape(values[d + 2 :].tolist())
+        shapes = d + 1 + self.noises
+        return values[:d], float(values[d]), values[d + 1 : shapes], self.kernel.with_shape(values[shapes:].tolist())
 
     def free_gradient(self, gradient: Array) -> Array:
         """With respect to the free parameters, from that with respect to theta: of tied ones the sum."""
@@ -135,6 +148,10 @@ class ParameterSpace:
         result[self.is_free] = free_gradient[self._number_of_free]
         return result
 
+    def by_column(self, values: Array) -> Array:
+        """Of the length scales, or of all parameters, those that users know of."""
+        return values if self.columns is None else values[np.append(self.columns, np.arange(self.d, values.size))]
+
     def at_bounds(self, free_theta: Array) -> dict[int, int]:
         """The places in theta of the free parameters that stand at a bound, and at which: AT_BOUND or AT_UPPER_BOUND."""
         is_at_bound = free_theta == self.bounds.T
@@ -147,7 +164,7 @@ class ParameterSpace:
     @property
     def fixed_noise(self) -> bool:
         """Whether the noise's variance is fixed."""
-        return bool(self.number[self.d + 1] == FIXED)
+        return bool((self.number[kinds_of(self.d, self.noises or 1)["noise_variance"]] == FIXED).all())
 
 
 def tied_groups(number: NDArray[np.int64]) -> Array:
@@ -164,24 +181,32 @@ def space(
     groups: ArrayLike | str | None,
     standardize: bool,
     names: list[str] | None,
+    of_column: NDArray[np.int64] | None = None,
+    noises: int = 0,
 ) -> ParameterSpace:
     """From the arguments of `fit`; X (n, d) and y (n, m), ``names`` those of the columns.
+
+    Where X is encoded, ``of_column`` says of each of its columns which of d columns it was made of. These have the names,
+    starts and bounds, a length scale each, and as standard deviation the root of the sum of the variances. ``noises`` as in a
+    :class:`ParameterSpace`.
 
     Raises
     ------
     ValueError, TypeError
         For a start, bounds or groups that are wrong, or units that are no float64.
     """
-    d = X.shape[1]
+    places = np.arange(X.shape[1]) if of_column is None else np.unique(of_column, return_index=True)[1]
+    d, own_places = places.size, None if of_column is None else places
     groups = validate.by_column("length_scale_groups", groups, names, d, [(None, i) for i in range(d)])
     group_of = validate.groups("length_scale_groups", groups, d)
-    own_units = _units(X, y, group_of, names) if standardize else np.ones(d + 2)
-    kinds, sizes = kinds_of(d), (d, 1, 1, len(kernel))
+    own_units = _units(X, y, group_of, names, own_places) if standardize else np.ones(d + 2)
+    kinds, sizes = kinds_of(d, noises or 1), (d, 1, noises or 1, len(kernel))
     units = np.ones(sum(sizes))
     units[: d + 2] = own_units
+    units[kinds["noise_variance"]] = own_units[d + 1]
     defaults = [_BOUNDS[name] for name, size in zip(kinds, sizes, strict=True) for _ in range(size)]
     limits, fixed = units[:, np.newaxis] * np.array(defaults), np.zeros(units.size, dtype=bool)
-    start = units * np.array([math.sqrt(d)] * d + [_SIGNAL_VARIANCE, _NOISE_VARIANCE] + [1.0] * len(kernel))
+    start = units * np.array([math.sqrt(d)] * d + [_SIGNAL_VARIANCE] + [_NOISE_VARIANCE] * sizes[2] + [1.0] * len(kernel))
     start = np.minimum(np.maximum(start, limits[:, 0]), limits[:, 1])
     given_bounds: dict[str, list[Any]] = {}
     for (name, where), size in zip(kinds.items(), sizes, strict=True):
@@ -202,7 +227,9 @@ def space(
         if own_start is None:
             start[where] = otherwise
             continue
-        start[where] = validate.starts(name, own_start, X, bool(fixed[where].all()))
+        start[where] = validate.starts(
+            name, own_start, X if of_column is None else X[:, places], bool(fixed[where].all()), noises
+        )
         # Bounds that nobody gave do not stand in the way of a start that somebody gave.
         low[by_default] = np.minimum(low, start[where])[by_default]
         high[by_default] = np.maximum(high, start[where])[by_default]
@@ -210,12 +237,20 @@ def space(
     if given["length_scale"].start is None and given["length_scale"].warm_start is not None:
         start[:d] = _tied(start[:d], group_of)
     first_of_group = validate.one_each("length_scale", group_of, start[:d], limits[:d], fixed[:d])
-    result = ParameterSpace(kernel, first_of_group, start, limits, fixed)
+    deviations = units[:d] if standardize else standard_deviations(X, group_of, own_places)
+    if of_column is None:
+        result = ParameterSpace(kernel, first_of_group, start, limits, fixed)
+    else:
+        whole = np.append(of_column, np.arange(d, start.size))
+        result = ParameterSpace(kernel, places[first_of_group[of_column]], start[whole], limits[whole], fixed[whole])
+        result.columns, result.column_groups = places, first_of_group
+        deviations = deviations[of_column]
+    result.noises = noises
     own = given["length_scale"]
     result.own_length_scales = own.start is None and own.warm_start is None
     result.given_bounds = given_bounds
     result.unit_of_variance = float(units[d])
-    result.deviations = units[:d] if standardize else standard_deviations(X, group_of)
+    result.deviations = deviations
     return result
 
 
@@ -238,24 +273,30 @@ def _tied(length_scale: Array, group_of: NDArray[np.int64]) -> Array:
     return result
 
 
-def _units(X: Array, y: Array, group_of: NDArray[np.int64], names: list[str] | None) -> Array:
+def _units(X: Array, y: Array, group_of: NDArray[np.int64], names: list[str] | None, first: NDArray[np.int64] | None) -> Array:
     """Standard deviations of the columns of X, and twice the mean variance of those of y; 1 for what is constant: (d + 2,)."""
     with np.errstate(all="ignore"):
-        scales = standard_deviations(X, group_of)
+        scales = standard_deviations(X, group_of, first)
         constant = validate.constant(y)
         variances = np.where(constant, 0.0, _variances(y))
         variance = 1.0 if constant.all() else float(np.add.reduce(variances)) / variances.size
-    validate.units(scales.tolist(), X, lambda column: f"column {column} of X{f' ({names[column]!r})' if names else ''}")
+    own = X if first is None else X[:, first]
+    validate.units(scales.tolist(), own, lambda column: f"column {column} of X{f' ({names[column]!r})' if names else ''}")
     largest = int(variances.argmax())
     what = "y" if y.shape[1] == 1 else f"column {largest} of y"
     validate.units([variance], y[:, largest : largest + 1], lambda _: what)
     return np.array([*scales, variance, variance])
 
 
-def standard_deviations(X: Array, group_of: NDArray[np.int64]) -> Array:
-    """Of the columns; for a group of several their root mean square, and 1 for constant ones."""
+def standard_deviations(X: Array, group_of: NDArray[np.int64], first: NDArray[np.int64] | None = None) -> Array:
+    """Of the columns; for a group of several their root mean square, and 1 for constant ones.
+
+    Where X is encoded, ``first`` says where the columns begin that each column became: their variances add up.
+    """
     constant = validate.constant(X)
     deviations: Array = np.where(constant, 0.0, np.sqrt(_variances(X)))
+    if first is not None:
+        deviations, constant = np.hypot.reduceat(deviations, first), np.logical_and.reduceat(constant, first)
     for group in np.flatnonzero(np.bincount(group_of) > 1).tolist() if group_of.size else ():
         members = group_of == group
         largest = deviations[members].max()

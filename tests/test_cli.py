@@ -293,6 +293,8 @@ def test_predict_refuses_what_does_not_go_with_the_model(
     assert main(["predict", str(new), str(new)]) == 2
     assert "is not a model that fastard saved" in capsys.readouterr().err
     assert main(["predict", str(tmp_path / "none.npz"), str(new)]) == 1
+    fit([[0, 1.0], [1, 2.0], [0, 3.0]], [1.0, 2.0, 3.0], categorical=[0], max_iterations=1).save(model_path)
+    assert "fastard predict is for models whose inputs are all numbers" in error("0,1\n")
 
 
 def test_predict_of_several_targets_and_known_variances(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

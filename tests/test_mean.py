@@ -458,3 +458,80 @@ def test_inputs_stay_as_they_are():
     model.predict(X, basis=H, return_std=True)
     for before, after in zip(copies, (X, y, H), strict=True):
         np.testing.assert_array_equal(before, after)
+
+
+def test_noise_groups_beside_a_mean(tmp_path):
+    """Each group's variance is as if it were known, and its derivative is that of finite differences."""
+    X, y = sloped(60)
+    labels = np.where(np.arange(60) % 3, "good", "poor")
+    fixed = {name: value for name, value in FIXED.items() if not name.startswith("noise")}
+    for estimation in ("ml", "reml"):
+        given = {"mean": "linear", "mean_estimation": estimation}
+        states = []
+        fastard.fit(
+            X, y, **given, noise_groups=labels, noise_variance=[0.1, 0.3], max_iterations=1,
+            callback=lambda state, states=states: states.append(state) or True,
+        )  # fmt: skip
+
+        def value(good, poor, first=states[0], given=given):
+            own = {"length_scale": first.parameters["length_scale"], "signal_variance": first.parameters["signal_variance"]}
+            known = np.where(labels == "good", good, poor)
+            found = fastard.log_marginal_likelihood(
+                X, y, **own, noise_variance=0.0, observation_variance=known, basis=linear(X),
+                mean_estimation=given["mean_estimation"],
+            )  # fmt: skip
+            return float(found)
+
+        good, poor = states[0].parameters["noise_variance"]
+        np.testing.assert_allclose(states[0].log_marginal_likelihood, value(good, poor), rtol=1e-10)
+        h = 1e-5
+        slopes = [
+            (value(good * np.exp(h), poor) - value(good * np.exp(-h), poor)) / (2.0 * h),
+            (value(good, poor * np.exp(h)) - value(good, poor * np.exp(-h))) / (2.0 * h),
+        ]
+        np.testing.assert_allclose(states[0].gradient[-2:], slopes, rtol=1e-5, atol=1e-7)
+
+    model = fastard.fit(
+        X, y, mean="linear", noise_groups=labels, noise_variance_bounds="fixed", noise_variance=[0.1, 0.3], **fixed
+    )
+    same = fastard.fit(X, y, mean="linear", observation_variance=np.where(labels == "good", 0.1, 0.3), **fixed,
+                       noise_variance=1e-300, noise_variance_bounds="fixed")  # fmt: skip
+    Z = points()
+    model.save(tmp_path / "model.npz")
+    for mine in (model, fastard.load(tmp_path / "model.npz")):
+        assert_agree(np.array(mine.predict(Z, return_std=True)), np.array(same.predict(Z, return_std=True)), 1e-9)
+        assert_agree(mine.loo().mean, same.loo().mean, 1e-9)
+        assert_agree(mine.mean_coefficients().coefficients, same.mean_coefficients().coefficients, 1e-9)
+        noisy = mine.predict(Z, return_std=True, include_noise=True, noise_groups="poor")[1]
+        assert_agree(noisy, np.sqrt(same.predict(Z, return_std=True)[1] ** 2 + 0.3), 1e-9)
+    known = np.full(len(Z), 0.3)
+    model.update(Z, np.zeros(len(Z)), noise_groups="poor")
+    same.update(Z, np.zeros(len(Z)), observation_variance=known)
+    assert_agree(model.predict(X), same.predict(X), 1e-9)
+
+
+def test_categories_and_periods_beside_a_mean(tmp_path):
+    """Basis functions of the inputs are refused; an array's are as beside columns that were encoded by hand."""
+    X, y = sloped(60)
+    X = X.copy()
+    X[:, 1] = np.arange(60) % 3
+    columns = {"categorical": [1], "periodic": {2: 2.0}}
+    for mean in ("linear", "quadratic", linear):
+        for given in ({"categorical": [1]}, {"periodic": {2: 2.0}}):
+            with pytest.raises(ValueError, match="categorical= and periodic="):
+                fastard.fit(X, y, mean=mean, **given)
+    H = linear(X[:, :1])
+    options = {"max_iterations": 3, "n_threads": 1}
+    assert fastard.fit(X, y, mean="zero", **columns, **options)._y_mean == 0.0
+    model = fastard.fit(X, y, mean=H, **columns, **options)
+    levels = (X[:, 1:2] == np.arange(3)).astype(float)
+    angle = 2.0 * np.pi * X[:, 2:] / 2.0
+    by_hand = np.hstack([X[:, :1], levels, np.sin(angle), np.cos(angle)])
+    known = {"signal_variance": model.signal_variance, "noise_variance": model.noise_variance}
+    found = fastard.log_marginal_likelihood(by_hand, y, length_scale=model.length_scale[[0, 1, 1, 1, 2, 2]], basis=H, **known)
+    assert_agree(model.log_marginal_likelihood, found, 1e-9)
+    model.save(tmp_path / "model.npz")
+    loaded = fastard.load(tmp_path / "model.npz")
+    np.testing.assert_array_equal(loaded.predict(X, basis=H), model.predict(X, basis=H))
+    loaded.update(X[:3] + np.array([0.1, 0.0, 0.0]), y[:3], basis=H[:3])
+    assert len(loaded._X) == 63

@@ -8,6 +8,7 @@ from typing import NamedTuple, TextIO
 
 import numpy as np
 
+from fastard import _validation as validate
 from fastard._arrays import Array
 from fastard._cli.export import tell_written
 from fastard._cli.tables import Points, read_points
@@ -37,6 +38,7 @@ def predict_table(
 ) -> Predicted:
     """Mean and standard deviation at each row of the table in a file."""
     model = load(model_path, n_threads=n_threads)
+    validate.only_numbers(None if model._encoding is None else model._encoding.kinds, "fastard predict")
     points = read_points(path, model.feature_names, model.length_scale.size, header, drop_missing=drop_missing)
     known = None
     if include_noise and model._observation_variance is not None:

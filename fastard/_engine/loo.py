@@ -24,8 +24,11 @@ def _contract(
     e: Array,
     threads: int,
     watch: Watch | None,
-) -> tuple[TermGradient, float]:
-    """<W, dK> and tr W for the W with dL = <W, dK>: the lower triangle of Q, its diagonal halved. It uses the inverse up."""
+) -> tuple[TermGradient, Array]:
+    """<W, dK> and W's diagonal (n,) for the W with dL = <W, dK>: the lower triangle of Q, its diagonal halved.
+
+    It uses the inverse up.
+    """
     n, m = alpha.shape
     tile, points = workspace.tile, scaled(term, X, center)
     partial, diagonal = np.empty((workspace.pairs_of_tiles, points.free + 1 + len(term.kernel))), np.empty(n)
@@ -46,4 +49,4 @@ def _contract(
         )  # fmt: skip
     finally:
         workspace.clear_padding()
-    return term_gradient(term, points, partial.sum(axis=0), X.shape[1]), float(diagonal.sum())
+    return term_gradient(term, points, partial.sum(axis=0), X.shape[1]), diagonal

@@ -14,7 +14,8 @@ from fastard._files import replace_file
 from fastard._version import __version__
 from fastard.kernels import BY_NAME, Kernel
 
-_FORMAT, _VERSION, _VERSION_WITH_MEAN = "fastard model", 1, 2
+# Files that need not the second version are of the first, for earlier versions of fastard to read.
+_FORMAT, _FIRST_VERSION, _VERSION = "fastard model", 1, 2
 
 OF_MEAN = ("center", "scale", "transform", "basis", "coefficients", "solved", "factor")  # its arrays
 
@@ -28,13 +29,19 @@ _ARRAYS = ("length_scale", "_X", "_y", "_y_mean", "_alpha", "_slots")
 
 def save(model: Any, path: str | os.PathLike[str]) -> None:
     """Write the model; of the factor one triangle."""
-    header = {"format": _FORMAT, "version": _VERSION, **{name.lstrip("_"): getattr(model, name) for name in _IN_HEADER}}
+    trend, encoding, groups = model._trend, model._encoding, model._noise_groups
+    is_first = not model._settings.get("mean") and encoding is None and groups is None
+    header = {"format": _FORMAT, "version": _FIRST_VERSION if is_first else _VERSION}
+    header |= {name.lstrip("_"): getattr(model, name) for name in _IN_HEADER}
     arrays = {name.lstrip("_"): getattr(model, name) for name in _ARRAYS}
-    if model._settings.get("mean"):  # which earlier versions do not know
-        header["version"] = _VERSION_WITH_MEAN
-    if model._trend is not None:
-        header["mean"] = model._trend.kind
-        arrays |= {f"mean_{name}": getattr(model._trend, name) for name in OF_MEAN}
+    if trend is not None:
+        header["mean"] = trend.kind
+        arrays |= {f"mean_{name}": getattr(trend, name) for name in OF_MEAN}
+    if encoding is not None:
+        header["encoding"] = encoding.kinds
+    if groups is not None:
+        header["noise_groups"] = [[*groups.labels], groups.variances.tolist()]
+        arrays["noise_group_of_row"] = groups.of_row
     if model._observation_variance is not None:
         arrays["observation_variance"] = model._observation_variance
     write(path, model.kernel, header, {**arrays, "factor": _packed(model._factor)})

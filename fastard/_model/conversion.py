@@ -111,7 +111,7 @@ def _likelihood(model: Any, batch: Any, positive: Any) -> Any:
     import torch
 
     noise = torch.tensor(model.noise_variance, dtype=torch.float64)
-    known = model._observation_variance
+    known = model._known_variances
     if known is None and model.noise_variance > 0.0:
         likelihood = gpytorch.likelihoods.GaussianLikelihood(batch_shape=batch, noise_constraint=positive()).double()
         with torch.no_grad():

@@ -23,6 +23,8 @@ from fastard._engine.posterior import DEVIATION, GRADIENT, MEAN, Posterior, Pred
 from fastard._engine.terms import Term, central, scaled
 from fastard._model import prediction, standard_errors
 from fastard._model import trend as trends
+from fastard._model.encoding import Encoding, encoded_names, places
+from fastard._model.noise_groups import NoiseGroups
 from fastard._model.relevance import relevance
 from fastard._model.standard_errors import Note, StandardErrors
 from fastard._model.trend import MeanCoefficients, Trend
@@ -51,7 +53,9 @@ class GaussianProcess:
     kernel : kernel object
         With trained shape parameters.
     length_scale : ndarray, shape (d,)
+        Of a category in the unit in which two of its levels are sqrt(2) apart; of a periodic input in radii of its circle.
     signal_variance, noise_variance : float
+        ``noise_variance`` is 0 where the noise is by groups, each of which has its own in ``noise_variances``.
     log_marginal_likelihood : float
         Of y less its mean in training, in nats; ``fastard.log_marginal_likelihood`` reproduces it (with ``basis``, where the
         mean has basis functions).
@@ -87,13 +91,15 @@ class GaussianProcess:
     feature_names: list[str] | None
     target_names: list[str] | None
     n_threads: int
-    _X: Array
+    _encoding: Encoding | None  # of categories and periodic columns
+    _X: Array  # encoded, (n, d')
     _y: Array  # (n, m), less the mean
     _y_mean: Array  # (m,)
     _observation_variance: Array | None  # (n,)
-    _slots: NDArray[
-        np.int64
-    ]  # (d + 2 + p,), which free parameter each one is: tied ones share; or FIXED, AT_BOUND, AT_UPPER_BOUND
+    _noise_groups: NoiseGroups | None
+    # (d' + 2 + p,), with g noise groups (d' + 1 + g + p,): which free parameter each one is, tied ones share; or FIXED,
+    # AT_BOUND, AT_UPPER_BOUND
+    _slots: NDArray[np.int64]
     _settings: dict[str, Any]  # arguments of `fit` for :meth:`refit`, as JSON has them
     _alpha: Array  # (n, m)
     _factor: Array  # (n, n), L in the lower triangle of its transpose
@@ -105,7 +111,7 @@ class GaussianProcess:
     @property
     def input_names(self) -> list[str]:
         """``feature_names``, or x0, x1 ... where there are none."""
-        return self.feature_names or [f"x{i}" for i in range(self._X.shape[1])]
+        return self.feature_names or [f"x{i}" for i in range(self.length_scale.size)]
 
     @property
     def output_names(self) -> list[str]:
@@ -114,15 +120,22 @@ class GaussianProcess:
         return self.target_names or (["y"] if m == 1 else [f"y{t}" for t in range(m)])
 
     @property
+    def noise_variances(self) -> dict[Any, float]:
+        """Of each noise group, by its label, in units of y squared; empty where there are none."""
+        groups = self._noise_groups
+        return {} if groups is None else dict(zip(groups.labels, groups.variances.tolist(), strict=True))
+
+    @property
     def relevance(self) -> Array:
         """Standard deviation of each input over its length scale, scaled to sum 1, shape (d,).
 
         It says how fast the function varies along an input, compared with the other inputs, over the spread of the data.
         It is not a share of variance explained: a nearly linear influence, however strong, has a long length scale and a
         small relevance; inputs that move together share or swap theirs; and only inputs of the same model compare. A
-        constant input has 0, also one whose entries differ by rounding errors alone.
+        constant input has 0, also one whose entries differ by rounding errors alone. A category's, or a periodic input's,
+        standard deviation is the root of the sum of the variances of the columns that it becomes.
         """
-        return relevance(self._X, self.length_scale)
+        return relevance(self._X, self.length_scale, None if self._encoding is None else self._encoding.first)
 
     def predict(
         self,
@@ -132,6 +145,7 @@ class GaussianProcess:
         include_noise: bool = False,
         observation_variance: ArrayLike | None = None,
         basis: ArrayLike | None = None,
+        noise_groups: Any = None,
     ) -> Array | tuple[Array, Array]:
         r"""Predict at new points.
 
@@ -153,6 +167,8 @@ class GaussianProcess:
             needs them: pass 0 for targets with ``noise_variance`` alone.
         basis : array-like, shape (q, p), optional
             The basis functions at the points, of a model that was trained with an array of them as its mean.
+        noise_groups : array-like, shape (q,), or one label, optional
+            The groups of the new targets; with ``include_noise``, of a model that was trained with groups.
 
         Returns
         -------
@@ -187,9 +203,10 @@ class GaussianProcess:
         """
         validate.std_or_cov(return_std, return_cov)
         if return_cov:
-            mean, spread = self._covariance(self._points(X), include_noise, observation_variance, basis)
+            mean, spread = self._covariance(self._points(X), include_noise, observation_variance, basis, noise_groups)
         else:
-            points, found = self._predict(X, DEVIATION if return_std else MEAN, include_noise, observation_variance, basis)
+            wanted = DEVIATION if return_std else MEAN
+            points, found = self._predict(X, wanted, include_noise, observation_variance, basis, noise_groups)
             mean, spread = found.mean, found.deviation
             if found.not_positive:
                 prediction.warn_of_zeros(spread[:, 0], self._noise_diagonal, self._X, points)
@@ -212,7 +229,7 @@ class GaussianProcess:
         Returns
         -------
         mean_gradient : ndarray, shape (q, d), or (q, d, m) for m > 1 outputs
-            Of ``predict(X)``, with the coordinates in the order of training.
+            Of ``predict(X)``, with the coordinates in the order of training. NaN for a category, which has no derivative.
         std_gradient : ndarray, of the same shape
             Of ``predict(X, return_std=True)[1]``; 0 where that is 0. At a training point without noise, where there is no
             derivative, both are 0 or what rounding leaves.
@@ -238,9 +255,12 @@ class GaussianProcess:
         points, found = self._predict(X, GRADIENT)
         if found.not_positive:
             prediction.warn_of_zeros(found.deviation[:, 0], self._noise_diagonal, self._X, points)
+        gradients = found.mean_grad, found.deviation_grad
+        if self._encoding is not None:
+            gradients = self._encoding.gradient(points, gradients[0]), self._encoding.gradient(points, gradients[1])
         if self._alpha.shape[1] == 1:
-            return found.mean_grad[..., 0], found.deviation_grad[..., 0]
-        return found.mean_grad, found.deviation_grad
+            return gradients[0][..., 0], gradients[1][..., 0]
+        return gradients
 
     def sample(
         self,
@@ -250,6 +270,7 @@ class GaussianProcess:
         include_noise: bool = False,
         observation_variance: ArrayLike | None = None,
         basis: ArrayLike | None = None,
+        noise_groups: Any = None,
     ) -> Array:
         r"""Draw functions from the posterior, at the given points.
 
@@ -269,6 +290,8 @@ class GaussianProcess:
             Known variances of the noisy targets, as for :meth:`predict`.
         basis : array-like, shape (q, p), optional
             The basis functions at the points, as for :meth:`predict`.
+        noise_groups : array-like, shape (q,), or one label, optional
+            Their groups, as for :meth:`predict`.
 
         Returns
         -------
@@ -292,7 +315,7 @@ class GaussianProcess:
         random = validate.generator(rng)
         points = self._points(X)
         q, m = points.shape[0], self._alpha.shape[1]
-        mean, covariance = self._covariance(points, include_noise, observation_variance, basis)
+        mean, covariance = self._covariance(points, include_noise, observation_variance, basis, noise_groups)
         factor, order = semidefinite_factor(covariance[..., 0])
         values = np.empty((size, m, q))
         with np.errstate(all="ignore"):  # an underflow of ours is nobody's error
@@ -306,6 +329,7 @@ class GaussianProcess:
         y: ArrayLike,
         observation_variance: ArrayLike | None = None,
         basis: ArrayLike | None = None,
+        noise_groups: Any = None,
     ) -> None:
         r"""Take k more points into the model, in place: O(n^2 k) flops instead of training or factoring anew.
 
@@ -327,6 +351,8 @@ class GaussianProcess:
             Their known variances: to be given if, and only if, the model was trained with such.
         basis : array-like, shape (k, p), optional
             The basis functions at the new points, as for :meth:`predict`.
+        noise_groups : array-like, shape (k,), or one label, optional
+            Their groups: to be given if, and only if, the model was trained with groups.
 
         Raises
         ------
@@ -346,11 +372,19 @@ class GaussianProcess:
         trend = None if self._trend is None else trends.with_points(self._trend, self._trend.at(points, basis))
         if trend is None:
             validate.no_basis(basis)
+        groups = self._noise_groups
+        if groups is None:
+            validate.no_noise_groups(noise_groups)
+        else:
+            groups = groups.with_rows(noise_groups, k)
         inputs = np.vstack([self._X, points])
-        validate.length_scale_range(validate.min_length_scales(inputs), self.length_scale)
-
         term, noise = self._term, self.noise_variance
-        diagonal = noise if known is None else noise + np.concatenate([self._observation_variance, known])
+        validate.length_scale_range(validate.min_length_scales(inputs), term.length_scale)
+
+        own_noise = np.full(k, noise) if known is None else noise + known
+        if groups is not None:
+            own_noise += groups.of_rows[n:]
+        diagonal = noise if known is None and groups is None else np.append(self._noise_diagonal, own_noise)
         scaled_inputs = scaled(term, inputs, central(inputs)).U[:, : n + k]
         if failure := equal_rows([scaled_inputs], diagonal, self.signal_variance):
             raise NotPositiveDefiniteError(*failure)
@@ -358,7 +392,6 @@ class GaussianProcess:
         with np.errstate(all="ignore"):  # an underflow is nobody's error, an overflow is told below
             cross = cross_covariance(term, points, self._X, self.n_threads)
             own = cross_covariance(term, points, points, self.n_threads)
-            own_noise = noise + (np.zeros(k) if known is None else known)
             factor = extend_factor(self._factor, cross, own, own_noise, least_pivot(self.signal_variance + own_noise))
             if isinstance(factor, int):
                 raise NotPositiveDefiniteError(*failure_at([scaled_inputs], n + factor))
@@ -381,6 +414,7 @@ class GaussianProcess:
             "_alpha": alpha,
             "_factor": factor,
             "_trend": trend,
+            "_noise_groups": groups,
         }
         if known is not None:
             changed["_observation_variance"] = read_only(np.concatenate([self._observation_variance, known]))
@@ -409,10 +443,14 @@ class GaussianProcess:
             As :func:`fastard.fit`; or where this model was trained with priors or known variances, and none are given.
         """
         validate.what_is_not_kept(self.objective, self._observation_variance is not None, options)
+        if self._noise_groups is not None:
+            validate.groups_given_again("noise_groups" in options)
         kept: dict[str, Any] = dict(self._settings)
         if self._trend is not None and self._trend.kind == "basis":
             kept["mean"] = self._trend.function
             validate.mean_given_again(self._trend.function is not None, options)
+        if self._encoding is not None:
+            kept |= self._encoding.options(self.feature_names if validate.names_of(X) else None)
         if validate.order_of_columns(X, self.feature_names) is not None:
             for name in {"length_scale_bounds", "length_scale_groups"} & kept.keys():
                 kept[name] = dict(zip(self.input_names, kept[name], strict=True))
@@ -436,7 +474,7 @@ class GaussianProcess:
         ----------
         Rasmussen & Williams (2006), equations (5.10) to (5.12), pages 116 and 117.
         """
-        parameters = (self.length_scale, self.signal_variance, self.noise_variance, self.kernel)
+        parameters = (self._term.length_scale, self.signal_variance, self._noise_parameter, self.kernel)
         found = evaluate_loo(self._likelihood(), *parameters, gradient=False)
         variance = np.repeat(1.0 / found.precision[:, np.newaxis], self._y.shape[1], axis=1)
         below = found.alpha * variance  # y - mu
@@ -540,6 +578,7 @@ class GaussianProcess:
         """
         from fastard._model.sensitivity import sobol
 
+        self._only_numbers("sobol")
         return sobol(self, distribution, n_samples, n_points, rng)
 
     def effects(self, distribution: Any = "uniform", *, n_nodes: int = 41) -> Effects:
@@ -573,6 +612,7 @@ class GaussianProcess:
         """
         from fastard._model.sensitivity import effects
 
+        self._only_numbers("effects")
         return effects(self, distribution, n_nodes)
 
     def standard_errors(
@@ -635,13 +675,15 @@ class GaussianProcess:
         if method != "exact" and not self.converged:
             text = f"the search had not converged ({self.message}): the likelihood is not at a maximum"
             notes.append(Note("fit", text))
-        names = validate.parameter_names(self.length_scale.size, self.kernel, self.feature_names)
-        trained = standard_errors.Trained(self._likelihood(), self._term, self.noise_variance, self._alpha, self._factor)
+        names = validate.parameter_names(
+            self._X.shape[1], self.kernel, encoded_names(self.feature_names, self._encoding), self.noise_variances or None
+        )
+        trained = standard_errors.Trained(self._likelihood(), self._term, self._noise_parameter, self._alpha, self._factor)
         found, more = standard_errors.standard_errors(trained, self._slots, names, method, progress)
-        return found, notes + more
+        return found.of(places(self._encoding, self.length_scale.size, self._X.shape[1], self._slots.size)), notes + more
 
     def _likelihood(self) -> LogMarginalLikelihood:
-        return LogMarginalLikelihood(
+        likelihood = LogMarginalLikelihood(
             self._X,
             self._y,
             kernel=self.kernel,
@@ -650,6 +692,8 @@ class GaussianProcess:
             mean_estimation=self._mean_estimation,
             n_threads=self.n_threads,
         )
+        likelihood.noise_groups = None if self._noise_groups is None else self._noise_groups.of_row
+        return likelihood
 
     @property
     def _mean_estimation(self) -> Literal["ml", "reml"]:
@@ -668,28 +712,55 @@ class GaussianProcess:
 
     @property
     def _term(self) -> Term:
-        return Term(self.kernel, self.length_scale, self.signal_variance)
+        scales = self.length_scale if self._encoding is None else self.length_scale[self._encoding.of_column]
+        return Term(self.kernel, scales, self.signal_variance)
+
+    def _only_numbers(self, what: str) -> None:
+        validate.only_numbers(None if self._encoding is None else self._encoding.kinds, what)
 
     @property
     def _noise_diagonal(self) -> Array | float:
         """Noise of the training targets, a number or (n,)."""
-        known = self._observation_variance
+        known = self._known_variances
         return self.noise_variance if known is None else self.noise_variance + known
+
+    @property
+    def _known_variances(self) -> Array | None:
+        """What training targets have beside ``noise_variance``: the known variances and those of their groups, (n,)."""
+        known, groups = self._observation_variance, self._noise_groups
+        if groups is None:
+            return known
+        return groups.of_rows if known is None else known + groups.of_rows
+
+    @property
+    def _noise_parameter(self) -> Any:
+        """As a likelihood has it: a number, or a variance for each group."""
+        return self.noise_variance if self._noise_groups is None else self._noise_groups.variances
 
     def _points(self, X: ArrayLike) -> Array:
         """Points as the model takes them, (q, d)."""
         order = validate.order_of_columns(X, self.feature_names)
-        points = validate.inputs(X, dimensions=self._X.shape[1])
-        if order is not None:
-            points = read_only(np.ascontiguousarray(points[:, order]))
-        validate.length_scale_range(validate.min_length_scales(points, self._X[:1]), self.length_scale)
+        if self._encoding is not None:
+            points = self._encoding.encode(X, self.feature_names, order)
+        else:
+            points = validate.inputs(X, dimensions=self._X.shape[1])
+            if order is not None:
+                points = read_only(np.ascontiguousarray(points[:, order]))
+        validate.length_scale_range(validate.min_length_scales(points, self._X[:1]), self._term.length_scale)
         return points
 
-    def _noise(self, include_noise: bool, observation_variance: ArrayLike | None, q: int) -> tuple[float, Array | None]:
+    def _noise(
+        self, include_noise: bool, observation_variance: ArrayLike | None, noise_groups: Any, q: int
+    ) -> tuple[float, Array | None]:
         """What ``_predict`` adds to the variances: of all points, and of each one (q,)."""
         known = validate.variances_of_points(
             observation_variance, q, include_noise=include_noise, trained_with=self._observation_variance is not None
         )
+        if self._noise_groups is None or not include_noise:
+            validate.no_noise_groups(noise_groups)
+        else:
+            of_groups = self._noise_groups.at(noise_groups, q)
+            known = of_groups if known is None else known + of_groups
         return (self.noise_variance if include_noise else 0.0), known
 
     def _predict(
@@ -699,13 +770,14 @@ class GaussianProcess:
         include_noise: bool = False,
         observation_variance: ArrayLike | None = None,
         basis: ArrayLike | None = None,
+        noise_groups: Any = None,
     ) -> tuple[Array, Predictions]:
         """The points as an array (q, d), and the predictions there."""
-        points = validate.plain_points(X, self._X.shape[1])
+        points = validate.plain_points(X, self._X.shape[1]) if self._encoding is None else None
         looked_at = points is None
         if points is None:
             points = self._points(X)
-        noise, known = self._noise(include_noise, observation_variance, points.shape[0])
+        noise, known = self._noise(include_noise, observation_variance, noise_groups, points.shape[0])
         found = predict(self._posterior, points, wanted, noise, known, self.n_threads, in_range=looked_at)
         if found is None:
             points = self._points(X)  # says what is wrong with them, if anything is
@@ -719,11 +791,16 @@ class GaussianProcess:
         return points, found
 
     def _covariance(
-        self, points: Array, include_noise: bool, observation_variance: ArrayLike | None, basis: ArrayLike | None
+        self,
+        points: Array,
+        include_noise: bool,
+        observation_variance: ArrayLike | None,
+        basis: ArrayLike | None,
+        noise_groups: Any,
     ) -> tuple[Array, Array]:
         """Mean (q, m) and covariance (q, q, m), which is one for all outputs."""
         q, m = points.shape[0], self._alpha.shape[1]
-        noise, known = self._noise(include_noise, observation_variance, q)
+        noise, known = self._noise(include_noise, observation_variance, noise_groups, q)
         found = predict(self._posterior, points, MEAN, 0.0, None, self.n_threads, in_range=True)
         assert found is not None, "valid points are in range"
         _, covariance = prediction.predict(
@@ -795,6 +872,7 @@ class GaussianProcess:
         """
         from fastard._model.conversion import to_sklearn
 
+        self._only_numbers("to_sklearn")
         return to_sklearn(self)
 
     def to_gpytorch(self) -> Any:
@@ -816,6 +894,7 @@ class GaussianProcess:
         """
         from fastard._model.conversion import to_gpytorch
 
+        self._only_numbers("to_gpytorch")
         return to_gpytorch(self)
 
     def plot_relevance(self, ax: Any = None) -> Any:
@@ -929,14 +1008,18 @@ class GaussianProcess:
         """
         from fastard._model.plots import plot_effects
 
+        self._only_numbers("plot_effects")
         return plot_effects(self, distribution, validate.count("most", most, least=1))
 
     def __repr__(self) -> str:
-        n, d = self._X.shape
+        n, d = len(self._X), self.length_scale.size
         state = "converged" if self.converged else "not converged"
+        noise = f"variance {self.noise_variance:.4g}"
+        if self._noise_groups is not None:
+            noise = f"variances of {len(self.noise_variances)} groups"
         return (
             f"<GaussianProcess {self.kernel!r} on {n} points in {d} dimensions, signal variance {self.signal_variance:.4g}, "
-            f"noise variance {self.noise_variance:.4g}, log marginal likelihood {self.log_marginal_likelihood:.6g}, {state}>"
+            f"noise {noise}, log marginal likelihood {self.log_marginal_likelihood:.6g}, {state}>"
         )
 
     def _repr_html_(self) -> str:

@@ -199,14 +199,20 @@ TYPES: dict[str, tuple[type, ...]] = {
 }
 
 
-def check_parameters(header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Array | None:
-    """Variances, length scales, and what else every model has; returns the known variances (n,) as models hold them."""
-    (n, d), m, slots = arrays["X"].shape, arrays["y"].shape[1], arrays["slots"]
+def check_parameters(
+    header: dict[str, Any], arrays: dict[str, NDArray[Any]], of_column: NDArray[np.int64] | None = None
+) -> Array | None:
+    """Variances, length scales, and what else every model has; returns the known variances (n,) as models hold them.
+
+    Where X is encoded, ``of_column`` says of each of its columns which input it was made of.
+    """
+    scales, slots = arrays["length_scale"], arrays["slots"]
+    n, d, m = len(arrays["X"]), scales.size, arrays["y"].shape[1]
     if n == 0 or m == 0:
         raise ValueError(f"it has {n} points and {m} targets")
     validate.number("signal_variance", header["signal_variance"])
     validate.number("noise_variance", header["noise_variance"], may_equal=True)
-    validate.length_scales(arrays["length_scale"], validate.inputs(arrays["X"]))
+    validate.length_scales(scales if of_column is None else scales[of_column], validate.inputs(arrays["X"]))
     if header["n_evaluations"] < 1 or slots.min() < AT_UPPER_BOUND or slots.max() >= slots.size:
         raise ValueError("its parameters are those of no training")
     for key, size in (("feature_names", d), ("target_names", m)):

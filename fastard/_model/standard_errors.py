@@ -60,6 +60,12 @@ class StandardErrors(NamedTuple):
     covariance: Array
     correlation: Array
 
+    def of(self, places: NDArray[np.int64]) -> StandardErrors:
+        """Those of some of the parameters."""
+        names = [self.names[i] for i in places]
+        square = np.ix_(places, places)
+        return StandardErrors(names, self.standard_errors[places], self.covariance[square], self.correlation[square])
+
 
 class Note(NamedTuple):
     """What a user is to know of standard errors: which parameters have none, or what is wrong with the fit."""
@@ -73,13 +79,14 @@ class Trained(NamedTuple):
 
     likelihood: LogMarginalLikelihood
     term: Term
-    noise_variance: float
+    noise_variance: Any  # a number, or one for each of the likelihood's noise groups
     alpha: Array  # (n, m)
     factor: Array  # (n, n), L in the upper triangle, by rows
 
     def derivatives(self, groups: Array) -> Derivatives:
         """K's, by groups (g, P) of tied parameters."""
-        return Derivatives(self.term, self.likelihood.X, self.noise_variance, groups, self.likelihood.n_threads)
+        own = self.likelihood
+        return Derivatives(self.term, own.X, self.noise_variance, groups, own.n_threads, own.noise_groups)
 
 
 def visible_influence(X: Array, y: Array, term: Term, threads: int = 1) -> NDArray[np.bool_]:
@@ -130,7 +137,7 @@ def notes_on_bounds(
 
 
 def _named(names: list[str], places: Iterable[Any]) -> str:
-    return listed([names[i] for i in places])
+    return listed(list(dict.fromkeys(names[i] for i in places)))  # encoded columns have the name of one column
 
 
 def _from_curvature(
@@ -344,6 +351,7 @@ def _slope_and_second_traces(trained: Trained) -> tuple[Array, Array]:
     W = _whitened_basis(trained) if likelihood.mean_estimation == "reml" else None
     B = None if W is None else solve(trained.factor, W, transposed=True)
     (n, d), P = X.shape, gradient.size
+    shapes = P - len(term.kernel)
     U = (X - central(X)) / term.length_scale
     traces = np.zeros((P, P))
     step = max(1, _BLOCK_ENTRIES // (n * max(8, d)))
@@ -364,15 +372,16 @@ def _slope_and_second_traces(trained: Trained) -> tuple[Array, Array]:
         D = D.reshape(d, Q.size)
         traces[:d, :d] += (D * (by_slope * ratios.second).ravel()) @ D.T
         for a in range(len(term.kernel)):
-            traces[d + 2 + a, :d] += D @ (by_slope * ratios.w_by_shape[a]).ravel()
+            traces[shapes + a, :d] += D @ (by_slope * ratios.w_by_shape[a]).ravel()
             for b in range(len(term.kernel)):
-                traces[d + 2 + a, d + 2 + b] += np.sum(Q * ratios.k_by_shapes[a][b])
-    traces[:d, d + 2 :] = traces[d + 2 :, :d].T
+                traces[shapes + a, shapes + b] += np.sum(Q * ratios.k_by_shapes[a][b])
+    traces[:d, shapes:] = traces[shapes:, :d].T
     scales = np.arange(d)
     traces[scales, scales] -= 2.0 * gradient[:d]
-    traces[d] += gradient * (np.arange(P) != d + 1)  # K is proportional to the signal variance, and has no noise ...
-    traces[:, d] += gradient * ~np.isin(np.arange(P), (d, d + 1))
-    traces[d + 1, d + 1] = gradient[d + 1]  # ... whose part is proportional to its own
+    noises = np.arange(d + 1, shapes)
+    traces[d] += gradient * ~np.isin(np.arange(P), noises)  # K is proportional to the signal variance, and has no noise ...
+    traces[:, d] += gradient * ~np.isin(np.arange(P), (d, *noises))
+    traces[noises, noises] = gradient[noises]  # ... whose part is proportional to its own
     return gradient, traces
 
 

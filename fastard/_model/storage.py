@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import reprlib
 from typing import Any
 
@@ -9,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastard import _validation as validate
-from fastard._arrays import read_only
-from fastard._model.archive import _ARRAYS, _IN_HEADER, _VERSION_WITH_MEAN, OF_MEAN
+from fastard._arrays import Array, read_only
+from fastard._model.archive import _ARRAYS, _IN_HEADER, _VERSION, OF_MEAN
+from fastard._model.encoding import Encoding
 from fastard._model.gaussian_process import GaussianProcess
+from fastard._model.noise_groups import NoiseGroups
 from fastard._model.npz import TYPES, Format, Member, check_parameters, check_shapes, check_types, kernel_in, read_finite
 from fastard._model.trend import KINDS, Trend, functions_of
 from fastard._parameters import kinds_of
@@ -20,8 +23,11 @@ from fastard._parameters import kinds_of
 _SETTINGS = {f"{kind}_bounds" for kind in kinds_of(0)}
 _SETTINGS |= {"length_scale_groups", "objective", "standardize", "mean", "mean_estimation"}
 
+_LEVELS = (str, bool, int, float)  # of a category
+
 # What the first files lack.
-_LATER: dict[str, Any] = {"target_names": None, "search_values": [], "settings": {}, "mean": None}
+_LATER: dict[str, Any] = {"target_names": None, "search_values": [], "settings": {}}
+_LATER |= {"mean": None, "encoding": None, "noise_groups": None}
 
 # What an exact model has in the header besides.
 _TYPES: dict[str, tuple[type, ...]] = {
@@ -35,38 +41,53 @@ _TYPES: dict[str, tuple[type, ...]] = {
 def _model(header: dict[str, Any], members: dict[str, Member], threads: int) -> GaussianProcess:
     header = _LATER | header
     kernel = kernel_in(header)
-    n, d = members["X"].shape
+    encoding = _encoding(header["encoding"])
+    labels, variances = _noise_groups(header["noise_groups"])
+    n, width = members["X"].shape
+    d = width if encoding is None else len(encoding.kinds)
     m = members["y"].shape[1]
     expected: dict[str, tuple[int, ...]] = {
         "length_scale": (d,),
-        "X": (n, d),
+        "X": (n, width),
         "y": (n, m),
         "y_mean": (m,),
         "alpha": (n, m),
-        "slots": (d + 2 + len(kernel),),
+        "slots": (width + 1 + (len(labels) or 1) + len(kernel),),
         "factor": (n * (n + 1) // 2,),
     }
     if header["mean"] is not None:
         p = members["mean_transform"].shape[-1]
-        of_mean = {"center": (d,), "scale": (d,), "transform": (p, p), "coefficients": (p, m), "factor": (p, p)}
+        of_mean = {"center": (width,), "scale": (width,), "transform": (p, p), "coefficients": (p, m), "factor": (p, p)}
         expected |= {f"mean_{name}": shape for name, shape in of_mean.items()}
         expected |= {"mean_basis": (n, p), "mean_solved": (n, p)}
     if "observation_variance" in members:
         expected["observation_variance"] = (n,)
-    check_shapes(members, expected, {"slots": np.int64})
+    if labels:
+        expected["noise_group_of_row"] = (n,)
+    if encoding is not None and encoding.of_column.size != width:
+        raise ValueError(f"its X has {width} columns, and its encoding {encoding.of_column.size}")
+    check_shapes(members, expected, {"slots": np.int64, "noise_group_of_row": np.int64})
     check_types(header, {**TYPES, **_TYPES})
     validate.number("log_marginal_likelihood", header["log_marginal_likelihood"], least=-np.inf)
     arrays = read_finite(members, "factor")
-    known = check_parameters(header, arrays)
+    known = check_parameters(header, arrays, None if encoding is None else encoding.of_column)
     if not all(type(value) is float for value in header["search_values"]):
         raise ValueError(f"its search_values are {reprlib.repr(header['search_values'])}")
     if not header["settings"].keys() <= _SETTINGS:
         raise ValueError(f"its settings are {reprlib.repr(header['settings'])}")
+    groups = None
+    if labels:
+        of_row = arrays["noise_group_of_row"].astype(np.int64)
+        if of_row.min() < 0 or of_row.max() >= len(labels):
+            raise ValueError("its noise_group_of_row are the numbers of no groups")
+        groups = NoiseGroups(labels, variances, of_row)
     factor = members["factor"].read_factor(n)
     return GaussianProcess(
         kernel=kernel,
         length_scale=arrays["length_scale"],
         n_threads=threads,
+        _encoding=encoding,
+        _noise_groups=groups,
         _X=read_only(arrays["X"]),
         _y=read_only(arrays["y"]),
         _y_mean=arrays["y_mean"],
@@ -85,7 +106,9 @@ def _trend(header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Trend | N
     if kind is None:
         return None
     d, p = arrays["X"].shape[1], len(arrays["mean_factor"])
-    if kind not in KINDS or header["settings"].get("mean") != kind or functions_of(kind, d) not in (None, p):
+    own_functions = functions_of(kind, d)
+    is_known = kind in KINDS and own_functions in (None, p) and (own_functions is None or header["encoding"] is None)
+    if not is_known or header["settings"].get("mean") != kind:
         raise ValueError(f"its mean is {reprlib.repr(kind)}")
     if not (arrays["mean_factor"].diagonal() > 0.0).all() or not (arrays["mean_scale"] > 0.0).all():
         raise ValueError("its mean is that of no training")
@@ -93,9 +116,35 @@ def _trend(header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Trend | N
     return Trend(kind=kind, function=None, **of_trend | {"basis": read_only(of_trend["basis"])})
 
 
+def _encoding(kinds: Any) -> Encoding | None:
+    """From what the header says of each column: null, a period, or a list of levels."""
+    if kinds is None:
+        return None
+    found = [tuple(kind) if type(kind) is list else kind for kind in kinds]
+    for kind in found:
+        is_period = type(kind) is float and 0.0 < kind < math.inf
+        if not (kind is None or is_period or (type(kind) is tuple and _are_labels(kind))):
+            raise ValueError(f"its encoding is {reprlib.repr(kinds)}")
+    return Encoding(tuple(found))
+
+
+def _noise_groups(pair: Any) -> tuple[tuple[Any, ...], Array]:
+    """Labels and variances, from what the header says of them: null or a pair of lists."""
+    if pair is None:
+        return (), np.empty(0)
+    labels, variances = pair
+    if not (_are_labels(labels) and all(type(x) is float and 0.0 <= x < math.inf for x in variances)):
+        raise ValueError(f"its noise_groups are {reprlib.repr(pair)}")
+    return tuple(labels), np.array(variances).reshape(len(labels))
+
+
+def _are_labels(values: Any) -> bool:
+    return len(values) > 0 and all(type(x) in _LEVELS for x in values) and len(values) == len(set(values))
+
+
 EXACT = Format(
-    version=_VERSION_WITH_MEAN,
+    version=_VERSION,
     arrays=frozenset({"factor", *(name.lstrip("_") for name in _ARRAYS)}),
-    optional=frozenset({"observation_variance", *(f"mean_{name}" for name in OF_MEAN)}),
+    optional=frozenset({"observation_variance", "noise_group_of_row", *(f"mean_{name}" for name in OF_MEAN)}),
     model=_model,
 )

@@ -11,6 +11,7 @@ import numpy as np
 from fastard import _text
 from fastard import _validation as validate
 from fastard._arrays import Array
+from fastard._model.encoding import by_column, places
 from fastard._model.standard_errors import METHODS, StandardErrors, visible_influence
 from fastard._objectives.leave_one_out import LeaveOneOut
 from fastard._parameters import AT_BOUND, AT_UPPER_BOUND, FIXED
@@ -140,7 +141,7 @@ def summary(model: Any, errors: str | None, loo: bool) -> Summary:
 
 def title_of(model: Any) -> str:
     """Of what, from how many points and inputs, and with which kernel."""
-    n, d = model._X.shape
+    n, d = len(model._X), model.length_scale.size
     kernel = next(name for name, kind in BY_NAME.items() if type(model.kernel) is kind)
     shape = "".join(f", {name} {value:.4g}" for name, value in zip(model.kernel.shape_names, model.kernel, strict=True))
     points, inputs = (f"{count} {what}{'s' * (count != 1)}" for count, what in ((n, "point"), (d, "input")))
@@ -181,8 +182,10 @@ def relevance_errors(relevance: Array, covariance: Array) -> Array:
 
 
 def _remarks(model: Any, without_error: Any) -> list[str]:
-    slots, constant, names = model._slots, validate.constant(model._X), model.input_names
+    slots, names, encoding = model._slots[_places(model)], model.input_names, model._encoding
+    constant = by_column(encoding, validate.constant(model._X), np.logical_and)
     visible = visible_influence(model._X, model._y, model._term, model.n_threads)
+    visible = by_column(encoding, visible, np.logical_or)
     remarks = []
     for i in range(model.length_scale.size):
         slot, first = slots[i], int(np.flatnonzero(slots == slots[i])[0])
@@ -201,16 +204,24 @@ def _remarks(model: Any, without_error: Any) -> list[str]:
     return remarks
 
 
+def _places(model: Any) -> Any:
+    return places(model._encoding, model.length_scale.size, model._X.shape[1], model._slots.size)
+
+
 _AT = {FIXED: "fixed", AT_BOUND: "at its lower bound", AT_UPPER_BOUND: "at its upper bound"}
 
 
 def variances_of(model: Any, errors: StandardErrors | None) -> list[tuple[str, str]]:
     """Signal and noise."""
     d, facts = model.length_scale.size, []
-    for place, (name, variance) in enumerate((("signal", model.signal_variance), ("noise", model.noise_variance)), d):
+    noises = [("noise", model.noise_variance)]
+    if model._noise_groups is not None:
+        noises = [(f"noise, {label}", variance) for label, variance in model.noise_variances.items()]
+    rows, slots = [("signal", model.signal_variance), *noises], model._slots[_places(model)]
+    for place, (name, variance) in enumerate(rows, d):
         deviation = 0.0 if errors is None else errors.standard_errors[place]
         factor = f" (×/÷ {shown_factor(math.exp(0.5 * deviation))})" if 0.0 < deviation < 100.0 else ""
-        remark = _AT.get(model._slots[place], "not determined" if math.isnan(deviation) else "")
+        remark = _AT.get(slots[place], "not determined" if math.isnan(deviation) else "")
         text = f"standard deviation {math.sqrt(variance):.4g}{factor}, variance {variance:.4g}"
         facts.append((name, f"{text}{f' ({remark})' if remark else ''}"))
     if model._observation_variance is not None:

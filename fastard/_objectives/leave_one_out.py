@@ -159,7 +159,7 @@ def evaluate(
     likelihood: LogMarginalLikelihood,
     length_scale: Array,
     signal_variance: float,
-    noise_variance: float,
+    noise_variance: Any,
     kernel: Kernel,
     *,
     gradient: bool,
@@ -186,7 +186,9 @@ def evaluate(
         if not gradient:
             return result
         term = Term(kernel, length_scale, signal_variance, free, tied=tied)
-        found, trace = _contract(
+        found, diagonal = _contract(
             term, likelihood.X, likelihood.center, workspace, alpha, b, (m + squares / b) / b, threads, watch
         )
+    groups = likelihood.noise_groups
+    trace = float(diagonal.sum()) if groups is None else np.bincount(groups, diagonal, noise_variance.size)
     return result._replace(gradient=by_theta(found, noise_variance * trace))

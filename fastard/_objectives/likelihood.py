@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Literal, Required, TypedDict, Unpack, overload
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from fastard import _validation as validate
 from fastard._arrays import Array, read_only
@@ -204,6 +204,8 @@ class LogMarginalLikelihood:
         self.center = read_only(central(self.X))
         self._min_length_scales = validate.min_length_scales(self.X)
         self._safe_logarithm = validate.safe_logarithm(self._min_length_scales)
+        # Of each row the number of its noise variance, (n,), where noise variances are arrays: the groups'.
+        self.noise_groups: NDArray[np.int64] | None = None
         self.watch: Watch | None = None  # of evaluations that take long; see the engine's `evaluate`
         # Buffers to be used again, by ``spare_workspace``: the last evaluation's, and of batches at most one a thread.
         self._last: list[Workspace] = []
@@ -292,7 +294,7 @@ class LogMarginalLikelihood:
         self,
         length_scale: Array,
         signal_variance: float,
-        noise_variance: float,
+        noise_variance: Any,
         kernel: Kernel,
         *,
         gradient: bool,
@@ -332,7 +334,7 @@ class LogMarginalLikelihood:
         y: Array,
         length_scale: Array,
         signal_variance: float,
-        noise_variance: float,
+        noise_variance: Any,
         kernel: Kernel,
         gradient: bool,
         threads: int,
@@ -343,6 +345,8 @@ class LogMarginalLikelihood:
     ) -> Evaluation:
         """The same in a workspace that is the caller's; ``inverse``: with K^-1 in it, gradient or not, or with a basis P."""
         known = self.observation_variance
+        if self.noise_groups is not None:
+            noise_variance = noise_variance[self.noise_groups]
         diagonal = noise_variance if known is None else noise_variance + known
         term = Term(kernel, length_scale, signal_variance, free, tied=tied)
         if self.basis is None:
@@ -360,8 +364,11 @@ class LogMarginalLikelihood:
         validate.no_overflow("the log marginal likelihood", evaluation.log_marginal_likelihood)
         return evaluation
 
-    def assemble(self, evaluation: Evaluation, noise_variance: float) -> Array:
-        """The gradient in theta's order; the noise's entry is sigma_n^2 tr(Q) / 2."""
+    def assemble(self, evaluation: Evaluation, noise_variance: Any) -> Array:
+        """The gradient in theta's order; the noise's entry is sigma_n^2 tr(Q) / 2, of a group the trace of its rows."""
+        if self.noise_groups is not None:
+            traces = np.bincount(self.noise_groups, evaluation.diagonal_weights, noise_variance.size)
+            return by_theta(evaluation.gradients[0], 0.5 * noise_variance * traces)
         return by_theta(evaluation.gradients[0], 0.5 * noise_variance * float(np.add.reduce(evaluation.diagonal_weights)))
 
     def release(self) -> Array:
@@ -393,8 +400,10 @@ def orthonormal(H: Array) -> tuple[Array, Array]:
         return E, np.linalg.inv(triangle) / lengths[:, np.newaxis]
 
 
-def by_theta(found: TermGradient, of_noise: float) -> Array:
-    """Derivatives in theta's order."""
+def by_theta(found: TermGradient, of_noise: float | Array) -> Array:
+    """Derivatives in theta's order; of the noise there may be several."""
+    if not isinstance(of_noise, float):
+        return np.concatenate([found.log_length_scale, [found.log_signal_variance], of_noise, found.log_shape])
     d, shapes = found.log_length_scale.size, found.log_shape.size
     gradient = np.empty(d + 2 + shapes)
     gradient[:d] = found.log_length_scale

@@ -10,7 +10,10 @@ from numpy.typing import ArrayLike
 
 from fastard import _validation as validate
 from fastard._arrays import Array
+from fastard._model.encoding import encoded_names
+from fastard._model.encoding import encoding as encoding_of
 from fastard._model.gaussian_process import GaussianProcess
+from fastard._model.noise_groups import NoiseGroups
 from fastard._model.trend import beside, trained, untrained
 from fastard._objectives.likelihood import LogMarginalLikelihood
 from fastard._parameters import Given
@@ -26,12 +29,15 @@ def fit(
     X: ArrayLike,
     y: ArrayLike,
     *,
+    categorical: Any = None,
+    periodic: Any = None,
     kernel: str | Kernel | None = None,
     start: GaussianProcess | None = None,
     length_scale: ArrayLike | None = None,
     signal_variance: float | None = None,
     noise_variance: float | None = None,
     observation_variance: ArrayLike | None = None,
+    noise_groups: Any = None,
     mean: Any = "constant",
     mean_estimation: Literal["ml", "reml"] = "ml",
     length_scale_bounds: Any = None,
@@ -59,9 +65,17 @@ def fit(
     Parameters
     ----------
     X : array-like, shape (n, d)
-        Inputs, n >= 1; a DataFrame's column names are kept.
+        Inputs, n >= 1; a DataFrame's column names are kept, and its columns of text or categories are categorical.
     y : array-like, shape (n,) or (n, m)
         Targets; m outputs share the hyperparameters.
+    categorical : sequence of columns, optional
+        Names, or numbers where X is no DataFrame, of columns whose entries (text, numbers or booleans) are categories: any two
+        different ones are equally far apart. Encoded inside, one column of 0 and 1 for each, with one length scale for all:
+        between two points whose categories differ there is the squared distance 2 / length_scale^2.
+    periodic : dict, optional
+        By columns their periods, in the columns' units: {"wind": 360.0}. Encoded inside as sine and cosine with one length
+        scale, so that the squared distance is 4 sin^2(pi (x - x') / period) / length_scale^2, which makes the squared
+        exponential kernel MacKay's periodic one, exp(-2 sin^2(pi (x - x') / period) / length_scale^2).
     kernel : str or kernel object, optional
         As for :func:`fastard.log_marginal_likelihood`; a shape parameter is trained from the object's. By default that of
         ``start``, or "rbf".
@@ -69,13 +83,18 @@ def fit(
         A model of the same inputs, of other rows say: where the search starts, moved into the bounds. A start that is given
         below counts more. Length scales that are tied here and were not there start at their geometric mean.
     length_scale : float, array-like, shape (d,), or dict, optional
-        Where the search starts, in units of the columns of X. By default sqrt(d) standard deviations of each column; where
-        the covariance is singular there, half of it, or half of that, and so on. A dictionary, here and below, names the
-        columns that are meant, by the DataFrame's names or else by their numbers; the others are as by default.
+        Where the search starts, in units of the columns of X (but see ``categorical`` and ``periodic``). By default sqrt(d)
+        standard deviations of each column; where the covariance is singular there, half of it, or half of that, and so on. A
+        dictionary, here and below, names the columns that are meant, by the DataFrame's names or else by their numbers; the
+        others are as by default.
     signal_variance, noise_variance : float, optional
         Where the search starts, in units of y squared. By default the variance of y and a tenth of it.
     observation_variance : array-like, shape (n,), optional
         Known variances >= 0 of the targets, added to the diagonal and not trained.
+    noise_groups : array-like, shape (n,), optional
+        Labels (text, numbers or booleans): rows with equal labels share a noise variance, and each of g groups has its own.
+        What is said of ``noise_variance`` here and below is then said of each, and starts, bounds and priors may be lists of
+        g, in the order of the sorted labels.
     mean : {"constant", "zero", "linear", "quadratic"}, array-like of shape (n, p), or callable, default "constant"
         What the process departs from. "constant": the mean of y. "linear": a + b'x; "quadratic": all squares and products too,
         (d + 1) (d + 2) / 2 coefficients. An array holds the values of p basis functions at the points, which ``predict`` then
@@ -143,11 +162,14 @@ def fit(
         If the covariance is not positive definite at every one of the starts. At a trial point the search backs off instead.
     """
     feature_names, target_names = validate.names_of(X), validate.names_of_targets(y)
-    X = validate.inputs(X)
-    n, d = X.shape
+    encoding = encoding_of(X, feature_names, categorical, periodic)
+    X = validate.inputs(X) if encoding is None else encoding.encode(X, feature_names)
+    n, d = X.shape[0], X.shape[1] if encoding is None else len(encoding.kinds)
     y = validate.targets(y, n).reshape(n, -1)
     centred, y_mean = validate.centred(y)  # refuses what is too large
     mean_kind, trend = validate.mean_kind(mean), None
+    if encoding is not None:
+        validate.mean_of_encoded(mean)
     if mean_kind != "constant":
         y_mean = np.zeros_like(y_mean)
         if mean_kind != "zero":
@@ -161,6 +183,8 @@ def fit(
         basis=None if trend is None else trend.basis, mean_estimation=mean_estimation,
     )  # fmt: skip
     kernel = likelihood.kernel
+    labels, group_of_row = (None, None) if noise_groups is None else validate.noise_groups(noise_groups, n)
+    likelihood.noise_groups = group_of_row
     validate.choice("objective", objective, OBJECTIVES)
     n_restarts = validate.count("n_restarts", n_restarts, least=0)
     max_iterations = validate.count("max_iterations", max_iterations, least=1)
@@ -173,8 +197,11 @@ def fit(
         "shape": Given(tuple(kernel) or None, shape_bounds),
     }
     if start is not None:
-        given = _from_model(given, start, kernel, warm_start)
-    space = parameter_space(X, y if trend is None else centred, kernel, given, length_scale_groups, standardize, feature_names)
+        given = _from_model(given, start, kernel, warm_start, labels)
+    space = parameter_space(
+        X, y if trend is None else centred, kernel, given, length_scale_groups, standardize, feature_names,
+        of_column=None if encoding is None else encoding.of_column, noises=len(labels or ()),
+    )  # fmt: skip
     priors = log_priors(
         space,
         {
@@ -210,13 +237,13 @@ def fit(
     at_bounds = space.at_bounds(search.best.free_theta)
     slots[list(at_bounds)] = list(at_bounds.values())
     if at_bounds:
-        names = validate.parameter_names(d, kernel, feature_names)
-        message = f"{message}; at a bound: {validate.listed([names[i] for i in at_bounds])}"
+        names = validate.parameter_names(X.shape[1], kernel, encoded_names(feature_names, encoding), labels)
+        message = f"{message}; at a bound: {validate.listed(list(dict.fromkeys(names[i] for i in at_bounds)))}"
     return GaussianProcess(
         kernel=parameters[3],
-        length_scale=parameters[0],
+        length_scale=space.by_column(parameters[0]),
         signal_variance=parameters[1],
-        noise_variance=parameters[2],
+        noise_variance=parameters[2] if labels is None else 0.0,
         log_marginal_likelihood=evaluation.log_marginal_likelihood,
         objective=f"{objective} with priors" if search.priors else objective,
         n_evaluations=search.n_evaluations,
@@ -226,14 +253,20 @@ def fit(
         feature_names=feature_names,
         target_names=target_names,
         n_threads=likelihood.n_threads,
+        _encoding=encoding,
         _X=likelihood.X,
         _y=rest,
         _y_mean=y_mean,
         _observation_variance=likelihood.observation_variance,
+        _noise_groups=None if labels is None or group_of_row is None else NoiseGroups(labels, parameters[2], group_of_row),
         _slots=slots,
         _settings={
-            **{f"{kind}_bounds": bounds for kind, bounds in space.given_bounds.items()},
-            "length_scale_groups": space.first_of_group.tolist(),
+            **{
+                f"{kind}_bounds": bounds
+                for kind, bounds in space.given_bounds.items()
+                if kind != "noise_variance" or any(bounds)
+            },
+            "length_scale_groups": space.column_groups.tolist(),
             "objective": objective,
             "standardize": bool(standardize),
             **settings,
@@ -244,12 +277,17 @@ def fit(
     )
 
 
-def _from_model(given: dict[str, Given], model: GaussianProcess, kernel: Kernel, length_scale: Array) -> dict[str, Given]:
+def _from_model(
+    given: dict[str, Given], model: GaussianProcess, kernel: Kernel, length_scale: Array, labels: tuple[Any, ...] | None
+) -> dict[str, Given]:
     """The same with a model's parameters to start from; its length scales are given in the order of X's columns."""
+    noise: Any = model.noise_variance
+    if model._noise_groups is not None:
+        noise = float(model._noise_groups.of_rows.mean()) if labels is None else model._noise_groups.of_labels(labels)
     values: dict[str, Any] = {
         "length_scale": length_scale,
         "signal_variance": model.signal_variance,
-        "noise_variance": model.noise_variance,
+        "noise_variance": noise,
     }
     result = {name: own._replace(warm_start=values.get(name)) for name, own in given.items()}
     if kernel == model.kernel and len(kernel):  # which is what trains a shape parameter that nobody gave a start for

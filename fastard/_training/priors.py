@@ -33,8 +33,12 @@ def log_priors(space: ParameterSpace, priors: dict[str, Any]) -> Priors:
     """Of the kinds of parameters that have a prior and are not all fixed: name, places in theta, and log density."""
     validate.shape_prior(priors["shape"], space.kernel)
     result = []
-    for name, where in kinds_of(space.d).items():
-        prior = log_prior(f"{name}_prior", priors[name], space.first_of_group if name == "length_scale" else None)
+    for name, own_places in kinds_of(space.d, space.noises or 1).items():
+        where = space.columns if name == "length_scale" and space.columns is not None else own_places
+        groups = space.column_groups if name == "length_scale" else None
+        if name == "noise_variance" and space.noises:
+            groups = np.arange(space.noises)
+        prior = log_prior(f"{name}_prior", priors[name], groups)
         if prior is not None and space.is_free[where].any():
             result.append((name, where, prior))
     return result
@@ -45,7 +49,7 @@ def log_density(priors: Priors, parameters: Parameters, size: int) -> tuple[floa
     total, gradient = 0.0, np.zeros(size)
     if not priors:
         return total, gradient, ""
-    values = np.concatenate([parameters[0], parameters[1:3], tuple(parameters[3])])
+    values = np.concatenate([parameters[0], parameters[1:2], np.atleast_1d(parameters[2]), tuple(parameters[3])])
     for name, where, prior in priors:
         value, slope = prior(values[where])
         total += value

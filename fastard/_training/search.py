@@ -162,6 +162,7 @@ class Search:
             observation_variance=None if known is None else known[rows],
             n_threads=whole.n_threads,
         )
+        sample.noise_groups = None if whole.noise_groups is None else whole.noise_groups[rows]
         parameters, seconds = self.space.natural(self.space.start), 0.0
         for _ in range(2):  # the first call compiles
             began = time.perf_counter()
@@ -343,7 +344,7 @@ class Search:
         """The objective as compiled code evaluates it; None where a part of it is Python's."""
         space, likelihood, priors = self.space, self.likelihood, self._compiled_priors()
         is_ours = self.objective is _marginal_likelihood or space.unit_of_mean > 0.0
-        if not is_ours or priors is None or likelihood.basis is not None:
+        if not is_ours or priors is None or likelihood.basis is not None or space.noises:
             return None
         term = Term(space.kernel, np.ones(space.d), 1.0, space.free_length_scales, tied=space.isotropic)
         return descent.Descent(
@@ -472,7 +473,8 @@ class Search:
             return
         names = ("length_scale", "signal_variance", "noise_variance")
         shown = dict(zip(names, parameters[:3], strict=True)) | {"shape": np.array(tuple(parameters[3]))}
-        gradient = self.space.whole_gradient(slope)
+        shown["length_scale"] = self.space.by_column(parameters[0])
+        gradient = self.space.by_column(self.space.whole_gradient(slope))
         state = TrainingState(self.n_evaluations, log_marginal_likelihood, value, gradient, shown)
         answers = [callback(state) for callback in self.callbacks]
         if any(answers):

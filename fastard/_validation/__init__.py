@@ -1,8 +1,10 @@
 """Arguments in, C-contiguous float64 out: the only place that raises errors about what a user passed.
 
     arrays       Is it an array of finite real numbers? If not: what is it, and what to pass in its place.
+    columns      Which columns are categories, or periodic, and which category is each entry?
     names        What are the columns and the targets called, and which of them does a name mean?
     data         Do X, y and what belongs to their rows fit each other, and those of training?
+    noise        Which noise group is each row in?
     parameters   Are the kernel, the hyperparameters, their bounds and ties what they must be?
     priors       Is it a prior density, or one for each parameter?
     mean         Is it a mean, and are its basis functions those of these points?
@@ -13,6 +15,7 @@ A function is named for what it checks or returns, and says what is wrong, what 
 
 from fastard._text import listed
 from fastard._validation.arrays import names_of, plain_points
+from fastard._validation.columns import coded, column_kinds, only_numbers
 from fastard._validation.data import (
     centred,
     constant,
@@ -38,10 +41,12 @@ from fastard._validation.mean import (
     mean_anywhere,
     mean_given_again,
     mean_kind,
+    mean_of_encoded,
     no_basis,
     no_leverage,
 )
 from fastard._validation.names import by_column, model_to_start_from, names_of_targets, order_of_columns
+from fastard._validation.noise import groups_given_again, no_noise_groups, noise_group_numbers, noise_groups
 from fastard._validation.options import (
     axes,
     callback,
@@ -86,6 +91,8 @@ __all__ = [
     "callback",
     "centred",
     "choice",
+    "coded",
+    "column_kinds",
     "constant",
     "constant_mean",
     "count",
@@ -93,6 +100,7 @@ __all__ = [
     "either",
     "generator",
     "groups",
+    "groups_given_again",
     "has_basis_functions",
     "independent",
     "input_distribution",
@@ -106,16 +114,21 @@ __all__ = [
     "mean_anywhere",
     "mean_given_again",
     "mean_kind",
+    "mean_of_encoded",
     "min_length_scales",
     "model_to_start_from",
     "names_of",
     "names_of_targets",
     "no_basis",
     "no_leverage",
+    "no_noise_groups",
     "no_overflow",
+    "noise_group_numbers",
+    "noise_groups",
     "number",
     "one_each",
     "one_length_scale",
+    "only_numbers",
     "order_of_columns",
     "parameter_names",
     "plain_points",

@@ -117,7 +117,8 @@ def _type_name(value: Any) -> str:
 
 # What an array or a DataFrame holds that is no number, and what to do about it.
 _REMEDIES = {
-    "text": "encode text as numbers, a column of 0 and 1 for each category say (or read it as numbers where it is such)",
+    "text": "encode text as numbers, a column of 0 and 1 for each category say, as fastard.fit does with the columns in its "
+    "categorical= (or read it as numbers where it is such)",
     "dates or times": "make dates and times numbers, the days since the first say",
     "missing values": "drop or impute what is missing",
     "complex numbers": "pass real and imaginary parts as separate columns",

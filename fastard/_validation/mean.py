@@ -31,6 +31,16 @@ def mean_kind(value: Any) -> str:
     return "basis"
 
 
+def mean_of_encoded(value: Any) -> None:
+    """Refuse basis functions of the inputs where some of these are encoded."""
+    if callable(value) or (isinstance(value, str) and value in ("linear", "quadratic")):
+        raise ValueError(
+            f"{'a callable mean' if callable(value) else f'mean={value!r}'} is of inputs that are all numbers, and X has "
+            "categorical or periodic columns (those of categorical= and periodic=, and of text); pass mean as an array of "
+            "basis functions (n, p), of the other columns say, or encode the columns by hand"
+        )
+
+
 def basis(name: str, value: Any, n: int, functions: int | None = None) -> Array:
     """Values of basis functions at n points, (n, p); ``functions``: the p of training."""
     array = real_array(name, value)

@@ -3,6 +3,7 @@
 import difflib
 import math
 import reprlib
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -208,14 +209,20 @@ def bounds(name: str, value: Any, default: Array) -> tuple[Array, NDArray[np.boo
     return result, fixed, by_default
 
 
-def starts(name: str, value: Any, X: Array, all_fixed: bool) -> Array:
-    """Where the parameters of a kind start, which may be 0 only for a noise that is fixed."""
+def starts(name: str, value: Any, X: Array, all_fixed: bool, noises: int = 0) -> Array:
+    """Where the parameters of a kind start, which may be 0 only for a noise that is fixed; ``noises`` of groups."""
     if name == "length_scale":
         return length_scales(value, X)
     options: dict[str, Any] = {}
     if name == "noise_variance":
         options = {"may_equal": all_fixed, "for_least": f'for none pass {name}_bounds="fixed" too'}
-    return np.array([number(name, entry, **options) for entry in (value if name == "shape" else (value,))])
+        if noises:
+            value = real_array(name, value)
+            if value.shape not in ((), (noises,)):
+                raise ValueError(f"{name} must be a number or {noises} of them, one for each noise group, got {value.shape}")
+            value = np.broadcast_to(value, noises)
+    entries = value if name == "shape" or (name == "noise_variance" and noises) else (value,)
+    return np.array([number(name, entry, **options) for entry in entries])
 
 
 def starts_within(name: str, start: Array, limits: Array, fixed: NDArray[np.bool_]) -> None:
@@ -268,12 +275,14 @@ def one_each(
     return first
 
 
-def parameter_names(d: int, kernel: Kernel, columns: list[str] | None = None) -> list[str]:
+def parameter_names(
+    d: int, kernel: Kernel, columns: list[str] | None = None, noise_groups: Iterable[Any] | None = None
+) -> list[str]:
     """theta's, in its order; a length scale by its column's name where there is one, otherwise by its number."""
     return [
         *(f"length_scale[{name}]" for name in columns or range(d)),
         "signal_variance",
-        "noise_variance",
+        *(["noise_variance"] if noise_groups is None else [f"noise_variance[{label}]" for label in noise_groups]),
         *kernel.shape_names,
     ]
 

@@ -79,7 +79,9 @@ class VecchiaGaussianProcess:
     _likelihood: VecchiaLogLikelihood
     _y_mean: Array  # (m,)
     _slots: NDArray[np.int64]  # (d + 2 + p,), which free parameter each one is: tied ones share; or FIXED, AT_BOUND
-    _trend: ClassVar[None] = None  # its mean is a constant
+    _trend: ClassVar[None] = None  # its mean is a constant, its inputs are numbers, and its noise is all points'
+    _encoding: ClassVar[None] = None
+    _noise_groups: ClassVar[None] = None
 
     @property
     def input_names(self) -> list[str]:
@@ -450,6 +452,8 @@ def _exact_model(model: VecchiaGaussianProcess) -> GaussianProcess:
         feature_names=model.feature_names,
         target_names=model.target_names,
         n_threads=vecchia.n_threads,
+        _encoding=None,
+        _noise_groups=None,
         _X=vecchia.X,
         _y=vecchia.y,
         _y_mean=model._y_mean,
