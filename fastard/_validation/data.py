@@ -50,6 +50,12 @@ def targets(y: ArrayLike, n: int, outputs: int | None = None) -> Array:
     return array
 
 
+def not_traced(name: str, traced: bool) -> None:
+    """Numbers, and not what JAX traces a function by."""
+    if traced:
+        raise TypeError(f"{name} must be an array of numbers, not an argument of a traced function; only theta may be one")
+
+
 def weights(Q: ArrayLike, n: int) -> Array:
     """Weights of a vector-Jacobian product, (n, n)."""
     array = real_array("Q", Q)
@@ -107,6 +113,16 @@ def centred(y: Array) -> tuple[Array, Array]:
         bad = int(np.argmin(finite))
         raise ValueError(_out_of_range("y" if y.shape[1] == 1 else f"column {bad} of y", "large", y[:, bad]))
     return result, mean
+
+
+def less_mean(y: Array, mean: ArrayLike) -> tuple[Array, Array]:
+    """Targets (n, m) less a given mean, one or one for each output; and this, (m,)."""
+    m = y.shape[1]
+    array = real_array("mean", mean)
+    if array.ndim > 1 or array.size not in (1, m):
+        raise ValueError(f"mean must be a number{'' if m == 1 else f', or {m} of them'}, got shape {array.shape}")
+    result: Array = np.array(np.broadcast_to(array, m))
+    return y - result, result
 
 
 def constant(columns: Array) -> NDArray[np.bool_]:

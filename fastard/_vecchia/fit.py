@@ -163,6 +163,7 @@ def fit_vecchia(
     space = parameter_space(X, y, kernel, given, length_scale_groups, standardize, feature_names)
     priors = log_priors(
         space,
+        X,
         {
             "length_scale": validate.by_column("length_scale_prior", length_scale_prior, feature_names, d, [None] * d),
             "signal_variance": signal_variance_prior,
