@@ -79,6 +79,7 @@ def test_where_there_is_no_likelihood():
     found, gradient = jax.value_and_grad(value)(no_noise)
     assert float(found) == -np.inf
     assert not np.asarray(gradient).any()
+    assert np.isnan(value(THETA * np.nan))
     found, gradient = jax.vmap(jax.value_and_grad(value))(np.stack([THETA, THETA * np.nan]))
     assert float(found[0]) == expected(THETA)[0]
     assert np.isnan(found[1])

@@ -34,7 +34,7 @@ def import_nutpie() -> Any:
             import nutpie
             import nutpie.compiled_pyfunc
     except ImportError as error:
-        raise ImportError(f"fastard.sample_posterior needs nutpie ({error}): pip install 'fastard[bayes]'") from error
+        raise type(error)(f"fastard.sample_posterior needs nutpie ({error}): pip install 'fastard[bayes]'") from error
     return nutpie
 
 

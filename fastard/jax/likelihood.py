@@ -66,6 +66,13 @@ def _of(objective: LogMarginalLikelihood) -> Any:
     def evaluate(theta: Any) -> tuple[Array, Array]:
         """Values and gradients at thetas (..., P)."""
         given = np.asarray(theta)
+        if given.ndim == 1 and not np.isnan(given).any():  # with less around it than a batch has
+            try:
+                value, gradient = objective(np.asarray(given, dtype=np.float64))
+            except ValueError:  # not positive definite, or no float64 number
+                value, gradient = -np.inf, np.zeros(given.size)
+            with np.errstate(over="ignore"):
+                return np.asarray(value).astype(given.dtype), gradient.astype(given.dtype)
         thetas = np.array(given, dtype=np.float64).reshape(-1, objective.n_parameters)
         known = ~np.isnan(thetas).any(axis=1)
         values, gradients = np.full(len(thetas), np.nan), np.full(thetas.shape, np.nan)
