@@ -42,6 +42,11 @@ def busy(client) -> float:
     return time.process_time() + (sum(client.run(time.process_time).values()) if client else 0.0)
 
 
+def asking(client) -> float:
+    """Processor seconds that it takes to ask for them."""
+    return min(-busy(client) + busy(client) for _ in range(timing.repeats(10)))
+
+
 def overhead(n: int, neighbors: int, block_size: int) -> tuple[str, dict[int, list[str]]]:
     """The table of times, and of each number of workers the tasks of an evaluation."""
     import fastard
@@ -68,6 +73,7 @@ def overhead(n: int, neighbors: int, block_size: int) -> tuple[str, dict[int, li
                 sent[name] = min(sent[name], float(loopback() - bytes_before))
                 cpus[name] = min(cpus[name], busy(client) - before)
         for name, (client, _) in calls.items():
+            cpus[name] -= asking(client)
             reference = "2 threads" if name.startswith("2") else "1 thread"
             rows.append(
                 [
