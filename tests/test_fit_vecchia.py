@@ -347,6 +347,23 @@ def test_scoring_sends_a_length_scale_without_effect_to_its_bound():
     assert found.point.value > -1e-6
 
 
+@pytest.mark.parametrize("of_last", [-1e-30, -1e-6, 0.0])
+def test_scoring_climbs_on_where_an_average_information_has_a_negative_diagonal(of_last):
+    """A parameter at its bound, which its slope holds it to, must not end the others' search."""
+    curvature = np.array([[300.0, 10.0, 0.0], [10.0, 200.0, 1e-3], [0.0, 1e-3, of_last]])
+    top = np.array([0.5, -0.4])
+
+    def evaluate(theta, gain):
+        step = theta[:2] - top
+        value = -0.5 * step @ curvature[:2, :2] @ step + 90.0 * theta[2]
+        return Point(theta, float(value), np.append(-curvature[:2, :2] @ step, 90.0), curvature)
+
+    bounds = np.array([[-5.0, 5.0], [-5.0, 5.0], [-3.0, 1.0]])
+    found = ascend(evaluate, evaluate(np.array([0.0, 0.0, 1.0]), 0.0), bounds, np.full(3, np.inf), little=1e-6, most=20)
+    assert found.converged
+    np.testing.assert_allclose(found.point.free_theta, [*top, 1.0], atol=1e-3)
+
+
 def test_scoring_backs_off_where_there_is_no_value():
     def evaluate(theta, gain):
         if theta[0] > 1.0:

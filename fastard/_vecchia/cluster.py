@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import threading
 from typing import Any
@@ -13,10 +14,13 @@ from fastard._arrays import Array
 from fastard._engine.evaluate import Failure
 from fastard._engine.neighbors import Metric, Tree, block_neighbors, metric, tree
 from fastard._engine.terms import Term
-from fastard._engine.vecchia import CHUNK, BlockSums, Conditioned, evaluate_blocks, tree_sum
+from fastard._engine.vecchia import CHUNK, GRADIENT, BlockSums, Conditioned, evaluate_blocks, flops_of_block, tree_sum
 from fastard._vecchia.blocks import Blocks
 
-_SHARDS = 12  # of each of the cluster's threads, or more: where one is late, the others do not wait for long
+# Of each of the cluster's threads: where one is late, the others do not wait for long. Fewer, where a task would have less
+# work than this, some 20 ms of it, because the scheduler takes about a millisecond for each.
+_MOST_TASKS, _LEAST_FLOPS = 12, 5e8
+_ROWS = 16  # of sums from each thread, or more: its tasks can be as large as another's
 
 _LATEST: dict[str, Any] = {}  # on a worker: the latest search tree, which its next shards need too
 _LOCK = threading.Lock()
@@ -25,9 +29,10 @@ _LOCK = threading.Lock()
 class Shards:
     """The points on the workers of a cluster, and shards of the blocks, each with its neighbours.
 
-    Every worker has all points, 8 (d + T) bytes each; of the neighbours each has its shards'. A shard is an aligned power of
-    two of the chunks that are summed in one order, so that the sums have the same bits on any number of workers, and as
-    without a cluster. A worker that is lost takes its shards' neighbours along: Dask finds them again elsewhere.
+    Every worker has all points, 8 (d + T) bytes each; of the neighbours each has its shards'. A shard is a task, and makes
+    sums of aligned powers of two of the chunks that are summed in one order, so that the sums have the same bits on any number
+    of workers, and as without a cluster. A worker that is lost takes its shards' neighbours along: Dask finds them again
+    elsewhere.
 
     Parameters
     ----------
@@ -40,30 +45,36 @@ class Shards:
 
     def __init__(self, client: Any, X: Array, y: Array, known: Array | None, blocks: Blocks) -> None:
         self.client = client
-        threads = max(1, sum(client.nthreads().values()))
-        chunks = -(-(blocks.starts.size - 1) // CHUNK)
-        size = CHUNK * 2 ** max(0, math.floor(math.log2(max(1.0, chunks / (_SHARDS * threads)))))
-        self._ranges = [(low, min(low + size, blocks.starts.size - 1)) for low in range(0, blocks.starts.size - 1, size)]
+        self._row, self._ranges = shards(blocks, X.shape[1], max(1, sum(client.nthreads().values())))
         self._data = client.scatter((np.asarray(X), np.asarray(y), known, blocks.starts), broadcast=True, hash=False)
         self._neighbors: list[Any] = []
 
     def refresh(self, X: Array, length_scale: Array, m: int) -> None:
         """Find the neighbours anew, near in units of the length scales; ``X`` as in the blocks' order."""
         by = metric(X, length_scale)
-        self._neighbors = self.client.map(_neighbors, self._ranges, data=self._data, by=by, m=m, pure=False)
+        workers = [address for address, threads in self.client.nthreads().items() for _ in range(threads)]
+        # To each thread as many, where it is still there; evaluations then take place where the neighbours are.
+        self._neighbors = [
+            self.client.submit(
+                _neighbors, each, data=self._data, by=by, m=m, pure=False, allow_other_workers=True,
+                workers=workers[i * len(workers) // len(self._ranges)],
+            )
+            for i, each in enumerate(self._ranges)
+        ]  # fmt: skip
         from dask.distributed import wait
 
         wait(self._neighbors)
         self.client.run(_LATEST.clear)
 
     def submit(self, term: Term, noise: float, wanted: int) -> list[Any]:
-        """The sums of the shards, under way."""
+        """The shards' sums, under way."""
         return self.client.map(  # type: ignore[no-any-return]
-            _sums, self._ranges, self._neighbors, data=self._data, term=term, noise=noise, wanted=wanted, pure=False
-        )
+            _sums, self._ranges, self._neighbors, data=self._data, term=term, noise=noise, wanted=wanted, row=self._row,
+            pure=False,
+        )  # fmt: skip
 
     def collect(self, futures: list[Any]) -> BlockSums | Failure:
-        """The sums, a row for each shard; or what is wrong in the first one that is not positive definite."""
+        """The sums, some rows of each shard; or what is wrong in the first one that is not positive definite."""
         try:
             found = self.client.gather(futures)
         except BaseException:
@@ -72,11 +83,23 @@ class Shards:
         for sums in found:
             if isinstance(sums, Failure):
                 return sums
-        return BlockSums(*(np.stack(columns) for columns in zip(*found, strict=True)))
+        return BlockSums(*(np.concatenate(columns) for columns in zip(*found, strict=True)))
 
     def gathered_neighbors(self) -> NDArray[np.int32]:
         """Of all blocks, (B, m), here."""
         return np.concatenate(self.client.gather(self._neighbors))
+
+
+def shards(blocks: Blocks, d: int, threads: int) -> tuple[int, list[tuple[int, int]]]:
+    """Of how many blocks a row of the sums is, and the shards, from which block to which, for a cluster of so many threads."""
+    count, m = blocks.starts.size - 1, blocks.neighbors.shape[1]
+    row = int(CHUNK * 2 ** max(0, math.floor(math.log2(max(1.0, count / (CHUNK * _ROWS * threads))))))
+    rows = -(-count // row)
+    own = float(blocks.starts[-1] - blocks.starts[0]) / count
+    work = count * flops_of_block(m + own, own, d, GRADIENT)
+    tasks = min(rows, threads * min(_MOST_TASKS, max(1, round(work / (threads * _LEAST_FLOPS)))))
+    edges = [min(count, row * (rows * i // tasks)) for i in range(tasks)] + [count]
+    return row, list(itertools.pairwise(edges))
 
 
 def _neighbors(where: tuple[int, int], *, data: tuple[Any, ...], by: Metric, m: int) -> NDArray[np.int32]:
@@ -96,10 +119,25 @@ def _latest_tree(X: Array, by: Metric, stop: int) -> Tree:
 
 
 def _sums(
-    where: tuple[int, int], neighbors: NDArray[np.int32], *, data: tuple[Any, ...], term: Term, noise: float, wanted: int
+    where: tuple[int, int],
+    neighbors: NDArray[np.int32],
+    *,
+    data: tuple[Any, ...],
+    term: Term,
+    noise: float,
+    wanted: int,
+    row: int,
 ) -> BlockSums | Failure:
     X, y, known, starts = data
     low, high = where
     blocks = Conditioned(starts[low:high], starts[low + 1 : high + 1], neighbors)
     found = evaluate_blocks(term, X, y, known, noise, blocks, wanted=wanted, threads=1)
-    return found if isinstance(found, Failure) else BlockSums(*(tree_sum(rows) if rows.size else rows for rows in found))
+    if isinstance(found, Failure):
+        return found
+    chunks = row // CHUNK
+    return BlockSums(*(_sums_of(each, chunks) if each.size else each for each in found))
+
+
+def _sums_of(rows: Array, size: int) -> Array:
+    """The sum of each ``size`` rows."""
+    return np.stack([tree_sum(rows[i : i + size]) for i in range(0, len(rows), size)])

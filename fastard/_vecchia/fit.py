@@ -87,7 +87,8 @@ def fit_vecchia(
     kernel : str or kernel object, default "matern52"
         As for :func:`fastard.fit`. The squared exponential kernel, without noise, makes blocks of near points singular.
     neighbors : int, default 64
-        How many points a block is conditioned on. Twice as many take some 2.5 times as long and lose about half as much.
+        How many points a block is conditioned on. Twice as many, with blocks twice as large, take about 2.2 times as long and
+        lose about half as much.
     block_size : int, default 16
         The most points of a block. About a quarter of ``neighbors`` or less.
     length_scale, signal_variance, noise_variance, observation_variance : optional
