@@ -113,7 +113,7 @@ class VecchiaLogLikelihood:
         n_threads: int | None = None,
         client: Any = None,
     ) -> None:
-        points = validate.inputs(X)
+        points = validate.some_columns(validate.inputs(X))
         n, d = points.shape
         targets = validate.targets(y, n).reshape(n, -1)
         known = validate.known_variances(observation_variance, n)
@@ -121,6 +121,7 @@ class VecchiaLogLikelihood:
         self.n_threads = validate.thread_count(n_threads)
         self.neighbors = validate.count("neighbors", neighbors, least=1)
         self.block_size = validate.count("block_size", block_size, least=1)
+        validate.client(client)
         self.n_parameters = d + 2 + len(self.kernel)
         self.watch: Watch | None = None  # called now and then with how much of an evaluation is done, from 0 to 1
         self._min_length_scales = validate.min_length_scales(points)
@@ -181,6 +182,18 @@ class VecchiaLogLikelihood:
             self._shards.refresh(self.X, length_scale, self.neighbors)
         else:
             self.blocks = self.blocks.refreshed(self.X, length_scale, self.n_threads)
+
+    @property
+    def found(self) -> Any:
+        """The neighbours that it has now, to set it back to."""
+        return self.blocks if self._shards is None else self._shards.found
+
+    @found.setter
+    def found(self, before: Any) -> None:
+        if self._shards is None:
+            self.blocks = before
+        else:
+            self._shards.found = before
 
     def leave_cluster(self) -> None:
         """From now on everything is done here, with the neighbours that were found there."""
@@ -273,14 +286,16 @@ class VecchiaLogLikelihood:
         return evaluation.log_marginal_likelihood, gradient, information
 
     def __repr__(self) -> str:
-        (n, d), (count, m) = self.X.shape, self.blocks.neighbors.shape
+        (n, d), count, m = self.X.shape, self.blocks.starts.size - 1, self.blocks.neighbors.shape[1]
         return (
             f"<VecchiaLogLikelihood {self.kernel!r} of {n} points in {d} dimensions, {self.n_parameters} parameters: "
             f"the first {self.blocks.first}, then {count} blocks given {m} points each>"
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "watch": None, "_shards": None}
+        there = self._shards
+        blocks = self.blocks if there is None else self.blocks._replace(neighbors=there.gathered_neighbors())
+        return {**self.__dict__, "blocks": blocks, "watch": None, "_shards": None}
 
 
 def _spreads(points: Array) -> Array:
