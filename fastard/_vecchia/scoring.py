@@ -19,6 +19,8 @@ _LONGEST = 2.0  # step of a logarithm
 
 _FLAT = 1e-10  # curvatures below this share of the diagonal are rounding errors, or of an information that is not positive
 
+_NO_INFORMATION = 1e-100  # instead of 0, for quotients whose squares are finite
+
 
 class Point(NamedTuple):
     """An evaluation: free logarithms (f,), the objective in nats, its gradient (f,) and the information (f, f)."""
@@ -106,9 +108,11 @@ def ascend(
             damping = max(damping, _DAMPING) * (_RETREAT if share <= 0.0 else _TIGHTEN)
         if damping > _MOST_DAMPING:  # no step gains, however short
             break
-    return Outcome(point, _step(point, coordinates, 0.0, np.inf)[1], False)
+    left = _step(point, coordinates, 0.0, np.inf)[1]
+    return Outcome(point, left, left < little)
 
 
+@np.errstate(all="ignore")  # an underflow of ours is nobody's error
 def _step(point: Point, coordinates: _Coordinates, damping: float, longest: float) -> tuple[Array, float]:
     """The damped step of the quadratic model within the bounds: where it ends, in t, and what it gains there."""
     slope = coordinates.slope(point.free_theta)
@@ -119,7 +123,7 @@ def _step(point: Point, coordinates: _Coordinates, damping: float, longest: floa
     low = np.maximum(coordinates.low, t - longest) - t
     high = np.minimum(coordinates.high, t + longest) - t
     # In units of the curvatures, for a matrix with ones on its diagonal; and a minimum of squares within bounds.
-    scale = np.sqrt(np.maximum(information.diagonal(), np.finfo(float).tiny))
+    scale = np.sqrt(np.maximum(information.diagonal(), _NO_INFORMATION))
     curvatures, directions = np.linalg.eigh(information / np.outer(scale, scale) + damping * np.eye(t.size))
     root = np.sqrt(np.maximum(curvatures, _FLAT))
     least = lsq_linear(
