@@ -40,6 +40,19 @@ def inputs(X: ArrayLike, name: str = "X", dimensions: int | None = None) -> Arra
     return array
 
 
+def some_columns(X: Array) -> Array:
+    """Points that can be near each other."""
+    if X.shape[1] == 0:
+        raise ValueError(f"X must have at least one column for points to be neighbours, got shape {X.shape}; use fastard.fit")
+    return X
+
+
+def others_to_predict_from(n: int) -> None:
+    """Training points, of which each is predicted from the others."""
+    if n < 2:
+        raise ValueError("accuracy() predicts points from the others, but the model was trained on one point only")
+
+
 def targets(y: ArrayLike, n: int, outputs: int | None = None) -> Array:
     """Targets, (n,) or (n, m) with m >= 1; ``outputs``: the m of training."""
     array = real_array("y", y)

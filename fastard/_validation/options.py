@@ -74,6 +74,20 @@ def generator(rng: Any) -> np.random.Generator:
         raise type(error)(f"rng must be None, an integer >= 0 or a NumPy generator: {error}") from None
 
 
+def client(value: Any) -> None:
+    """A Dask client whose cluster has workers, or None."""
+    if value is None:
+        return
+    if not all(hasattr(value, name) for name in ("scatter", "map", "gather", "nthreads")):
+        raise TypeError(f"client must be a dask.distributed.Client, or None; got {value!r}")
+    if getattr(value, "asynchronous", False):
+        raise ValueError("client must not be asynchronous: pass dask.distributed.Client(..., asynchronous=False)")
+    if getattr(value, "status", "running") != "running":
+        raise ValueError(f"client must be connected to its cluster, but it is {value.status}: make a new Client")
+    if not value.nthreads():
+        raise ValueError("client has no workers yet: call client.wait_for_workers(1) before")
+
+
 def callback(value: Any) -> None:
     """A training's callback, or None."""
     if value is not None and not callable(value):

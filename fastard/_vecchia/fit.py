@@ -29,9 +29,9 @@ _START, _START_ITERATIONS = 1000, 200  # points and iterations of the exact fit 
 
 _STEP = 1e-4  # of a logarithm, in differences
 
-# Nats that may be left to gain before the neighbours are looked for anew, and at the end; a refresh that leaves no more than
-# the last, and no length scale moved further than this (a logarithm) since the one before, is the last.
-_FIRST_GAIN, _LAST_GAIN, _NOTHING_NEW, _FAR = 1.0, 0.01, 0.05, 0.2
+# Nats that may be left to gain before the neighbours are looked for anew, and at the end; a stage that moves no length scale
+# further than this (a logarithm) is the last.
+_FIRST_GAIN, _LAST_GAIN, _FAR = 1.0, 0.01, 0.2
 _MOST_STAGES = 6
 
 
@@ -128,7 +128,7 @@ def fit_vecchia(
     ValueError, TypeError
         For a wrong argument; the message names it.
     NotPositiveDefiniteError
-        If the covariance of a block and its neighbours is not positive definite where the search starts; it names rows of X.
+        If the covariance of a block and its neighbours is not positive definite where a stage starts; it names rows of X.
 
     References
     ----------
@@ -147,12 +147,15 @@ def fit_vecchia(
     >>> mean, std = model.predict(X[:4], return_std=True)
     """
     feature_names, target_names = validate.names_of(X), validate.names_of_targets(y)
-    X = validate.inputs(X)
+    X = validate.some_columns(validate.inputs(X))
     n, d = X.shape
     y = validate.targets(y, n).reshape(n, -1)
     centred, y_mean = validate.centred(y)
     kernel = validate.as_kernel(kernel)
     max_iterations = validate.count("max_iterations", max_iterations, least=1)
+    neighbors = validate.count("neighbors", neighbors, least=1)
+    block_size = validate.count("block_size", block_size, least=1)
+    validate.client(client)
     random = validate.generator(rng)
     validate.callback(callback)
     given = {
@@ -289,23 +292,35 @@ class _Training:
         turn = turning_points(self.space)
         for self.stage in range(1, _MOST_STAGES + 1):
             begun = theta
-            if self.stage > 1:
-                self.likelihood.find_neighbors(self.space.natural(theta)[0])
-                self.best = None
-            first = self._evaluate(theta, math.nan, may_fail=False)
-            assert first is not None
+            first = self._first_of_stage(theta)
             little = _FIRST_GAIN if self.stage == 1 else _LAST_GAIN
             outcome = ascend(self._evaluate, first, self.space.bounds, turn, little=little, most=self.left)
             theta = outcome.point.free_theta
-            if not outcome.converged:
+            seen = self.space.is_length_scale & (np.minimum(theta, begun) < turn)
+            settled = self.stage > 1 and np.abs(theta - begun)[seen].max(initial=0.0) < _FAR
+            if not outcome.converged or (self.left <= 0 and not settled):
                 left = f"{outcome.gain:.2g} nats left to gain"
                 self.message = f"max_iterations reached, {left}" if self.left <= 0 else f"no further step gains, {left}"
                 return
-            seen = self.space.is_length_scale & (np.minimum(theta, begun) < turn)
-            if self.stage > 1 and np.abs(theta - begun)[seen].max(initial=0.0) < _FAR:
-                break
-        self.converged = True
-        self.message = f"less than {_LAST_GAIN:g} nats are left to gain"
+            if settled:
+                self.converged = True
+                self.message = f"less than {_LAST_GAIN:g} nats are left to gain"
+                return
+        self.message = f"after {_MOST_STAGES} stages new neighbours still move the length scales"
+
+    def _first_of_stage(self, theta: Array) -> Point:
+        """The first evaluation of a stage, with its neighbours; where it comes to nothing, all is as at the last one's end."""
+        best, before = self.best, self.likelihood.found
+        self.best = None
+        try:
+            if self.stage > 1:
+                self.likelihood.find_neighbors(self.space.natural(theta)[0])
+            first = self._evaluate(theta, math.nan, may_fail=False)
+        finally:
+            if self.best is None:
+                self.best, self.likelihood.found = best, before
+        assert first is not None
+        return first
 
     def _evaluate(self, free_theta: Array, gain: float, *, may_fail: bool = True) -> Point | None:
         """The objective; None where it has no value, if it may fail. ``gain``: what was left at the last point, to be told."""

@@ -106,9 +106,11 @@ def ascend(
             damping = max(damping, _DAMPING) * (_RETREAT if share <= 0.0 else _TIGHTEN)
         if damping > _MOST_DAMPING:  # no step gains, however short
             break
-    return Outcome(point, _step(point, coordinates, 0.0, np.inf)[1], False)
+    left = _step(point, coordinates, 0.0, np.inf)[1]
+    return Outcome(point, left, left < little)
 
 
+@np.errstate(all="ignore")  # an underflow of ours is nobody's error
 def _step(point: Point, coordinates: _Coordinates, damping: float, longest: float) -> tuple[Array, float]:
     """The damped step of the quadratic model within the bounds: where it ends, in t, and what it gains there."""
     slope = coordinates.slope(point.free_theta)
