@@ -234,7 +234,7 @@ def draw(found: list[dict], whole: list[dict], path: str) -> None:
             axes.plot([one["n"] for one in own], [one[what][1] for one in own], style, color=colour, label=name)
         axes.plot(
             [own[0]["n"], own[-1]["n"]],
-            [own[0]["gradient"][1], own[0]["gradient"][1] * own[-1]["n"] / own[0]["n"]],
+            [own[-1]["gradient"][1] * own[0]["n"] / own[-1]["n"], own[-1]["gradient"][1]],
             ":",
             color=colour,
             alpha=0.6,

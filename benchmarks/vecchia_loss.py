@@ -24,6 +24,8 @@ DIMENSIONS, NOISES = (2, 5, 10), (1e-4, 1e-2, 1.0)
 PAIRS = ((30, 1), (32, 8), (64, 16), (64, 32), (128, 16), (128, 32), (256, 64))
 REPEATS = 5
 
+_TICKS = (0.5, 1, 2, 5, 10)
+
 
 class Loss(NamedTuple):
     """Of one choice: nats a point that is conditioned, and microseconds of processor time a point for value and gradient."""
@@ -115,12 +117,15 @@ def draw(found: list[Loss], path: str) -> None:
     for axes, d in zip(panels[0], dimensions, strict=True):
         for noise, colour in zip(noises, colours, strict=True):
             own = [loss for loss in found if (loss.d, loss.noise_variance) == (d, noise)]
-            blocks = [loss for loss in own if loss.block_size > 1]
+            blocks = sorted((loss for loss in own if loss.block_size > 1), key=lambda loss: loss.microseconds)
             axes.plot([loss.microseconds for loss in blocks], [loss.nats for loss in blocks], "-", color=colour, alpha=0.35)
             for loss in own:
                 marker = markers[loss.neighbors, loss.block_size]
                 axes.plot(loss.microseconds, loss.nats, marker, color=colour, markersize=7)
         axes.set(xscale="log", yscale="log", title=f"d = {d}", xlabel="CPU time of value and gradient, µs a point")
+        axes.minorticks_off()
+        axes.set_xticks(_TICKS, [str(tick) for tick in _TICKS])
+        axes.set_xlim(0.45, 12.0)
         axes.grid(alpha=0.3)
     panels[0, 0].set_ylabel("nats a point lost")
     handles = [

@@ -111,7 +111,7 @@ def judge(n: int, parameters: list[float]) -> dict:
 
 
 def svgp(folder: str, name: str, seconds: float) -> dict:
-    """GPyTorch's variational inducing points, trained for so long by Adam on batches, in float32 as its documentation does."""
+    """GPyTorch's inducing points, trained by Adam on batches for so many processor seconds; in float32, as its documentation."""
     import gpytorch
     import torch
 
@@ -135,13 +135,13 @@ def svgp(folder: str, name: str, seconds: float) -> dict:
     model.train()
     likelihood.train()
     clock, steps = Clock(), 0
-    while clock.read()[0] < seconds:
+    while clock.read()[1] < seconds:
         for rows in torch.randperm(len(X)).split(BATCH):
             optimizer.zero_grad()
             (-bound(model(X[rows]), y[rows])).backward()
             optimizer.step()
             steps += 1
-            if clock.read()[0] >= seconds:
+            if clock.read()[1] >= seconds:
                 break
     times = clock.read()
     model.eval()
@@ -226,7 +226,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, help="folder with the UCI sets: kin40k beside SVGP")
     parser.add_argument("--sizes", type=int, nargs="*", default=[20_000], help="points of the evaluations (default: 20000)")
     parser.add_argument("--fits", type=int, nargs="*", default=[20_000], help="points of whole fits (default: 20000)")
-    parser.add_argument("--svgp", type=float, nargs="*", default=[60.0, 300.0], help="seconds that SVGP is trained for")
+    parser.add_argument(
+        "--svgp", type=float, nargs="*", default=[60.0, 300.0], help="processor seconds that SVGP is trained for"
+    )
     parser.add_argument("--limit", type=float, default=600.0, help="seconds for anything (default: 600)")
     arguments = parser.parse_args(argv)
     run = Runner(arguments.environments, arguments.limit)
