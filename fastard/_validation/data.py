@@ -40,11 +40,10 @@ def inputs(X: ArrayLike, name: str = "X", dimensions: int | None = None) -> Arra
     return array
 
 
-def some_columns(X: Array) -> Array:
+def some_columns(X: Array) -> None:
     """Points that can be near each other."""
     if X.shape[1] == 0:
         raise ValueError(f"X must have at least one column for points to be neighbours, got shape {X.shape}; use fastard.fit")
-    return X
 
 
 def others_to_predict_from(n: int) -> None:

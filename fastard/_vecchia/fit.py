@@ -147,7 +147,7 @@ def fit_vecchia(
     >>> mean, std = model.predict(X[:4], return_std=True)
     """
     feature_names, target_names = validate.names_of(X), validate.names_of_targets(y)
-    X = validate.some_columns(validate.inputs(X))
+    X = validate.inputs(X)
     n, d = X.shape
     y = validate.targets(y, n).reshape(n, -1)
     centred, y_mean = validate.centred(y)

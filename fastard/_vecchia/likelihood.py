@@ -115,7 +115,7 @@ class VecchiaLogLikelihood:
         n_threads: int | None = None,
         client: Any = None,
     ) -> None:
-        points = validate.some_columns(validate.inputs(X))
+        points = validate.inputs(X)
         n = len(points)
         targets = validate.targets(y, n).reshape(n, -1)
         known = validate.known_variances(observation_variance, n)
