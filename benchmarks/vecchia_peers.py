@@ -111,7 +111,7 @@ def judge(n: int, parameters: list[float]) -> dict:
 
 
 def svgp(folder: str, name: str, seconds: float) -> dict:
-    """GPyTorch's inducing points, trained by Adam on batches for so many processor seconds; in float32, as its documentation."""
+    """GPyTorch's inducing points, trained by Adam on batches for so many processor seconds; float32, as its documentation."""
     import gpytorch
     import torch
 

@@ -99,7 +99,7 @@ class VecchiaLogLikelihood:
     (4,)
     """
 
-    _shards: Shards | None  # on a cluster, while it trains
+    _shards: Shards | None = None  # on a cluster, while it trains
 
     def __init__(
         self,
