@@ -8,6 +8,7 @@ from fastard._model.gaussian_process import GaussianProcess
 from fastard._model.sensitivity import Effects, SobolIndices
 from fastard._model.standard_errors import StandardErrors
 from fastard._model.summary import Summary
+from fastard._model.trend import MeanCoefficients
 from fastard._objectives.covariances import covariance, covariance_vjp
 from fastard._objectives.leave_one_out import LeaveOneOut, loo_log_predictive_density
 from fastard._objectives.likelihood import LogMarginalLikelihood, log_marginal_likelihood
@@ -36,6 +37,7 @@ __all__ = [
     "Matern32",
     "Matern52",
     "Matern72",
+    "MeanCoefficients",
     "NotPositiveDefiniteError",
     "PosteriorSummary",
     "RationalQuadratic",
@@ -68,6 +70,7 @@ _PUBLIC = (
     LeaveOneOut,
     LogMarginalLikelihood,
     PosteriorSummary,
+    MeanCoefficients,
     SobolIndices,
     StandardErrors,
     Summary,

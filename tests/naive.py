@@ -227,3 +227,65 @@ def expected_information(kernel, theta, X, observation_variance=0.0):
     derivatives.insert(d + 1, natural[d + 1] * np.eye(len(X)))
     solved = [np.linalg.solve(K, dK) for dK in derivatives]
     return 0.5 * np.array([[np.sum(a * b.T) for b in solved] for a in solved])
+
+
+def least_squares(terms, X, y, H, diagonal):
+    """Coefficients (p, m) of the basis H by generalised least squares, and A = H' K^-1 H: section 2.7."""
+    K = noisy_covariance(terms, X, diagonal)
+    A = H.T @ np.linalg.solve(K, H)
+    return np.linalg.solve(A, H.T @ np.linalg.solve(K, y.reshape(len(X), -1))), A
+
+
+def log_marginal_likelihood_with_mean(terms, X, y, H, diagonal, restricted):
+    """(2.30) of y - H beta at the best beta; or restricted, (2.45) and ln|H'H| / 2 for each column of y."""
+    y = y.reshape(len(X), -1)
+    beta, A = least_squares(terms, X, y, H, diagonal)
+    value = log_marginal_likelihood(terms, X, y - H @ beta, diagonal)
+    if not restricted:
+        return value
+    sign, logarithm = np.linalg.slogdet(A)
+    logdet = logarithm + (np.log(sign) if np.iscomplexobj(A) else 0.0)
+    units = np.linalg.slogdet(H.T @ H)[1]
+    return value - 0.5 * y.shape[1] * (logdet - units - H.shape[1] * np.log(2 * np.pi))
+
+
+def of_theta_with_mean(kernel, theta, X, y, H, restricted, observation_variance=0.0):
+    """The same as a function of theta = ln [length_scale ..., signal, noise, shape ...]."""
+    d = X.shape[1]
+    natural = np.exp(theta)
+    terms = [Term(kernel, natural[:d], natural[d], tuple(natural[d + 2 :]))]
+    return log_marginal_likelihood_with_mean(terms, X, y, H, natural[d + 1] + observation_variance, restricted)
+
+
+def predict_with_mean(terms, X, y, H, diagonal, Z, H_at_Z):
+    """Mean (k, m) and covariance (k, k) of the function at Z: (2.41) and (2.42)."""
+    K = noisy_covariance(terms, X, diagonal)
+    beta, A = least_squares(terms, X, y, H, diagonal)
+    across = covariance(terms, Z, X)
+    mean = H_at_Z @ beta + across @ np.linalg.solve(K, y.reshape(len(X), -1) - H @ beta)
+    R = H_at_Z - across @ np.linalg.solve(K, H)
+    return mean, covariance(terms, Z) - across @ np.linalg.solve(K, across.T) + R @ np.linalg.solve(A, R.T)
+
+
+def leave_one_out_with_mean(terms, X, y, H, diagonal):
+    """`leave_one_out` with the coefficients of the other points too."""
+    n = len(X)
+    y, diagonal = y.reshape(n, -1), np.broadcast_to(diagonal, n)
+    means, variances, total = [], [], 0.0
+    for i in range(n):
+        rest = np.arange(n) != i
+        one = slice(i, i + 1)
+        mean, variance = predict_with_mean(terms, X[rest], y[rest], H[rest], diagonal[rest], X[one], H[one])
+        variance = variance[0, 0] + diagonal[i]
+        total = total - 0.5 * np.sum((y[i] - mean[0]) ** 2 / variance + np.log(2 * np.pi * variance))
+        means.append(mean[0])
+        variances.append(variance)
+    return np.array(means), np.array(variances), total
+
+
+def leave_one_out_of_theta_with_mean(kernel, theta, X, y, H):
+    """Its log density as a function of theta = ln [length_scale ..., signal, noise, shape ...]."""
+    d = X.shape[1]
+    natural = np.exp(theta)
+    term = Term(kernel, natural[:d], natural[d], tuple(natural[d + 2 :]))
+    return leave_one_out_with_mean([term], X, y, H, natural[d + 1])[2]

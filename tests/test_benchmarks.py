@@ -33,6 +33,7 @@ MODULES = [
     "gpytorch",
     "leave_one_out",
     "limits",
+    "means",
     "memory",
     "peers",
     "predictions",

@@ -165,9 +165,25 @@ def test_what_is_no_model(kind, saved, tmp_path):
 
 def test_a_later_version(saved, tmp_path):
     path = tmp_path / "file.npz"
-    path.write_bytes(changed(saved, version=2, fastard="9.0"))
+    path.write_bytes(changed(saved, version=99, fastard="9.0"))
     with pytest.raises(ValueError, match=r"fastard 9\.0.*upgrade"):
         fastard.load(path)
+
+
+def test_a_mean_and_its_arrays_go_together(saved, tmp_path):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((20, 2))
+    model = fastard.fit(X, np.sin(X[:, 0]) + X[:, 1], mean="linear", max_iterations=2, n_threads=1)
+    model.save(tmp_path / "mean.npz")
+    content = (tmp_path / "mean.npz").read_bytes()
+    arrays = members(content)
+    of_mean = {name: array for name, array in arrays.items() if name.startswith("mean_")}
+    assert len(of_mean) == 7
+    for name in of_mean:
+        refused(tmp_path / "file.npz", archive_of({k: v for k, v in arrays.items() if k != name}))
+    refused(tmp_path / "file.npz", archive_of(members(saved) | of_mean))
+    refused(tmp_path / "file.npz", changed(content, mean=None))
+    refused(tmp_path / "file.npz", changed(content, mean="quadratic"))
 
 
 def test_no_file_and_no_folder(tmp_path):
@@ -376,7 +392,7 @@ def test_text_of_the_header_is_not_shown_raw(saved, tmp_path):
         with pytest.raises(ValueError, match="damaged") as caught:
             fastard.load(path)
         assert str(caught.value).isprintable()
-    path.write_bytes(changed(saved, version=2, fastard="9\x1b[31m" * 10**5))
+    path.write_bytes(changed(saved, version=99, fastard="9\x1b[31m" * 10**5))
     with pytest.raises(ValueError, match=r"fastard 9\?.31m.*upgrade") as caught:
         fastard.load(path)
     assert str(caught.value).isprintable()
@@ -385,7 +401,7 @@ def test_text_of_the_header_is_not_shown_raw(saved, tmp_path):
 
 def test_a_later_version_may_hold_more(saved, tmp_path):
     path = tmp_path / "file.npz"
-    path.write_bytes(archive_of(members(changed(saved, version=2, fastard="9.0")) | {"more": np.ones(3)}))
+    path.write_bytes(archive_of(members(changed(saved, version=99, fastard="9.0")) | {"more": np.ones(3)}))
     with pytest.raises(ValueError, match=r"fastard 9\.0.*upgrade"):
         fastard.load(path)
 

@@ -14,7 +14,9 @@ from fastard._files import replace_file
 from fastard._version import __version__
 from fastard.kernels import BY_NAME, Kernel
 
-_FORMAT, _VERSION = "fastard model", 1
+_FORMAT, _VERSION, _VERSION_WITH_MEAN = "fastard model", 1, 2
+
+OF_MEAN = ("center", "scale", "transform", "basis", "coefficients", "solved", "factor")  # its arrays
 
 _IN_HEADER = (
     "signal_variance", "noise_variance", "log_marginal_likelihood", "objective", "n_evaluations", "converged", "message",
@@ -28,6 +30,11 @@ def save(model: Any, path: str | os.PathLike[str]) -> None:
     """Write the model; of the factor one triangle."""
     header = {"format": _FORMAT, "version": _VERSION, **{name.lstrip("_"): getattr(model, name) for name in _IN_HEADER}}
     arrays = {name.lstrip("_"): getattr(model, name) for name in _ARRAYS}
+    if model._settings.get("mean"):  # which earlier versions do not know
+        header["version"] = _VERSION_WITH_MEAN
+    if model._trend is not None:
+        header["mean"] = model._trend.kind
+        arrays |= {f"mean_{name}": getattr(model._trend, name) for name in OF_MEAN}
     if model._observation_variance is not None:
         arrays["observation_variance"] = model._observation_variance
     write(path, model.kernel, header, {**arrays, "factor": _packed(model._factor)})

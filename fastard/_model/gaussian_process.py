@@ -22,8 +22,10 @@ from fastard._engine.evaluate import equal_rows, failure_at, least_pivot
 from fastard._engine.posterior import DEVIATION, GRADIENT, MEAN, Posterior, Predictions, posterior, predict
 from fastard._engine.terms import Term, central, scaled
 from fastard._model import prediction, standard_errors
+from fastard._model import trend as trends
 from fastard._model.relevance import relevance
 from fastard._model.standard_errors import Note, StandardErrors
+from fastard._model.trend import MeanCoefficients, Trend
 from fastard._objectives.leave_one_out import LeaveOneOut
 from fastard._objectives.leave_one_out import evaluate as evaluate_loo
 from fastard._objectives.likelihood import LogMarginalLikelihood
@@ -40,7 +42,7 @@ _POSTERIORS: weakref.WeakKeyDictionary[GaussianProcess, tuple[tuple[Any, ...], P
 
 @dataclass(repr=False, eq=False)
 class GaussianProcess:
-    """A trained Gaussian process with a constant mean, the mean of the targets; :func:`fastard.fit` makes it.
+    """A trained Gaussian process, by default with a constant mean, that of the targets; :func:`fastard.fit` makes it.
 
     Everything is in the units of the X and y that it was trained on.
 
@@ -51,7 +53,8 @@ class GaussianProcess:
     length_scale : ndarray, shape (d,)
     signal_variance, noise_variance : float
     log_marginal_likelihood : float
-        Of y less its mean in training, in nats; ``fastard.log_marginal_likelihood`` reproduces it.
+        Of y less its mean in training, in nats; ``fastard.log_marginal_likelihood`` reproduces it (with ``basis``, where the
+        mean has basis functions).
     objective : str
         What training maximised, "log_marginal_likelihood" or "loo", and " with priors" where there were some.
     n_evaluations : int
@@ -94,6 +97,7 @@ class GaussianProcess:
     _settings: dict[str, Any]  # arguments of `fit` for :meth:`refit`, as JSON has them
     _alpha: Array  # (n, m)
     _factor: Array  # (n, n), L in the lower triangle of its transpose
+    _trend: Trend | None = None  # a mean with basis functions; then _y_mean is 0
 
     # fastard.fit, which stands above this room, and puts itself here.
     _fit: ClassVar[Callable[..., GaussianProcess]]
@@ -127,6 +131,7 @@ class GaussianProcess:
         return_cov: bool = False,
         include_noise: bool = False,
         observation_variance: ArrayLike | None = None,
+        basis: ArrayLike | None = None,
     ) -> Array | tuple[Array, Array]:
         r"""Predict at new points.
 
@@ -146,6 +151,8 @@ class GaussianProcess:
         observation_variance : float or array-like, shape (q,), optional
             Known variances of the new targets, added too; only with ``include_noise``. A model that was trained with such
             needs them: pass 0 for targets with ``noise_variance`` alone.
+        basis : array-like, shape (q, p), optional
+            The basis functions at the points, of a model that was trained with an array of them as its mean.
 
         Returns
         -------
@@ -171,15 +178,18 @@ class GaussianProcess:
         1e-16 times ``signal_variance``, and up to a thousand times that where the covariance is nearly singular: standard
         deviations below 1e-8 to 3e-7 times the square root of ``signal_variance`` have no correct digits.
 
+        Where the mean has basis functions, their coefficients are not known exactly, and the variances say so: universal
+        kriging, equation (2.42).
+
         References
         ----------
-        Rasmussen & Williams (2006), equations (2.23) and (2.24), page 16, and Algorithm 2.1, page 19.
+        Rasmussen & Williams (2006), equations (2.23) and (2.24), page 16, Algorithm 2.1, page 19, and section 2.7, page 27.
         """
         validate.std_or_cov(return_std, return_cov)
         if return_cov:
-            mean, spread = self._covariance(self._points(X), include_noise, observation_variance)
+            mean, spread = self._covariance(self._points(X), include_noise, observation_variance, basis)
         else:
-            points, found = self._predict(X, DEVIATION if return_std else MEAN, include_noise, observation_variance)
+            points, found = self._predict(X, DEVIATION if return_std else MEAN, include_noise, observation_variance, basis)
             mean, spread = found.mean, found.deviation
             if found.not_positive:
                 prediction.warn_of_zeros(spread[:, 0], self._noise_diagonal, self._X, points)
@@ -210,7 +220,7 @@ class GaussianProcess:
         Raises
         ------
         ValueError, TypeError
-            For wrong points.
+            For wrong points, or a mean that is an array or a callable, whose derivatives are not known.
 
         Warns
         -----
@@ -239,6 +249,7 @@ class GaussianProcess:
         rng: Any = None,
         include_noise: bool = False,
         observation_variance: ArrayLike | None = None,
+        basis: ArrayLike | None = None,
     ) -> Array:
         r"""Draw functions from the posterior, at the given points.
 
@@ -256,6 +267,8 @@ class GaussianProcess:
             Whether to draw noisy targets; otherwise the function itself.
         observation_variance : float or array-like, shape (q,), optional
             Known variances of the noisy targets, as for :meth:`predict`.
+        basis : array-like, shape (q, p), optional
+            The basis functions at the points, as for :meth:`predict`.
 
         Returns
         -------
@@ -279,7 +292,7 @@ class GaussianProcess:
         random = validate.generator(rng)
         points = self._points(X)
         q, m = points.shape[0], self._alpha.shape[1]
-        mean, covariance = self._covariance(points, include_noise, observation_variance)
+        mean, covariance = self._covariance(points, include_noise, observation_variance, basis)
         factor, order = semidefinite_factor(covariance[..., 0])
         values = np.empty((size, m, q))
         with np.errstate(all="ignore"):  # an underflow of ours is nobody's error
@@ -287,15 +300,22 @@ class GaussianProcess:
         result = values.transpose(0, 2, 1) + mean
         return result[..., 0] if m == 1 else result
 
-    def update(self, X: ArrayLike, y: ArrayLike, observation_variance: ArrayLike | None = None) -> None:
+    def update(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        observation_variance: ArrayLike | None = None,
+        basis: ArrayLike | None = None,
+    ) -> None:
         r"""Take k more points into the model, in place: O(n^2 k) flops instead of training or factoring anew.
 
         .. math:: L' = \begin{pmatrix} L & 0 \\ V^\top & L_2 \end{pmatrix}, \qquad
                   V = L^{-1} K_{12}, \quad L_2 L_2^\top = K_{22} - V^\top V
 
         The parameters and the mean of y stay as trained, as do ``n_evaluations``, ``converged`` and ``message``; everything
-        else, ``log_marginal_likelihood`` included, is that of all n + k points. While it copies the factor it holds a second
-        one. No other thread may use the model meanwhile; after an error the model is what it was.
+        else, ``log_marginal_likelihood`` and the coefficients of basis functions included, is that of all n + k points. While
+        it copies the factor it holds a second one. No other thread may use the model meanwhile; after an error the model is
+        what it was.
 
         Parameters
         ----------
@@ -305,6 +325,8 @@ class GaussianProcess:
             Their targets.
         observation_variance : array-like, shape (k,), optional
             Their known variances: to be given if, and only if, the model was trained with such.
+        basis : array-like, shape (k, p), optional
+            The basis functions at the new points, as for :meth:`predict`.
 
         Raises
         ------
@@ -321,6 +343,9 @@ class GaussianProcess:
         n, k, m = self._X.shape[0], points.shape[0], self._y.shape[1]
         targets = validate.targets(y, k, outputs=m).reshape(k, -1)
         known = validate.variances_of_more_points(observation_variance, k, trained_with=self._observation_variance is not None)
+        trend = None if self._trend is None else trends.with_points(self._trend, self._trend.at(points, basis))
+        if trend is None:
+            validate.no_basis(basis)
         inputs = np.vstack([self._X, points])
         validate.length_scale_range(validate.min_length_scales(inputs), self.length_scale)
 
@@ -337,12 +362,17 @@ class GaussianProcess:
             factor = extend_factor(self._factor, cross, own, own_noise, least_pivot(self.signal_variance + own_noise))
             if isinstance(factor, int):
                 raise NotPositiveDefiniteError(*failure_at([scaled_inputs], n + factor))
-            centred = np.vstack([self._y, targets - self._y_mean])
-            whitened = solve(factor, centred)  # L^-1 y
             half_log_determinant = float(np.log(factor.diagonal()).sum())
-            fit = float(np.einsum("nt,nt->", whitened, whitened))
-            value = -0.5 * fit - m * half_log_determinant - 0.5 * centred.size * math.log(2.0 * math.pi)
-            alpha = np.ascontiguousarray(solve(factor, whitened, transposed=True))
+            if trend is None:
+                centred = np.vstack([self._y, targets - self._y_mean])
+                whitened = solve(factor, centred)  # L^-1 y
+                fit = float(np.einsum("nt,nt->", whitened, whitened))
+                value = -0.5 * fit - m * half_log_determinant - 0.5 * centred.size * math.log(2.0 * math.pi)
+                alpha = np.ascontiguousarray(solve(factor, whitened, transposed=True))
+            else:
+                trend, centred, alpha = trends.trained(trend, factor, np.vstack([self._targets, targets]))
+                restricted = self._mean_estimation == "reml"
+                value = trends.log_marginal_likelihood(trend, centred, alpha, half_log_determinant, restricted)
         validate.no_overflow("the log marginal likelihood", value, alpha)
         changed: dict[str, Any] = {
             "log_marginal_likelihood": value,
@@ -350,6 +380,7 @@ class GaussianProcess:
             "_y": read_only(centred),
             "_alpha": alpha,
             "_factor": factor,
+            "_trend": trend,
         }
         if known is not None:
             changed["_observation_variance"] = read_only(np.concatenate([self._observation_variance, known]))
@@ -359,7 +390,7 @@ class GaussianProcess:
         """Train a new model as this one was trained, on other rows of the same inputs say, from this one's parameters.
 
         Kernel, bounds, ties, objective and ``standardize`` are those that this model was trained with; default bounds are made
-        from the new data. Priors are not kept with a model: give them again.
+        from the new data. Priors are not kept with a model: give them again; nor is a mean that is an array.
 
         Parameters
         ----------
@@ -379,17 +410,21 @@ class GaussianProcess:
         """
         validate.what_is_not_kept(self.objective, self._observation_variance is not None, options)
         kept: dict[str, Any] = dict(self._settings)
+        if self._trend is not None and self._trend.kind == "basis":
+            kept["mean"] = self._trend.function
+            validate.mean_given_again(self._trend.function is not None, options)
         if validate.order_of_columns(X, self.feature_names) is not None:
             for name in {"length_scale_bounds", "length_scale_groups"} & kept.keys():
                 kept[name] = dict(zip(self.input_names, kept[name], strict=True))
         return self._fit(X, y, **{"start": self, **kept, **options})
 
     def loo(self) -> LeaveOneOut:
-        r"""Predict each training target from all the others, at the trained parameters and mean.
+        r"""Predict each training target from all the others, at the trained parameters and constant mean.
 
         .. math:: \mu_j = y_j - \alpha_j / [K^{-1}]_{jj}, \qquad \sigma_j^2 = 1 / [K^{-1}]_{jj}
 
-        n^3 flops for all of them, and one n x n array beside the model's.
+        n^3 flops for all of them, and one n x n array beside the model's. Where the mean has basis functions, their
+        coefficients are those of the others too.
 
         Returns
         -------
@@ -405,9 +440,30 @@ class GaussianProcess:
         found = evaluate_loo(self._likelihood(), *parameters, gradient=False)
         variance = np.repeat(1.0 / found.precision[:, np.newaxis], self._y.shape[1], axis=1)
         below = found.alpha * variance  # y - mu
-        columns = (self._y - below + self._y_mean, variance, below / np.sqrt(variance))
+        columns = (self._targets - below, variance, below / np.sqrt(variance))
         mean, variance, residuals = (column[:, 0] if self._y.shape[1] == 1 else column for column in columns)
         return LeaveOneOut(mean, variance, residuals, found.log_predictive_density)
+
+    def mean_coefficients(self) -> MeanCoefficients:
+        """The coefficients of the mean's basis functions, in the units of X and y, with standard errors.
+
+        Returns
+        -------
+        MeanCoefficients
+            Named tuple of names, coefficients, standard_errors and covariance.
+
+        Raises
+        ------
+        ValueError
+            If the mean is constant or zero.
+
+        References
+        ----------
+        Rasmussen & Williams (2006), equation (2.42), page 28: the covariance is (H' K^-1 H)^-1.
+        """
+        validate.has_basis_functions(self._trend is not None)
+        assert self._trend is not None
+        return self._trend.in_own_units(self.input_names)
 
     def summary(
         self, *, standard_errors: Literal["exact", "average_information"] | None = "exact", loo: bool = True
@@ -590,8 +646,25 @@ class GaussianProcess:
             self._y,
             kernel=self.kernel,
             observation_variance=self._observation_variance,
+            basis=None if self._trend is None else self._trend.basis,
+            mean_estimation=self._mean_estimation,
             n_threads=self.n_threads,
         )
+
+    @property
+    def _mean_estimation(self) -> Literal["ml", "reml"]:
+        return "reml" if self._settings.get("mean_estimation") == "reml" else "ml"
+
+    @property
+    def _has_array(self) -> bool:
+        """Whether the mean's basis functions have to be given at new points."""
+        return self._trend is not None and self._trend.kind == "basis" and self._trend.function is None
+
+    @property
+    def _targets(self) -> Array:
+        """As they were given, (n, m)."""
+        result: Array = self._y + (self._y_mean if self._trend is None else self._trend.basis @ self._trend.coefficients)
+        return result
 
     @property
     def _term(self) -> Term:
@@ -620,7 +693,12 @@ class GaussianProcess:
         return (self.noise_variance if include_noise else 0.0), known
 
     def _predict(
-        self, X: ArrayLike, wanted: int, include_noise: bool = False, observation_variance: ArrayLike | None = None
+        self,
+        X: ArrayLike,
+        wanted: int,
+        include_noise: bool = False,
+        observation_variance: ArrayLike | None = None,
+        basis: ArrayLike | None = None,
     ) -> tuple[Array, Predictions]:
         """The points as an array (q, d), and the predictions there."""
         points = validate.plain_points(X, self._X.shape[1])
@@ -633,9 +711,16 @@ class GaussianProcess:
             points = self._points(X)  # says what is wrong with them, if anything is
             found = predict(self._posterior, points, wanted, noise, known, self.n_threads, in_range=True)
             assert found is not None, "valid points are in range"
+        if self._trend is not None:
+            gradients = self._trend.gradients(points) if wanted == GRADIENT else None
+            found = self._trend.added(found, self._trend.at(points, basis), gradients)
+        elif basis is not None:
+            validate.no_basis(basis)
         return points, found
 
-    def _covariance(self, points: Array, include_noise: bool, observation_variance: ArrayLike | None) -> tuple[Array, Array]:
+    def _covariance(
+        self, points: Array, include_noise: bool, observation_variance: ArrayLike | None, basis: ArrayLike | None
+    ) -> tuple[Array, Array]:
         """Mean (q, m) and covariance (q, q, m), which is one for all outputs."""
         q, m = points.shape[0], self._alpha.shape[1]
         noise, known = self._noise(include_noise, observation_variance, q)
@@ -646,6 +731,13 @@ class GaussianProcess:
         )
         if known is not None:
             covariance.ravel()[:: q + 1] += known
+        if self._trend is not None:
+            E = self._trend.at(points, basis)
+            U = self._trend.spread(found.mean[:, m:], E)
+            covariance += U @ U.T
+            found = self._trend.added(found, E, None)
+        else:
+            validate.no_basis(basis)
         return found.mean, covariance[..., np.newaxis] if m == 1 else np.repeat(covariance[..., np.newaxis], m, axis=-1)
 
     @property
@@ -655,7 +747,11 @@ class GaussianProcess:
         kept = _POSTERIORS.get(self)
         if kept is not None and all(map(operator.is_, of, kept[0])):
             return kept[1]
-        made = posterior(self._term, self._X, self._alpha, self._factor, np.ones(self._y_mean.size), self._y_mean)
+        alpha, offset = self._alpha, self._y_mean
+        if self._trend is not None:  # the basis is predicted as targets are
+            alpha = np.hstack([alpha, self._trend.solved])
+            offset = np.zeros(alpha.shape[1])
+        made = posterior(self._term, self._X, alpha, self._factor, np.ones(offset.size), offset)
         _POSTERIORS[self] = of, made
         return made
 

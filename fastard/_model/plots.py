@@ -77,7 +77,7 @@ def _left_out(model: Any) -> tuple[LeaveOneOut, list[tuple[str, Array, Array, Ar
     """Of each output its name, targets, means, standard deviations and standardised residuals."""
     found = model.loo()
     n, m = model._y.shape
-    arrays = (model._y + model._y_mean, found.mean, np.sqrt(found.variance), found.standardized_residuals)
+    arrays = (model._targets, found.mean, np.sqrt(found.variance), found.standardized_residuals)
     columns = [array.reshape(n, m).T for array in arrays]
     return found, list(zip(map(shortened, model.output_names), *columns, strict=True))
 

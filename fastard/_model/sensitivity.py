@@ -134,12 +134,13 @@ def distribution_of(model: Any, given: Any) -> Distribution:
 
 def sobol(model: Any, given: Any, n_samples: int, n_points: int, rng: Any) -> SobolIndices:
     """See :meth:`fastard.GaussianProcess.sobol`."""
+    validate.mean_anywhere("sobol", model._has_array)
     of_inputs = distribution_of(model, given)
     n_samples = validate.count("n_samples", n_samples, least=0)
     n_points = validate.count("n_points", n_points, least=2)
     random = validate.generator(rng)
     with np.errstate(all="ignore"):  # a constant function has no shares, which NaN says
-        found = closed_form(model, of_inputs) if type(model.kernel) is RBF else None
+        found = closed_form(model, of_inputs) if type(model.kernel) is RBF and model._trend is None else None
         if found is None:
             found = quadrature(model, of_inputs, n_points)
         first, total, accuracy, mean, variance = found
@@ -282,7 +283,8 @@ def _spread(model: Any, of_inputs: Distribution, n_samples: int, random: np.rand
     d, m = model.length_scale.size, model._y.shape[1]
     result = np.full((2, d, m), np.nan)
     varies = of_inputs.high > of_inputs.low
-    used = np.flatnonzero(visible_influence(model._X, model._y, model._term, model.n_threads) & varies).tolist()
+    visible = visible_influence(model._X, model._y, model._term, model.n_threads) | (model._trend is not None)
+    used = np.flatnonzero(visible & varies).tolist()
     if n_samples < 2:
         return result[0], result[1]
     result[:] = 0.0
@@ -302,6 +304,7 @@ def _spread(model: Any, of_inputs: Distribution, n_samples: int, random: np.rand
 
 def effects(model: Any, given: Any, n_nodes: int) -> Effects:
     """See :meth:`fastard.GaussianProcess.effects`."""
+    validate.mean_anywhere("effects", model._has_array)
     of_inputs = distribution_of(model, given)
     count = validate.count("n_nodes", n_nodes, least=2)
     d, m = model.length_scale.size, model._y.shape[1]
@@ -322,8 +325,13 @@ def effects(model: Any, given: Any, n_nodes: int) -> Effects:
             held[:, i] = 0.0
             prior = float(cross_covariance(term, held, held, model.n_threads).mean())
             solved = solve(model._factor, np.ascontiguousarray(averages.T))
-            std[i] = np.sqrt(np.maximum(prior - np.einsum("nq,nq->q", solved, solved), 0.0))
+            variance = np.maximum(prior - np.einsum("nq,nq->q", solved, solved), 0.0)
             mean[i] = averages @ model._alpha + model._y_mean
+            if model._trend is not None:
+                functions = model._trend.at(_grid(design, i, nodes[i]), None).reshape(len(design), count, -1).mean(axis=0)
+                mean[i] += functions @ model._trend.coefficients
+                variance += np.sum(model._trend.spread(averages @ model._trend.solved, functions) ** 2, axis=1)
+            std[i] = np.sqrt(variance)
     deviation = np.repeat(std[..., np.newaxis], m, axis=2)
     return Effects(list(model.input_names), nodes, *((each[..., 0] if m == 1 else each) for each in (mean, deviation)))
 

@@ -105,11 +105,15 @@ def standard_errors(
 ) -> tuple[StandardErrors, list[Note]]:
     """See :meth:`fastard.GaussianProcess.standard_errors`; ``slots`` is the model's. Also what a user is to be warned of."""
     found, notes = _from_curvature(trained, slots, names, method, progress)
-    return found, notes_on_bounds(slots, names, trained.likelihood.X, trained.likelihood.y, trained.term) + notes
+    likelihood = trained.likelihood
+    beyond_mean = likelihood.basis is not None
+    return found, notes_on_bounds(slots, names, likelihood.X, likelihood.y, trained.term, beyond_mean) + notes
 
 
-def notes_on_bounds(slots: NDArray[np.int64], names: list[str], X: Array, y: Array, term: Term) -> list[Note]:
-    """Of the parameters that stand at a bound: X (n, d) and y (n, m) are the training data."""
+def notes_on_bounds(
+    slots: NDArray[np.int64], names: list[str], X: Array, y: Array, term: Term, beyond_mean: bool = False
+) -> list[Note]:
+    """Of the parameters that stand at a bound: X (n, d) and y (n, m) are the training data, ``beyond_mean`` less a mean."""
     notes: list[Note] = []
     at_upper = np.flatnonzero(slots[: term.length_scale.size] == AT_UPPER_BOUND)
     visible = visible_influence(X, y, term) if at_upper.size else None
@@ -117,7 +121,8 @@ def notes_on_bounds(slots: NDArray[np.int64], names: list[str], X: Array, y: Arr
     held = [i for i in np.flatnonzero(slots <= AT_BOUND) if i not in idle]
     left_out = "left out, and the other standard errors are as if it were known"
     if idle:
-        text = f"no visible influence of the inputs of {_named(names, idle)}, at an upper bound: {left_out}"
+        which = " beyond the mean" if beyond_mean else ""
+        text = f"no visible influence{which} of the inputs of {_named(names, idle)}, at an upper bound: {left_out}"
         notes.insert(0, Note("parameters", text))
     if held:
         notes.insert(0, Note("parameters", f"{_named(names, held)} at a bound: {left_out}; widen its bounds or fix it"))
@@ -212,12 +217,15 @@ def slope_and_hessian(trained: Trained, groups: Array, progress: bool = False, t
         d^2 l / da db = m tr(K^-1 K_a K^-1 K_b) / 2 - alpha' K_a K^-1 K_b alpha + <Q, K_ab> / 2
 
     The traces take n^3 flops a group (`_traces`), the second term is twice the average information, and the last one pass
-    over the pairs.
+    over the pairs. Where the mean has basis functions, P stands in the place of the second term's K^-1, and of all where their
+    coefficients are integrated out.
     """
     n = len(trained.alpha)
     said = Progress(progress, f"Hessian of {len(groups)} parameters", (len(groups) + 2.0) * n**3)
     slope, last = _slope_and_second_traces(trained)
     first = 0.5 * trained.alpha.shape[1] * _traces(trained, groups, said, threads)
+    if trained.likelihood.mean_estimation == "reml":
+        first += 0.5 * trained.alpha.shape[1] * _traces_of_mean(trained, groups)
     return groups @ slope, first - 2.0 * average_information(trained, groups) + groups @ last @ groups.T
 
 
@@ -282,16 +290,44 @@ def _divide(matrix: Array, factor: Array) -> None:
 
 
 def average_information(trained: Trained, groups: Array) -> Array:
-    """alpha' K_a K^-1 K_b alpha / 2 for groups of tied parameters: (g, g), in O(n^2 d).
+    """alpha' K_a K^-1 K_b alpha / 2 for groups of tied parameters: (g, g), in O(n^2 d). With basis functions P is the inverse.
 
     The average of the observed and the expected information, less <Q, K_ab> / 2, whose expectation is 0: Gilmour, Thompson &
     Cullis, Biometrics 51 (1995), 1440-1450, for variance components.
     """
     n, m = trained.alpha.shape
     V = trained.derivatives(groups).times(trained.alpha.T)[:, :, :m]  # V[:, b] = K_b alpha
-    V = solve(trained.factor, V.reshape(n, -1)).reshape(n, -1, m)
+    V = solve(trained.factor, V.reshape(n, -1))
+    W = _whitened_basis(trained)
+    if W is not None:
+        V = V - W @ (W.T @ V)
+    V = V.reshape(n, -1, m)
     information: Array = 0.5 * np.einsum("jat,jbt->ab", V, V, optimize=True)
     return information
+
+
+def _whitened_basis(trained: Trained) -> Array | None:
+    """Orthonormal columns W (n, p) that L^-1 takes the mean's basis to: P = L^-T (I - W W') L^-1. None without a basis."""
+    if trained.likelihood.basis is None:
+        return None
+    W: Array = np.linalg.qr(solve(trained.factor, trained.likelihood.basis))[0]
+    return W
+
+
+def _traces_of_mean(trained: Trained, groups: Array) -> Array:
+    """tr(P K_a P K_b) - tr(K^-1 K_a K^-1 K_b) for all groups, (g, g): <G_a, G_b> - 2 <F_a, F_b>, F_a = L^-1 K_a L^-T W and
+    G_a = W' F_a."""
+    W = _whitened_basis(trained)
+    if W is None:
+        return np.zeros((len(groups), len(groups)))
+    n, p = W.shape
+    B = solve(trained.factor, W, transposed=True)
+    F = trained.derivatives(groups).times(np.ascontiguousarray(B.T))[:, :, :p]
+    F = solve(trained.factor, F.reshape(n, -1))
+    G = (W.T @ F).reshape(p, -1, p)
+    F = F.reshape(n, -1, p)
+    result: Array = np.einsum("iaj,ibj->ab", G, G, optimize=True) - 2.0 * np.einsum("iaj,ibj->ab", F, F, optimize=True)
+    return result
 
 
 def _slope_and_second_traces(trained: Trained) -> tuple[Array, Array]:
@@ -305,6 +341,8 @@ def _slope_and_second_traces(trained: Trained) -> tuple[Array, Array]:
     gradient = likelihood.assemble(evaluation, trained.noise_variance)
     inverse = likelihood.release()  # its upper triangle
     X, m = likelihood.X, alpha.shape[1]
+    W = _whitened_basis(trained) if likelihood.mean_estimation == "reml" else None
+    B = None if W is None else solve(trained.factor, W, transposed=True)
     (n, d), P = X.shape, gradient.size
     U = (X - central(X)) / term.length_scale
     traces = np.zeros((P, P))
@@ -314,6 +352,8 @@ def _slope_and_second_traces(trained: Trained) -> tuple[Array, Array]:
         K = cross_covariance(term, X[start:stop], X, likelihood.n_threads)
         ratios = curvature(term.kernel, _squared_distances(U[start:stop], U))
         Q = alpha[start:stop] @ alpha.T - m * inverse[start:stop]
+        if B is not None:
+            Q += m * (B[start:stop] @ B.T)
         Q[:, :stop] = np.triu(Q[:, :stop], start + 1)  # a pair once; the diagonal counts nothing here
         Q *= K
         by_slope = Q * ratios.slope

@@ -35,8 +35,8 @@ class InputSummary(NamedTuple):
     relevance, relevance_error : float
         See :attr:`fastard.GaussianProcess.relevance`; and its standard error, by the delta method.
     remark : str
-        "no visible influence", "constant", "fixed", "tied to ...", "at its upper bound", "at its lower bound", "not
-        determined", or nothing.
+        "no visible influence" (where the mean has basis functions "none beyond the mean"), "constant", "fixed", "tied to
+        ...", "at its upper bound", "at its lower bound", "not determined", or nothing.
     """
 
     name: str
@@ -128,6 +128,7 @@ def summary(model: Any, errors: str | None, loo: bool) -> Summary:
     left_out = model.loo() if loo else None
     facts = [
         *variances_of(model, found),
+        *_mean(model),
         ("log marginal likelihood", f"{model.log_marginal_likelihood:.6g} nats"),
         *(_leave_one_out(model, left_out) if left_out is not None else []),
         *search_of(model),
@@ -189,7 +190,7 @@ def _remarks(model: Any, without_error: Any) -> list[str]:
         if constant[i]:
             remark = "constant"
         elif not visible[i] and (slot == AT_UPPER_BOUND or undetermined):
-            remark = NO_INFLUENCE
+            remark = NO_INFLUENCE if model._trend is None else "none beyond the mean"
         elif slot in _AT:
             remark = _AT[slot]
         elif undetermined:
@@ -215,6 +216,15 @@ def variances_of(model: Any, errors: StandardErrors | None) -> list[tuple[str, s
     if model._observation_variance is not None:
         facts.append(("known noise", "observation variances of each point besides"))
     return facts
+
+
+def _mean(model: Any) -> list[tuple[str, str]]:
+    if model._trend is None:
+        return [("mean", "zero")] if model._settings.get("mean") == "zero" else []
+    kind, functions = model._trend.kind, len(model._trend.factor)
+    text = f"{'given' if kind == 'basis' else kind}, {functions} coefficient{'s' * (functions != 1)}"
+    integrated = model.objective.startswith("log") and model._mean_estimation == "reml"
+    return [("mean", f"{text}, {'integrated out (REML)' if integrated else 'generalised least squares'}")]
 
 
 def _leave_one_out(model: Any, loo: LeaveOneOut) -> list[tuple[str, str]]:

@@ -100,6 +100,7 @@ def loo_log_predictive_density(
     signal_variance: float = 1.0,
     noise_variance: float = 1e-2,
     observation_variance: ArrayLike | None = None,
+    basis: ArrayLike | None = None,
     kernel: str | Kernel = "rbf",
     eval_gradient: bool = False,
     n_threads: int | None = None,
@@ -117,6 +118,9 @@ def loo_log_predictive_density(
     ----------
     X, y, length_scale, signal_variance, noise_variance, observation_variance, kernel, n_threads
         As for :func:`fastard.log_marginal_likelihood`. With m outputs the value is their sum.
+    basis : array-like, shape (n, p), optional
+        Values of p basis functions at the points, as there: each point is predicted with coefficients of the mean from the
+        others, under a flat prior. P = K^-1 - K^-1 H (H' K^-1 H)^-1 H' K^-1 then stands in the place of K^-1.
     eval_gradient : bool, default False
         Whether to return the gradient too.
 
@@ -139,7 +143,9 @@ def loo_log_predictive_density(
     ----------
     Rasmussen & Williams, Gaussian Processes for Machine Learning (2006): equations (5.10) to (5.13), pages 116 and 117.
     """
-    likelihood = LogMarginalLikelihood(X, y, kernel=kernel, observation_variance=observation_variance, n_threads=n_threads)
+    likelihood = LogMarginalLikelihood(
+        X, y, kernel=kernel, observation_variance=observation_variance, basis=basis, n_threads=n_threads
+    )
     scales = validate.length_scales(length_scale, likelihood.X)
     signal = validate.number("signal_variance", signal_variance)
     noise = validate.number("noise_variance", noise_variance, may_equal=True)
@@ -171,6 +177,8 @@ def evaluate(
         of_marginal = likelihood.evaluate_in(workspace, *given, inverse=True, watch=half)
         alpha = of_marginal.alpha
         b = workspace.matrix.diagonal().copy()
+        if likelihood.basis is not None:
+            validate.no_leverage(b)
         squares = np.einsum("jt,jt->j", alpha, alpha)
         value = float(0.5 * (m * np.log(b).sum() - (squares / b).sum()) - 0.5 * alpha.size * math.log(2.0 * math.pi))
         validate.no_overflow("the leave-one-out log density", value)

@@ -13,9 +13,11 @@ from numpy.typing import ArrayLike
 
 from fastard import _validation as validate
 from fastard._arrays import Array, read_only
+from fastard._blas import one_blas_thread
 from fastard._engine.evaluate import Evaluation, evaluate
 from fastard._engine.sizes import Watch, announce, side_by_side
 from fastard._engine.terms import Term, TermGradient, central
+from fastard._engine.trend import evaluate_with_basis
 from fastard._engine.workspace import Workspace, borrowed, spare_workspace
 from fastard._numba.threads import thread_map
 from fastard.exceptions import NotPositiveDefiniteError
@@ -33,19 +35,26 @@ class Arguments(TypedDict, total=False):
     signal_variance: float
     noise_variance: float
     observation_variance: ArrayLike | None
+    basis: ArrayLike | None
     kernel: str | Kernel
     n_threads: int | None
 
 
+class LikelihoodArguments(Arguments, total=False):
+    """What the likelihood takes beside."""
+
+    mean_estimation: Literal["ml", "reml"]
+
+
 @overload
 def log_marginal_likelihood(
-    X: ArrayLike, y: ArrayLike, *, eval_gradient: Literal[False] = ..., **arguments: Unpack[Arguments]
+    X: ArrayLike, y: ArrayLike, *, eval_gradient: Literal[False] = ..., **arguments: Unpack[LikelihoodArguments]
 ) -> float: ...
 
 
 @overload
 def log_marginal_likelihood(
-    X: ArrayLike, y: ArrayLike, *, eval_gradient: Literal[True], **arguments: Unpack[Arguments]
+    X: ArrayLike, y: ArrayLike, *, eval_gradient: Literal[True], **arguments: Unpack[LikelihoodArguments]
 ) -> tuple[float, Array]: ...
 
 
@@ -57,11 +66,13 @@ def log_marginal_likelihood(
     signal_variance: float = 1.0,
     noise_variance: float = 1e-2,
     observation_variance: ArrayLike | None = None,
+    basis: ArrayLike | None = None,
+    mean_estimation: Literal["ml", "reml"] = "ml",
     kernel: str | Kernel = "rbf",
     eval_gradient: bool = False,
     n_threads: int | None = None,
 ) -> float | tuple[float, Array]:
-    r"""Log marginal likelihood of a zero-mean Gaussian process, and its gradient.
+    r"""Log marginal likelihood of a Gaussian process, of mean zero or with a linear model for a mean, and its gradient.
 
     .. math:: \ell = -\tfrac12 y^\top K^{-1} y - \tfrac12 \ln|K| - \tfrac n2 \ln 2\pi,
               \qquad K = \sigma_f^2 k + \mathrm{diag}(c) + \sigma_n^2 I
@@ -71,13 +82,20 @@ def log_marginal_likelihood(
     X : array-like, shape (n, d)
         Inputs.
     y : array-like, shape (n,) or (n, m)
-        Targets; the mean is taken to be zero. m outputs share the hyperparameters, and the value is their sum.
+        Targets; the mean is taken to be zero where there is no ``basis``. m outputs share the hyperparameters, and the value
+        is their sum.
     length_scale : float or array-like, shape (d,)
         Length scales > 0, in units of the columns of X; a scalar is broadcast (the gradient stays per dimension).
     signal_variance, noise_variance : float
         Variances in units of y squared, > 0 and >= 0.
     observation_variance : array-like, shape (n,), optional
         Known variances c >= 0 added to the diagonal.
+    basis : array-like, shape (n, p), optional
+        Values of p basis functions at the points: the mean is H beta, with coefficients of its own for each output.
+    mean_estimation : {"ml", "reml"}, default "ml"
+        With a ``basis``: the value is the largest over beta, which is where generalised least squares puts it; or, restricted,
+        that of what y has beside the basis, with beta integrated out under a flat prior. The latter is the log density of
+        n - p orthonormal contrasts, R&W (2.45) plus ln|H'H| / 2, so that it does not depend on the basis functions' units.
     kernel : str or kernel object, default "rbf"
         "rbf", "matern12", "matern32", "matern52", "matern72", "rational_quadratic", or an object such as
         ``fastard.Matern52()``; see :mod:`fastard.kernels`.
@@ -105,9 +123,12 @@ def log_marginal_likelihood(
     References
     ----------
     Rasmussen & Williams, Gaussian Processes for Machine Learning (2006): equation (2.30), page 19, for the value and
-    equation (5.9), page 114, for the gradient.
+    equation (5.9), page 114, for the gradient; section 2.7, page 27, for a mean.
     """
-    objective = LogMarginalLikelihood(X, y, kernel=kernel, observation_variance=observation_variance, n_threads=n_threads)
+    objective = LogMarginalLikelihood(
+        X, y, kernel=kernel, observation_variance=observation_variance, basis=basis, mean_estimation=mean_estimation,
+        n_threads=n_threads,
+    )  # fmt: skip
     scales = validate.length_scales(length_scale, objective.X, objective._min_length_scales)
     signal = validate.number("signal_variance", signal_variance)
     noise = validate.number("noise_variance", noise_variance, may_equal=True)
@@ -125,7 +146,7 @@ class LogMarginalLikelihood:
 
     Parameters
     ----------
-    X, y, kernel, observation_variance, n_threads
+    X, y, kernel, observation_variance, basis, mean_estimation, n_threads
         As for :func:`log_marginal_likelihood`. The kernel object's own shape parameters are only a starting point.
 
     Attributes
@@ -157,11 +178,24 @@ class LogMarginalLikelihood:
         *,
         kernel: str | Kernel = "rbf",
         observation_variance: ArrayLike | None = None,
+        basis: ArrayLike | None = None,
+        mean_estimation: Literal["ml", "reml"] = "ml",
         n_threads: int | None = None,
     ) -> None:
         self.X = read_only(validate.inputs(X).copy())
         n, d = self.X.shape
         self.y = read_only(validate.targets(y, n).reshape(n, -1).copy())
+        self._shape = self.y.shape  # points, and what has to be solved for
+        self.basis: Array | None = None  # with orthonormal columns
+        self.mean_estimation = mean_estimation
+        if mean_estimation != "ml":
+            validate.choice("mean_estimation", mean_estimation, validate.ESTIMATIONS)
+        if basis is not None:
+            H = validate.basis("basis", basis, n)
+            validate.independent("basis", H, [f"column {i}" for i in range(H.shape[1])])
+            self.basis = read_only(orthonormal(H)[0])
+            self.y = read_only(self._beside_basis(self.y))
+            self._shape = n, self.y.shape[1] + H.shape[1]
         self.kernel = validate.as_kernel(kernel)
         known = validate.known_variances(observation_variance, n)
         self.observation_variance = None if known is None else read_only(known.copy())
@@ -223,7 +257,7 @@ class LogMarginalLikelihood:
         natural, valid, targets = validate.batch(
             thetas, y, self.n_parameters, d + 1, n, self._min_length_scales, self._safe_logarithm, failures
         )
-        m = self.y.shape[1] if targets is None else targets.shape[2]
+        columns = self._shape[1] + (0 if targets is None else targets.shape[2] - self.y.shape[1])
         count = natural.shape[0]
         values, gradients = np.full(count, -math.inf), np.zeros((count, self.n_parameters))
         at_a_time, threads = 1, self.n_threads
@@ -231,11 +265,11 @@ class LogMarginalLikelihood:
             at_a_time, threads = side_by_side(n, count, self.n_threads)
 
         def work(indices: Iterator[int]) -> None:
-            workspace = spare_workspace(self._spare, n, m)
+            workspace = spare_workspace(self._spare, n, columns)
             for i in indices:
                 if not valid[i]:
                     continue
-                own = self.y if targets is None else targets[i]
+                own = self.y if targets is None else self._beside_basis(targets[i])
                 kernel = self.kernel.with_shape(natural[i, d + 2 :].tolist())
                 noise = float(natural[i, d + 1])
                 try:
@@ -271,7 +305,7 @@ class LogMarginalLikelihood:
         """
         threads, last = self.n_threads, self._last
         announce(self.y.shape[0], threads)
-        workspace = spare_workspace(last, *self.y.shape)  # as ``workspace()`` does, with less around it
+        workspace = spare_workspace(last, *self._shape)  # as ``workspace()`` does, with less around it
         try:
             return self.evaluate_in(
                 workspace, self.y, length_scale, signal_variance, noise_variance, kernel, gradient, threads, free, tied
@@ -282,7 +316,15 @@ class LogMarginalLikelihood:
     def workspace(self) -> AbstractContextManager[Workspace]:
         """The workspace that ``release`` gives away afterwards, and that no other thread has meanwhile; workers wake up."""
         announce(len(self.X), self.n_threads)
-        return borrowed(self._last, *self.y.shape)
+        return borrowed(self._last, *self._shape)
+
+    def _beside_basis(self, y: Array) -> Array:
+        """What ordinary least squares leave of targets (n, m): of the same value, and not cancelled against a large mean."""
+        if self.basis is None:
+            return y
+        with one_blas_thread(), np.errstate(all="ignore"):  # an overflow is told by the value
+            result: Array = y - self.basis @ (self.basis.T @ y)
+        return result
 
     def evaluate_in(
         self,
@@ -299,14 +341,20 @@ class LogMarginalLikelihood:
         inverse: bool = False,
         watch: Watch | None = None,
     ) -> Evaluation:
-        """The same in a workspace that is the caller's; ``inverse``: with K^-1 in it, gradient or not."""
+        """The same in a workspace that is the caller's; ``inverse``: with K^-1 in it, gradient or not, or with a basis P."""
         known = self.observation_variance
         diagonal = noise_variance if known is None else noise_variance + known
         term = Term(kernel, length_scale, signal_variance, free, tied=tied)
-        evaluation = evaluate(
-            [term], self.X, y, diagonal, workspace, gradient=gradient, threads=threads, center=self.center, inverse=inverse,
-            watch=watch or self.watch,
-        )  # fmt: skip
+        if self.basis is None:
+            evaluation = evaluate(
+                [term], self.X, y, diagonal, workspace, gradient=gradient, threads=threads, center=self.center,
+                inverse=inverse, watch=watch or self.watch,
+            )  # fmt: skip
+        else:
+            evaluation = evaluate_with_basis(
+                term, self.X, y, self.basis, diagonal, workspace, restricted=self.mean_estimation == "reml",
+                gradient=gradient, threads=threads, center=self.center, inverse=inverse, watch=watch or self.watch,
+            )  # fmt: skip
         if evaluation.failure is not None:
             raise NotPositiveDefiniteError(*evaluation.failure)
         validate.no_overflow("the log marginal likelihood", evaluation.log_marginal_likelihood)
@@ -335,6 +383,14 @@ class LogMarginalLikelihood:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "watch": None, "_last": [], "_spare": []}
+
+
+def orthonormal(H: Array) -> tuple[Array, Array]:
+    """A basis E (n, p) of the same functions with orthonormal columns, and E = H transform, (p, p)."""
+    lengths = np.sqrt(np.sum(H * H, axis=0))
+    with one_blas_thread():
+        E, triangle = np.linalg.qr(H / lengths)
+        return E, np.linalg.inv(triangle) / lengths[:, np.newaxis]
 
 
 def by_theta(found: TermGradient, of_noise: float) -> Array:

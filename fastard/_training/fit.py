@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 from typing import Any, Literal
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from fastard import _validation as validate
 from fastard._arrays import Array
 from fastard._model.gaussian_process import GaussianProcess
+from fastard._model.trend import beside, trained, untrained
 from fastard._objectives.likelihood import LogMarginalLikelihood
 from fastard._parameters import Given
 from fastard._parameters import space as parameter_space
@@ -30,6 +32,8 @@ def fit(
     signal_variance: float | None = None,
     noise_variance: float | None = None,
     observation_variance: ArrayLike | None = None,
+    mean: Any = "constant",
+    mean_estimation: Literal["ml", "reml"] = "ml",
     length_scale_bounds: Any = None,
     signal_variance_bounds: Any = None,
     noise_variance_bounds: Any = None,
@@ -50,7 +54,7 @@ def fit(
 ) -> GaussianProcess:
     """Train a Gaussian process by maximising the log marginal likelihood (or another objective) by a quasi-Newton search.
 
-    The process has zero mean after the mean of y is subtracted, which ``predict`` adds again. Nothing is jittered.
+    By default the process has zero mean after the mean of y is subtracted, which ``predict`` adds again. Nothing is jittered.
 
     Parameters
     ----------
@@ -72,6 +76,15 @@ def fit(
         Where the search starts, in units of y squared. By default the variance of y and a tenth of it.
     observation_variance : array-like, shape (n,), optional
         Known variances >= 0 of the targets, added to the diagonal and not trained.
+    mean : {"constant", "zero", "linear", "quadratic"}, array-like of shape (n, p), or callable, default "constant"
+        What the process departs from. "constant": the mean of y. "linear": a + b'x; "quadratic": all squares and products too,
+        (d + 1) (d + 2) / 2 coefficients. An array holds the values of p basis functions at the points, which ``predict`` then
+        needs at the new points; a callable makes them, (q, p), from points (q, d), an array with its columns as X has them.
+        The coefficients are those of generalised least squares, for each output its own.
+    mean_estimation : {"ml", "reml"}, default "ml"
+        With basis functions, what ``objective`` "log_marginal_likelihood" is: the largest over the coefficients, maximum
+        likelihood; or with them integrated out under a flat prior, restricted maximum likelihood, which does not underestimate
+        the variances where there are few points for each coefficient. Predictions integrate them out either way.
     length_scale_bounds, signal_variance_bounds, noise_variance_bounds, shape_bounds : optional
         A pair (low, high), "fixed", None for the default, or for length scales d of these, e.g. shape (d, 2), or a dict. By
         default (1e-3, 1e5) standard deviations, (1e-5, 1e5) and (1e-8, 1e2) variances, (1e-5, 1e5), and wider where a given
@@ -135,13 +148,20 @@ def fit(
     X = validate.inputs(X)
     n, d = X.shape
     y = validate.targets(y, n).reshape(n, -1)
-    centred, y_mean = validate.centred(y)
+    centred, y_mean = validate.centred(y)  # refuses what is too large
+    mean_kind, trend = validate.mean_kind(mean), None
+    if mean_kind != "constant":
+        y_mean = np.zeros_like(y_mean)
+        if mean_kind != "zero":
+            trend = untrained(mean_kind, mean, X, y, feature_names or [f"x{i}" for i in range(d)])
+        centred = y if trend is None else beside(trend, y)
     warm_start = validate.model_to_start_from(start, GaussianProcess, feature_names, d)
     if kernel is None:
         kernel = start.kernel if start is not None else "rbf"
     likelihood = LogMarginalLikelihood(
-        X, centred, kernel=kernel, observation_variance=observation_variance, n_threads=n_threads
-    )
+        X, centred, kernel=kernel, observation_variance=observation_variance, n_threads=n_threads,
+        basis=None if trend is None else trend.basis, mean_estimation=mean_estimation,
+    )  # fmt: skip
     kernel = likelihood.kernel
     validate.choice("objective", objective, OBJECTIVES)
     n_restarts = validate.count("n_restarts", n_restarts, least=0)
@@ -156,7 +176,7 @@ def fit(
     }
     if start is not None:
         given = _from_model(given, start, kernel, warm_start)
-    space = parameter_space(X, y, kernel, given, length_scale_groups, standardize, feature_names)
+    space = parameter_space(X, y if trend is None else centred, kernel, given, length_scale_groups, standardize, feature_names)
     priors = log_priors(
         space,
         X,
@@ -185,6 +205,10 @@ def fit(
             display.finishing(search.message)
         evaluation = likelihood.evaluate(*parameters, gradient=False)
 
+    factor, alpha, rest = likelihood.release(), evaluation.alpha, likelihood.y
+    settings: dict[str, Any] = {} if mean_kind == "constant" else {"mean": mean_kind, "mean_estimation": mean_estimation}
+    if trend is not None:
+        trend, rest, alpha = trained(trend, factor, y)
     message, slots = search.message, space.number.copy()
     at_bounds = space.at_bounds(search.best.free_theta)
     slots[list(at_bounds)] = list(at_bounds.values())
@@ -206,7 +230,7 @@ def fit(
         target_names=target_names,
         n_threads=likelihood.n_threads,
         _X=likelihood.X,
-        _y=likelihood.y,
+        _y=rest,
         _y_mean=y_mean,
         _observation_variance=likelihood.observation_variance,
         _slots=slots,
@@ -215,9 +239,11 @@ def fit(
             "length_scale_groups": space.first_of_group.tolist(),
             "objective": objective,
             "standardize": bool(standardize),
+            **settings,
         },
-        _alpha=evaluation.alpha,
-        _factor=likelihood.release(),
+        _alpha=alpha,
+        _factor=factor,
+        _trend=trend,
     )
 
 

@@ -343,7 +343,7 @@ class Search:
         """The objective as compiled code evaluates it; None where a part of it is Python's."""
         space, likelihood, priors = self.space, self.likelihood, self._compiled_priors()
         is_ours = self.objective is _marginal_likelihood or space.unit_of_mean > 0.0
-        if not is_ours or priors is None:
+        if not is_ours or priors is None or likelihood.basis is not None:
             return None
         term = Term(space.kernel, np.ones(space.d), 1.0, space.free_length_scales, tied=space.isotropic)
         return descent.Descent(

@@ -5,6 +5,7 @@
     data         Do X, y and what belongs to their rows fit each other, and those of training?
     parameters   Are the kernel, the hyperparameters, their bounds and ties what they must be?
     priors       Is it a prior density, or one for each parameter?
+    mean         Is it a mean, and are its basis functions those of these points?
     options      Is an option one of its values?
 
 A function is named for what it checks or returns, and says what is wrong, what it got, and what to do.
@@ -29,6 +30,20 @@ from fastard._validation.data import (
     variances_of_points,
     warn_of_scales,
     weights,
+)
+from fastard._validation.mean import (
+    ESTIMATIONS,
+    basis,
+    basis_of_points,
+    constant_mean,
+    differentiable_mean,
+    has_basis_functions,
+    independent,
+    mean_anywhere,
+    mean_given_again,
+    mean_kind,
+    no_basis,
+    no_leverage,
 )
 from fastard._validation.names import by_column, model_to_start_from, names_of_targets, order_of_columns
 from fastard._validation.options import (
@@ -79,9 +94,12 @@ from fastard._validation.priors import (
 )
 
 __all__ = [
+    "ESTIMATIONS",
     "a_prior_for_each",
     "as_kernel",
     "axes",
+    "basis",
+    "basis_of_points",
     "batch",
     "bounds",
     "by_column",
@@ -90,12 +108,16 @@ __all__ = [
     "choice",
     "client",
     "constant",
+    "constant_mean",
     "count",
     "density_at_start",
+    "differentiable_mean",
     "either",
     "fixed_parameters",
     "generator",
     "groups",
+    "has_basis_functions",
+    "independent",
     "index",
     "input_distribution",
     "inputs",
@@ -106,10 +128,15 @@ __all__ = [
     "less_mean",
     "listed",
     "log_parameters",
+    "mean_anywhere",
+    "mean_given_again",
+    "mean_kind",
     "min_length_scales",
     "model_to_start_from",
     "names_of",
     "names_of_targets",
+    "no_basis",
+    "no_leverage",
     "no_overflow",
     "not_traced",
     "number",

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -79,6 +79,7 @@ class VecchiaGaussianProcess:
     _likelihood: VecchiaLogLikelihood
     _y_mean: Array  # (m,)
     _slots: NDArray[np.int64]  # (d + 2 + p,), which free parameter each one is: tied ones share; or FIXED, AT_BOUND
+    _trend: ClassVar[None] = None  # its mean is a constant
 
     @property
     def input_names(self) -> list[str]:

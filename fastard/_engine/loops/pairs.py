@@ -318,6 +318,21 @@ def fill(state, kernel, shape, variance, U, A, diagonal, n, tile, accumulate):
 
 
 @jit
+def contract(state, U, free, tied, A, alpha, targets, n, tile, partial):
+    """partial[tile] = that tile's share, by ``contract_tile``: of weights that were not known when K was inverted."""
+    if state[POOL]:
+        dispatch(state, repeat_call())
+        return
+    tiles = (n + tile - 1) // tile
+    scratch, total = np.empty((2, strip_space(tile))), np.empty((free, LANES))
+    task = next_task(state)
+    while task < tiles * (tiles + 1) // 2:
+        i, j = triangle_corner(task)
+        contract_tile(U, free, tied, A, alpha, targets, n, tile, i, j, scratch, total, partial[task])
+        task = next_task(state)
+
+
+@jit
 def product(state, kernel, shape, variance, U, free, tied, Q, alpha, targets, n, tile, partial):
     """partial[tile] = that tile's share, by ``product_tile``."""
     if state[POOL]:
