@@ -1,5 +1,8 @@
 """Exact Gaussian-process training with one length scale per input dimension (ARD)."""
 
+from fastard._bayes.model import BayesianGaussianProcess, PosteriorSummary
+from fastard._bayes.sampling import sample_posterior
+from fastard._bayes.storage import load_posterior
 from fastard._config import show_config
 from fastard._model.gaussian_process import GaussianProcess
 from fastard._model.sensitivity import Effects, SobolIndices
@@ -24,6 +27,7 @@ from fastard.kernels import RBF, Matern12, Matern32, Matern52, Matern72, Rationa
 __all__ = [
     "RBF",
     "Accuracy",
+    "BayesianGaussianProcess",
     "Effects",
     "GaussianProcess",
     "HeldOut",
@@ -35,6 +39,7 @@ __all__ = [
     "Matern72",
     "MeanCoefficients",
     "NotPositiveDefiniteError",
+    "PosteriorSummary",
     "RationalQuadratic",
     "SobolIndices",
     "StandardErrors",
@@ -47,8 +52,10 @@ __all__ = [
     "fit",
     "fit_vecchia",
     "load",
+    "load_posterior",
     "log_marginal_likelihood",
     "loo_log_predictive_density",
+    "sample_posterior",
     "show_config",
     "warmup",
 ]
@@ -56,11 +63,13 @@ __all__ = [
 # Pickles and documentation name what is public by where it is public.
 _PUBLIC = (
     Accuracy,
+    BayesianGaussianProcess,
     Effects,
     GaussianProcess,
     HeldOut,
     LeaveOneOut,
     LogMarginalLikelihood,
+    PosteriorSummary,
     MeanCoefficients,
     SobolIndices,
     StandardErrors,

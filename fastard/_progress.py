@@ -113,7 +113,7 @@ class TrainingProgress:
         if done and not self._finishing:
             each = self._searching_since / done
             left = max(0.0, each - (self.elapsed() - self._searching_since)) + each * (self._searches - self._search)
-            text += f", about {duration(left)} left" if left > 0.0 else ""
+            text += f", about {duration(left)} left" if left >= 1.0 else ""
         return f"{text}   "
 
     def __str__(self) -> str:

@@ -26,7 +26,10 @@ KERNELS = [
 
 # By their files: what leaves the edit loop, see CONTRIBUTING.
 MARKED = {
-    "integration": ("sklearn", "sklearn_agreement", "sklearn_clients", "gpytorch", "botorch", "botorch_fitting", "real_data"),
+    "integration": (
+        *("sklearn", "sklearn_agreement", "sklearn_clients", "gpytorch", "botorch", "botorch_fitting", "real_data"),
+        "bayes_calibration",
+    ),
     "process": ("processes", "surroundings", "cache", "cpu_shapes"),
     "benchmarks": ("benchmarks",),
 }

@@ -15,8 +15,10 @@ ROOMS = [
     "_cli",
     "sklearn",
     "gpytorch",
+    "jax",
     "__init__",
     "_warmup",
+    "_bayes",
     "_vecchia",
     "_training",
     "_model",
@@ -38,8 +40,12 @@ ROOMS = [
     "_text",
     "_version",
 ]
-INTEGRATIONS = ["sklearn", "gpytorch"]
-OPTIONAL = {"sklearn", "torch", "gpytorch", "botorch", "linear_operator", "pandas", "pyarrow", "matplotlib", "rich"}
+INTEGRATIONS = ["sklearn", "gpytorch", "jax"]
+OPTIONAL = {"sklearn", "torch", "gpytorch", "botorch", "linear_operator", "pandas", "pyarrow", "matplotlib", "rich"} | {
+    "nutpie",
+    "arviz",
+    "jax",
+}
 COMPILED = ["_engine", "_engine/loops", "kernels", "_numba"]  # who may import compiled code
 # Who else than `_validation` raises ValueError or TypeError, and about what.
 RAISES = {
@@ -49,6 +55,7 @@ RAISES = {
     "_model/npz": "a file's contents are checked as they are read",
     "_model/storage": "a file's contents are checked as they are read",
     "_vecchia/storage": "a file's contents are checked as they are read",
+    "_bayes/storage": "a file's contents are checked as they are read",
     "_numba/cache": "a file of the cache that is old or damaged; caught where it is read",
 }
 FILES = {path.relative_to(PACKAGE).with_suffix("").as_posix(): path for path in PACKAGE.rglob("*.py")}

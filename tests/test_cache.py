@@ -334,6 +334,20 @@ def test_several_processes_at_once(site):
     assert set(answers) == {answers[0]}
 
 
+def test_a_process_that_compiles_nothing_leaves_the_compiler_alone():
+    """Numba imports all that it can compile when it first does: a good part of what a first call takes."""
+    script = """
+    import sys
+    import numpy as np, fastard
+    X = np.linspace(0.0, 1.0, 20)[:, None]
+    fastard.LogMarginalLikelihood(X, X[:, 0])(np.zeros(3))
+    fastard.fit(X, np.sin(6.0 * X[:, 0]), kernel="rational_quadratic").predict(X, return_std=True)
+    print("numba.typed.typedlist" in sys.modules)
+    """
+    run_python(textwrap.dedent(script))
+    assert run_python(textwrap.dedent(script)).split() == ["False"]
+
+
 @pytest.mark.skipif(not hasattr(os, "setresuid"), reason="no users to change to")
 @pytest.mark.parametrize("variable", [False, True], ids=["beside_the_sources", "NUMBA_CACHE_DIR"])
 def test_cache_made_by_another_user(variable):

@@ -870,6 +870,16 @@ def test_in_a_terminal_rich_draws(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert "evaluations" in err.getvalue()
 
 
+def test_a_narrow_terminal_keeps_the_columns_numbers_and_names(messy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with _terminal(monkeypatch) as (out, _):
+        monkeypatch.setenv("COLUMNS", "50")
+        assert main(["fit", messy]) == 2
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", out.getvalue())
+    assert max(map(len, shown.splitlines())) <= 50
+    assert re.search(r"  5   remark   ", shown)
+    assert "6 values" in shown
+
+
 def test_in_a_terminal_without_rich_there_are_plain_lines(data: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ["rich", *(name for name in sys.modules if name.startswith("rich."))]:
         monkeypatch.setitem(sys.modules, name, None)

@@ -1,6 +1,7 @@
 """Training on a Dask cluster: the bits of one machine, whatever the workers do."""
 
 import os
+import pickle
 import signal
 from functools import partial
 
@@ -100,3 +101,50 @@ def test_a_worker_that_is_killed_is_survived(cluster):
     after = there(THETA)
     assert before[0] == after[0]
     np.testing.assert_array_equal(before[1], after[1])
+
+
+def test_a_likelihood_that_is_on_a_cluster_pickles_and_says_how_many_blocks_it_has(cluster):
+    X, y = problem(600)
+    there = fastard.VecchiaLogLikelihood(X, y, **OPTIONS, client=cluster(1))
+    assert repr(there) == repr(fastard.VecchiaLogLikelihood(X, y, **OPTIONS))
+    again = pickle.loads(pickle.dumps(there))
+    assert again(THETA)[0] == there(THETA)[0]
+
+
+def test_workers_forget_their_search_trees(cluster):
+    X, y = problem(600)
+    client = cluster(1, processes=True)
+    there = fastard.VecchiaLogLikelihood(X, y, **OPTIONS, client=client)
+    there(THETA)
+    assert set(client.run(_trees).values()) == {0}
+
+
+def _trees():
+    from fastard._vecchia import cluster
+
+    return len(cluster._LATEST)
+
+
+def test_a_cluster_without_workers_or_one_that_is_closed_is_an_error(cluster):
+    X, y = problem(200)
+    client = cluster(0)
+    with pytest.raises(ValueError, match="wait_for_workers"):
+        fastard.fit_vecchia(X, y, **OPTIONS, client=client)
+    client.close()
+    with pytest.raises(ValueError, match="closed"):
+        fastard.fit_vecchia(X, y, **OPTIONS, client=client)
+
+
+@pytest.mark.parametrize("when", ["before a search", "before an evaluation", "before the end"])
+def test_points_whose_last_copy_is_lost_are_sent_again(cluster, when):
+    X, y = problem(600)
+    here = fastard.VecchiaLogLikelihood(X, y, **OPTIONS)
+    there = fastard.VecchiaLogLikelihood(X, y, **OPTIONS, client=cluster(1, processes=True))
+    there(THETA)
+    os.kill(next(iter(there._shards.client.run(os.getpid).values())), signal.SIGKILL)
+    if when == "before a search":
+        there.find_neighbors(np.ones(2))
+        here.find_neighbors(np.ones(2))
+    if when == "before the end":
+        there.leave_cluster()
+    assert there(THETA)[0] == here(THETA)[0]

@@ -8,6 +8,7 @@ import zipfile
 
 import numpy as np
 import pytest
+import scipy.stats
 from conftest import assert_agree
 
 import fastard
@@ -331,3 +332,19 @@ def test_pandas_is_not_imported():
     script = "import fastard, sys; fastard.fit([[0.0, 'a'], [1.0, 'b'], [2.0, 'a']], [1.0, 2.0, 3.0], categorical=[1]); "
     script += "sys.exit('pandas' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+def test_the_dimension_scaled_prior_is_of_columns():
+    """Its unit is the largest range of the columns that one became, and its d the number of columns."""
+    rng = np.random.default_rng(0)
+    X = np.column_stack([3.0 * rng.uniform(size=30), np.arange(30) % 3, rng.uniform(0.0, 90.0, 30)])
+    states = []
+    fastard.fit(
+        X, rng.standard_normal(30), categorical=[1], periodic={2: 360.0}, length_scale_prior="dimension_scaled",
+        callback=lambda state: states.append(state) or True,
+    )  # fmt: skip
+    angle = np.deg2rad(X[:, 2])
+    unit = np.array([np.ptp(X[:, 0]), 1.0, max(np.ptp(np.sin(angle)), np.ptp(np.cos(angle)))])
+    scale = unit * np.exp(np.sqrt(2.0) + 0.5 * np.log(3.0))
+    density = scipy.stats.lognorm(np.sqrt(3.0), scale=scale).logpdf(states[0].parameters["length_scale"]).sum()
+    assert_agree(states[0].value - states[0].log_marginal_likelihood, density)

@@ -347,6 +347,23 @@ def test_scoring_sends_a_length_scale_without_effect_to_its_bound():
     assert found.point.value > -1e-6
 
 
+@pytest.mark.parametrize("of_last", [-1e-30, -1e-6, 0.0])
+def test_scoring_climbs_on_where_an_average_information_has_a_negative_diagonal(of_last):
+    """A parameter at its bound, which its slope holds it to, must not end the others' search."""
+    curvature = np.array([[300.0, 10.0, 0.0], [10.0, 200.0, 1e-3], [0.0, 1e-3, of_last]])
+    top = np.array([0.5, -0.4])
+
+    def evaluate(theta, gain):
+        step = theta[:2] - top
+        value = -0.5 * step @ curvature[:2, :2] @ step + 90.0 * theta[2]
+        return Point(theta, float(value), np.append(-curvature[:2, :2] @ step, 90.0), curvature)
+
+    bounds = np.array([[-5.0, 5.0], [-5.0, 5.0], [-3.0, 1.0]])
+    found = ascend(evaluate, evaluate(np.array([0.0, 0.0, 1.0]), 0.0), bounds, np.full(3, np.inf), little=1e-6, most=20)
+    assert found.converged
+    np.testing.assert_allclose(found.point.free_theta, [*top, 1.0], atol=1e-3)
+
+
 def test_scoring_backs_off_where_there_is_no_value():
     def evaluate(theta, gain):
         if theta[0] > 1.0:
@@ -356,3 +373,106 @@ def test_scoring_backs_off_where_there_is_no_value():
     found = ascend(evaluate, evaluate(np.zeros(1), 0.0), np.array([[-3.0, 9.0]]), np.array([np.inf]), little=1e-3, most=60)
     assert not found.converged
     assert 0.9 < found.point.free_theta[0] <= 1.0
+
+
+def test_an_interrupt_as_a_stage_begins_leaves_what_the_last_one_found(monkeypatch):
+    X, y = problem()
+    last = []
+
+    def interrupt(state):
+        last.append(state)
+        if state.stage == 1:
+            return
+        raise AssertionError("the evaluation was interrupted")
+
+    evaluate = likelihood.VecchiaLogLikelihood.evaluate
+    find = likelihood.VecchiaLogLikelihood.find_neighbors
+    found = []
+
+    def found_again(self, length_scale):
+        find(self, length_scale)
+        found.append(length_scale)
+
+    def interrupted(self, *arguments, **keywords):
+        if found:
+            raise KeyboardInterrupt
+        return evaluate(self, *arguments, **keywords)
+
+    monkeypatch.setattr(likelihood.VecchiaLogLikelihood, "find_neighbors", found_again)
+    monkeypatch.setattr(likelihood.VecchiaLogLikelihood, "evaluate", interrupted)
+    model = fastard.fit_vecchia(X, y, neighbors=20, rng=0, callback=interrupt)
+    monkeypatch.undo()
+    assert found
+    assert "interrupted" in model.message
+    assert model.log_likelihood == max(state.log_marginal_likelihood for state in last)
+    assert model._likelihood(model._theta)[0] == pytest.approx(model.log_likelihood, rel=1e-12)
+
+
+@pytest.mark.parametrize("most", [1, 3, 4, 5, 6])
+def test_there_are_never_more_evaluations_than_asked_for(most):
+    X, y = problem()
+    model = fastard.fit_vecchia(X, y, neighbors=20, rng=0, max_iterations=most)
+    assert model.n_evaluations <= most
+    assert model.converged or "max_iterations reached" in model.message
+    assert model._likelihood(model._theta)[0] == pytest.approx(model.log_likelihood, rel=1e-12)
+
+
+def test_stages_that_go_on_moving_have_not_converged(monkeypatch):
+    monkeypatch.setattr(fitting, "_FAR", 0.0)
+    X, y = problem()
+    model = fastard.fit_vecchia(X, y, neighbors=20, rng=0)
+    assert not model.converged
+    assert "stages" in model.message
+
+
+def test_targets_without_variance_are_no_warning():
+    X, _ = problem(150)
+    with warnings.catch_warnings(), np.errstate(all="raise"):
+        warnings.simplefilter("error", RuntimeWarning)
+        model = fastard.fit_vecchia(X, np.full(150, 3.0), neighbors=20, rng=0)
+    np.testing.assert_allclose(model.predict(X[:3]), 3.0)
+
+
+def test_one_block_beside_the_exact_one_has_no_standard_error_of_what_is_lost():
+    X, y = problem(101)
+    found = fastard.fit_vecchia(X, y, neighbors=20, rng=0).accuracy()
+    assert np.isfinite(found.nats_lost).all()
+    assert np.isnan(found.nats_lost_error).all()
+    assert np.isnan(found.shift_error).all()
+
+
+def test_what_cannot_be_told_or_found_is_an_error():
+    X, y = problem(120)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        one = fastard.fit_vecchia(X[:1], y[:1], rng=0)
+    with pytest.raises(ValueError, match="one point"):
+        one.accuracy()
+    for function in (fastard.fit_vecchia, fastard.VecchiaLogLikelihood):
+        with pytest.raises(ValueError, match="at least one column"):
+            function(X[:, :0], y)
+        with pytest.raises(TypeError, match="client"):
+            function(X, y, client="tcp://here")
+
+
+def test_a_pickle_holds_the_data_once():
+    X, y = problem(400)
+    model = fastard.fit_vecchia(X, y, neighbors=20, rng=0)
+    before = len(pickle.dumps(model))
+    model.predict(X[:3])
+    assert len(pickle.dumps(model)) == before
+
+
+def test_draws_without_noise_are_at_points_as_near_as_can_be():
+    X = np.linspace(0.0, 1.0, 130)[:, np.newaxis]
+    fixed = {f"{name}_bounds": "fixed" for name in ("length_scale", "signal_variance", "noise_variance")}
+    given = {"length_scale": 0.05, "signal_variance": 1.0, "noise_variance": 0.0, **fixed}
+    model = fastard.fit_vecchia(X, np.sin(6.0 * X[:, 0]), neighbors=20, rng=0, **given)
+    points = 0.5 + np.linspace(0.0, 1e-3, 200)[:, np.newaxis]
+    draws = model.sample(points, 3, rng=0)
+    assert np.abs(draws - np.sin(6.0 * points[:, 0])).max() < 1e-2
+    twice = fastard.fit_vecchia(np.vstack([X, X[7:8]]), np.append(np.sin(6.0 * X[:, 0]), 0.3), neighbors=20, rng=0, **given | {
+        "noise_variance": 1e-9})  # fmt: skip
+    twice.noise_variance = 0.0
+    with pytest.raises(fastard.NotPositiveDefiniteError, match="row"):
+        twice.sample(points[:2], 2, rng=0)

@@ -65,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
         help="what to predict: a column's name in the header, or its number from 1, or from the end from -1; without it the "
         "columns are listed",
     )
-    for option, what in (("--inputs", "what to predict it from (default: all other columns)"), ("--ignore", "to leave out")):
+    for option, what in (("--inputs", "to predict it from (default: all others)"), ("--ignore", "to leave out")):
         fit.add_argument(
             option,
             type=_not_blank,
@@ -129,7 +129,7 @@ def _parser() -> argparse.ArgumentParser:
     predict = commands.add_parser(
         "predict",
         help="predict the rows of a table by a model that fit --save wrote",
-        description="Predict each row of a table by a saved model: mean, standard deviation, 95 % interval, and how far the "
+        description="Predict each row of a table by a saved model: mean, standard deviation, 95 % interval, and how far the\n"
         "row lies outside the range of the training data, in widths of that range (0 inside).",
         epilog=_EXIT_STATUS,
         formatter_class=plain,
@@ -289,7 +289,7 @@ def _list_columns(options: argparse.Namespace) -> int:
     rows, notes = describe_columns(options.data, options.header)
     for line in notes:
         note(f"fastard: {options.data}: {line}")
-    show(Grid(f"Columns of {options.data}", "><<", ("number", "name", "holds"), rows))
+    show(Grid(f"Columns of {options.data}", "><<", ("number", "name", "holds"), rows, gives_way=2))
     raise OptionsError("which of these columns is to be predicted? Add --target and its name or number")
 
 

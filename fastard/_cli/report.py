@@ -27,11 +27,12 @@ class Grid(NamedTuple):
     align: str
     header: tuple[str, ...]
     rows: Sequence[tuple[str, ...]]
+    gives_way: int = 0  # the column that is folded where a terminal is narrow; by default names, not numbers
 
     def printable(self) -> "Grid":
         """With escapes for what a terminal would obey or hide: names come from files."""
         header, *rows = (tuple(map(printable, row)) for row in (self.header, *self.rows))
-        return Grid(printable(self.title), self.align, header, rows)
+        return self._replace(title=printable(self.title), header=header, rows=rows)
 
 
 def show(grid: Grid) -> None:
@@ -64,7 +65,7 @@ def _draw(grid: Grid) -> None:
             Text(grid.header[column]) if grid.header else "",
             justify="left" if side == "<" else "right",
             overflow="fold",
-            no_wrap=bool(grid.header) and column > 0,  # names give way to numbers
+            no_wrap=bool(grid.header) and column != grid.gives_way,
             style="bold" if column == 0 else None,
         )
     for row in grid.rows:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from fastard._engine.evaluate import Failure, failure_at
 from fastard._engine.loops import local as loops
 from fastard._engine.loops.objective import NO_NOISE
 from fastard._engine.loops.profiles import compiled
+from fastard._engine.loops.sweep import ROUNDING
 from fastard._engine.neighbors import Tree, metric, nearest, tree
 from fastard._engine.sizes import run
 from fastard._engine.terms import Term
@@ -105,12 +106,17 @@ def _predict(
         )  # fmt: skip
         if state[FAILED]:
             i = int(np.flatnonzero(failures >= 0)[0])
-            return _failure(model, neighbors[i], int(failures[i]))
+            return failure(model, neighbors[i], int(failures[i]))
     return LocalPredictions(mean, np.sqrt(np.maximum(variance + noise, 0.0)))
 
 
-def _failure(model: LocalPosterior, neighbors: NDArray[np.int32], row: int) -> Failure:
+def failure(model: LocalPosterior, neighbors: NDArray[np.integer[Any]], row: int) -> Failure:
     """The failure of one of a point's neighbours, as rows of X."""
     U = ((model.X[neighbors] - model.X[neighbors[row]]) / model.term.length_scale).T
     _, nearest_row, distance = failure_at([U], row)
     return Failure(int(neighbors[row]), None if nearest_row is None else int(neighbors[nearest_row]), distance)
+
+
+def rounding_errors(pivots: Array, diagonal: Array) -> NDArray[np.int64]:
+    """Which pivots of a matrix with that diagonal are nothing but rounding."""
+    return np.flatnonzero(pivots <= ROUNDING * diagonal)

@@ -8,12 +8,12 @@ from fastard._arrays import Array
 
 
 def relevance(X: Array, length_scale: Array, first: NDArray[np.int64] | None = None) -> Array:
-    """Standard deviation of each column of X over its length scale, scaled to sum 1, (d,); 0 for constant columns.
+    """Of length scales (..., d): standard deviation of each column of X over them, scaled to sum 1; 0 for constant columns.
 
     Where X is encoded, ``first`` says where the columns begin that each of d became: their variances add up.
     """
     deviations = np.std(X, axis=0)
     deviations[validate.constant(X)] = 0.0
     rates: Array = (deviations if first is None else np.hypot.reduceat(deviations, first)) / length_scale
-    total = rates.sum()
-    return rates / total if total > 0.0 else rates
+    total = rates.sum(axis=-1, keepdims=True)
+    return rates / np.where(total > 0.0, total, 1.0)

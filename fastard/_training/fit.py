@@ -116,7 +116,9 @@ def fit(
         Williams 2006, section 5.2). Each is a frozen scipy.stats distribution (lognorm, gamma, halfcauchy, halfnorm, norm),
         or a callable from the parameter to (log density, its derivative with respect to the parameter); for length scales it
         is given all of them, (d,), or a list of d priors or None, or a dict of priors, is given. Tied length scales are one
-        parameter, whose density counts once.
+        parameter, whose density counts once. "dimension_scaled" for the length scales is log-normal with the parameters
+        sqrt(2) + ln(d) / 2 and sqrt(3), in units of the range of each column (Hvarfner et al. 2024; BoTorch's for inputs in
+        the unit cube), where it is encoded the largest of the columns that it became.
         They are densities of the natural parameter in the units of X and y, with no Jacobian for the search in logarithms,
         as GPyTorch's are.
     objective : {"log_marginal_likelihood", "loo"}, default "log_marginal_likelihood"
@@ -204,6 +206,7 @@ def fit(
     )  # fmt: skip
     priors = log_priors(
         space,
+        X,
         {
             "length_scale": validate.by_column("length_scale_prior", length_scale_prior, feature_names, d, [None] * d),
             "signal_variance": signal_variance_prior,

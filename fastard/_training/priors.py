@@ -29,7 +29,7 @@ class PriorRow(NamedTuple):
     shape: float = math.nan  # of lognorm (s) and gamma (a)
 
 
-def log_priors(space: ParameterSpace, priors: dict[str, Any]) -> Priors:
+def log_priors(space: ParameterSpace, X: Array, priors: dict[str, Any]) -> Priors:
     """Of the kinds of parameters that have a prior and are not all fixed: name, places in theta, and log density."""
     validate.shape_prior(priors["shape"], space.kernel)
     result = []
@@ -38,7 +38,12 @@ def log_priors(space: ParameterSpace, priors: dict[str, Any]) -> Priors:
         groups = space.column_groups if name == "length_scale" else None
         if name == "noise_variance" and space.noises:
             groups = np.arange(space.noises)
-        prior = log_prior(f"{name}_prior", priors[name], groups)
+        prior: LogPrior | None
+        if name == "length_scale" and isinstance(priors[name], str):
+            validate.prior_name(f"{name}_prior", priors[name])
+            prior = _dimension_scaled(space.column_groups, X, space.columns)
+        else:
+            prior = log_prior(f"{name}_prior", priors[name], groups)
         if prior is not None and space.is_free[where].any():
             result.append((name, where, prior))
     return result
@@ -77,6 +82,28 @@ def log_prior(name: str, prior: Any, first_of_group: NDArray[np.int64] | None = 
         return _callable(name, prior, first_of_group is None)
     priors = validate.prior_of_each(name, prior, first)
     return _each([log_prior(f"{name}[{i}]", entry) for i, entry in enumerate(priors)])
+
+
+def _dimension_scaled(first_of_group: NDArray[np.int64], X: Array, columns: NDArray[np.int64] | None) -> LogPrior:
+    """Log-normal, of X in the unit cube: Hvarfner, Hellsten & Nardi (2024), with BoTorch's parameters."""
+    d = first_of_group.size
+    scale = ranges(X, first_of_group, columns) * math.exp(math.sqrt(2.0) + 0.5 * math.log(max(d, 1)))
+    names = ["lognorm" if first == i else None for i, first in enumerate(first_of_group.tolist())]
+    return densities(names, np.zeros(d), scale, np.full(d, math.sqrt(3.0)))
+
+
+def ranges(X: Array, first_of_group: NDArray[np.int64], columns: NDArray[np.int64] | None = None) -> Array:
+    """Of the columns of X, (d,), 1 for constant ones; of those that are tied the largest.
+
+    Where X is encoded, ``columns`` says where the columns begin that each of d became: of these too the largest.
+    """
+    result: Array = np.where(validate.constant(X), 0.0, X.max(axis=0) - X.min(axis=0))
+    if columns is not None:
+        result = np.maximum.reduceat(result, columns)
+    largest = np.zeros_like(result)
+    np.maximum.at(largest, first_of_group, result)
+    result = largest[first_of_group]
+    return np.where(result > 0.0, result, 1.0)
 
 
 def _distribution(name: str, prior: Any, first_of_group: NDArray[np.int64]) -> LogPrior:

@@ -40,6 +40,18 @@ def inputs(X: ArrayLike, name: str = "X", dimensions: int | None = None) -> Arra
     return array
 
 
+def some_columns(X: Array) -> None:
+    """Points that can be near each other."""
+    if X.shape[1] == 0:
+        raise ValueError(f"X must have at least one column for points to be neighbours, got shape {X.shape}; use fastard.fit")
+
+
+def others_to_predict_from(n: int) -> None:
+    """Training points, of which each is predicted from the others."""
+    if n < 2:
+        raise ValueError("accuracy() predicts points from the others, but the model was trained on one point only")
+
+
 def targets(y: ArrayLike, n: int, outputs: int | None = None) -> Array:
     """Targets, (n,) or (n, m) with m >= 1; ``outputs``: the m of training."""
     array = real_array("y", y)
@@ -48,6 +60,12 @@ def targets(y: ArrayLike, n: int, outputs: int | None = None) -> Array:
     if outputs is not None and array.size != n * outputs:
         raise ValueError(f"y must have {outputs} columns as in training, got shape {array.shape}")
     return array
+
+
+def not_traced(name: str, traced: bool) -> None:
+    """Numbers, and not what JAX traces a function by."""
+    if traced:
+        raise TypeError(f"{name} must be an array of numbers, not an argument of a traced function; only theta may be one")
 
 
 def weights(Q: ArrayLike, n: int) -> Array:
@@ -107,6 +125,16 @@ def centred(y: Array) -> tuple[Array, Array]:
         bad = int(np.argmin(finite))
         raise ValueError(_out_of_range("y" if y.shape[1] == 1 else f"column {bad} of y", "large", y[:, bad]))
     return result, mean
+
+
+def less_mean(y: Array, mean: ArrayLike) -> tuple[Array, Array]:
+    """Targets (n, m) less a given mean, one or one for each output; and this, (m,)."""
+    m = y.shape[1]
+    array = real_array("mean", mean)
+    if array.ndim > 1 or array.size not in (1, m):
+        raise ValueError(f"mean must be a number{'' if m == 1 else f', or {m} of them'}, got shape {array.shape}")
+    result: Array = np.array(np.broadcast_to(array, m))
+    return y - result, result
 
 
 def constant(columns: Array) -> NDArray[np.bool_]:

@@ -32,6 +32,31 @@ def count(name: str, value: Any, *, least: int) -> int:
     return result
 
 
+def index(name: str, value: Any, size: int) -> int:
+    """An integer from 0 to below ``size``."""
+    result = count(name, value, least=0)
+    if result >= size:
+        raise ValueError(f"{name} must be from 0 to {size - 1}, got {value!r}")
+    return result
+
+
+def probability(name: str, value: Any) -> float:
+    """A number between 0 and 1."""
+    try:
+        result = float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be a number between 0 and 1, got {value!r}") from None
+    if not 0.0 < result < 1.0:
+        raise ValueError(f"{name} must be between 0 and 1, got {value!r}")
+    return result
+
+
+def something_to_sample(size: int) -> None:
+    """At least one free parameter."""
+    if size == 0:
+        raise ValueError("fixed leaves no parameter to draw; for one model use fastard.fit")
+
+
 def thread_count(n_threads: int | None) -> int:
     """A positive number of threads, at most one per core: more only wait for each other. None is the default number."""
     if n_threads is None:
@@ -47,6 +72,20 @@ def generator(rng: Any) -> np.random.Generator:
         return np.random.default_rng(rng)
     except (TypeError, ValueError) as error:
         raise type(error)(f"rng must be None, an integer >= 0 or a NumPy generator: {error}") from None
+
+
+def client(value: Any) -> None:
+    """A Dask client whose cluster has workers, or None."""
+    if value is None:
+        return
+    if not all(hasattr(value, name) for name in ("scatter", "map", "gather", "nthreads")):
+        raise TypeError(f"client must be a dask.distributed.Client, or None; got {value!r}")
+    if getattr(value, "asynchronous", False):
+        raise ValueError("client must not be asynchronous: pass dask.distributed.Client(..., asynchronous=False)")
+    if getattr(value, "status", "running") != "running":
+        raise ValueError(f"client must be connected to its cluster, but it is {value.status}: make a new Client")
+    if not value.nthreads():
+        raise ValueError("client has no workers yet: call client.wait_for_workers(1) before")
 
 
 def callback(value: Any) -> None:

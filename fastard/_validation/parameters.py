@@ -3,7 +3,7 @@
 import difflib
 import math
 import reprlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -124,6 +124,15 @@ def log_parameters(theta: ArrayLike, size: int, zero: int, min_length_scales: Ar
     return natural
 
 
+def theta_of_floats(shape: tuple[int, ...], size: int, floats: bool) -> None:
+    """Of an array that only its owner can read: one vector of floating-point numbers."""
+    if shape != (size,) or not floats:
+        raise ValueError(
+            f"theta must have shape ({size},) and hold floating-point numbers: the logarithms of the length scales, "
+            f"signal_variance, noise_variance and the kernel's shape parameters; got shape {shape}"
+        )
+
+
 def _exp(theta: Array) -> Array:
     natural: Array = np.exp(theta)
     natural.flags.writeable = False
@@ -235,6 +244,25 @@ def starts_within(name: str, start: Array, limits: Array, fixed: NDArray[np.bool
             f"{name} must start within its bounds, got {float(start[bad])!r} with bounds {tuple(limits[bad].tolist())}; "
             f"widen {name}_bounds or move the start"
         )
+
+
+def fixed_parameters(value: Any, kinds: Collection[str], kernel: Kernel) -> dict[str, Any]:
+    """Values by the names of kinds of parameters; a shape parameter's as a sequence."""
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise TypeError(f"fixed must be a dictionary of values by the parameters' names, got {reprlib.repr(value)}")
+    known = [name for name in kinds if name != "shape" or len(kernel)]
+    for name in value:
+        if name not in known:
+            raise ValueError(f"fixed must name some of {', '.join(known)}, got {name!r}")
+    result = dict(value)
+    if "shape" in result:
+        shape = np.ravel(result["shape"]).tolist()
+        if len(shape) != len(kernel):
+            raise ValueError(f"fixed must have {len(kernel)} value for shape, got {result['shape']!r}")
+        result["shape"] = shape
+    return result
 
 
 def groups(name: str, value: Any, d: int) -> NDArray[np.int64]:

@@ -19,6 +19,38 @@ def shape_prior(prior: Any, kernel: Kernel) -> None:
         raise ValueError(f"shape_prior is given, but {kernel!r} has no shape parameter")
 
 
+def prior_name(name: str, value: str) -> None:
+    """The name of a prior of length scales that a maximum a posteriori has a meaning for."""
+    if value == "saas":
+        raise ValueError(
+            f"{name}='saas' has a global scale beside the length scales, whose joint density has no useful maximum: draw from "
+            "it, fastard.sample_posterior(X, y, length_scale_prior='saas')"
+        )
+    if value != "dimension_scaled":
+        raise ValueError(f"{name} must be a prior, or 'dimension_scaled', or for sample_posterior 'saas'; got {value!r}")
+
+
+def a_prior_for_each(name: str, value: Any, first_of_group: NDArray[np.int64], is_free: NDArray[np.bool_]) -> None:
+    """Of a list of priors: one for every free parameter, without which there may be no posterior distribution."""
+    if not isinstance(value, list | tuple) or len(value) != first_of_group.size:
+        return  # another check's
+    has_one = np.zeros(first_of_group.size, dtype=bool)
+    for first, prior in zip(first_of_group.tolist(), value, strict=True):
+        has_one[first] |= prior is not None
+    lacking = np.flatnonzero(is_free & ~has_one[first_of_group])
+    if lacking.size:
+        raise ValueError(
+            f"{name} must have a prior for every length scale that is drawn, got none for column {int(lacking[0])}; a flat "
+            "one is no distribution"
+        )
+
+
+def density_at_start(objection: str) -> None:
+    """The priors have one where chains are to begin."""
+    if objection:
+        raise ValueError(f"{objection}, where the chains are to begin; give a prior with a wider support")
+
+
 def prior_kind(
     name: str, prior: Any, distributions: Collection[str], size: int | None
 ) -> Literal["distribution", "callable", "list"]:

@@ -45,7 +45,7 @@ class Accuracy(NamedTuple):
     """What the neighbours left out would have changed; :meth:`fastard.VecchiaGaussianProcess.accuracy` makes it.
 
     Each array has an entry, or a row, for four times and for sixteen times the neighbours. Where the second tells hardly more
-    than the first, hardly more is to be known.
+    than the first, hardly more is to be known. The standard errors are NaN where there is only one block.
 
     Attributes
     ----------
@@ -127,7 +127,8 @@ def accuracy(
         solved = change @ covariance[np.ix_(known, known)] / errors[known]
         shift[:, i] = np.nan
         shift[0, i, known] = whole * solved.sum(axis=0)
-        shift[1, i, known] = whole * np.sqrt(len(solved)) * solved.std(axis=0, ddof=1)
+        if len(solved) > 1:
+            shift[1, i, known] = whole * np.sqrt(len(solved)) * solved.std(axis=0, ddof=1)
     return Accuracy(neighbors, lost[0], lost[1], gain[0], gain[1], names, shift[0], shift[1], held_out)
 
 
@@ -146,7 +147,9 @@ def judge(y: Array, mean: Array, deviation: Array, neighbors: tuple[int, int]) -
 
 
 def _per_point(values: Array, sizes: NDArray[np.int64]) -> tuple[float, float]:
-    """The ratio of the sums, and its standard error over the blocks."""
+    """The ratio of the sums, and its standard error over the blocks: of a single one there is none."""
     ratio = float(values.sum() / sizes.sum())
-    spread = np.sqrt(np.sum((values - ratio * sizes) ** 2) * values.size / max(1, values.size - 1))
+    if values.size == 1:
+        return ratio, math.nan
+    spread = np.sqrt(np.sum((values - ratio * sizes) ** 2) * values.size / (values.size - 1))
     return ratio, float(spread / sizes.sum())

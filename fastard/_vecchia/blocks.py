@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fastard import _validation as validate
 from fastard._arrays import Array
 from fastard._engine.neighbors import Indices, block_neighbors, cell_order, metric
 
@@ -65,6 +66,8 @@ def ordered_blocks(
     """
     n = len(points)
     first = min(n, max(first, neighbors))
+    if n > first:
+        validate.some_columns(points)
     by = metric(points, length_scale)
     order = rng.permutation(n)
     starts, stop = [np.array([first])], first

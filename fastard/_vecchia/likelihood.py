@@ -99,7 +99,7 @@ class VecchiaLogLikelihood:
     (4,)
     """
 
-    _shards: Shards | None  # on a cluster, while it trains
+    _shards: Shards | None = None  # on a cluster, while it trains
 
     def __init__(
         self,
@@ -122,6 +122,7 @@ class VecchiaLogLikelihood:
         kernel, threads = validate.as_kernel(kernel), validate.thread_count(n_threads)
         neighbors = validate.count("neighbors", neighbors, least=1)
         block_size = validate.count("block_size", block_size, least=1)
+        validate.client(client)
         if length_scale is None:
             length_scale = _spreads(points)
         scales = validate.length_scales(length_scale, points)
@@ -218,6 +219,18 @@ class VecchiaLogLikelihood:
         else:
             self.blocks = self.blocks.refreshed(self.X, length_scale, self.n_threads)
 
+    @property
+    def found(self) -> Any:
+        """The neighbours that it has now, to set it back to."""
+        return self.blocks if self._shards is None else self._shards.found
+
+    @found.setter
+    def found(self, before: Any) -> None:
+        if self._shards is None:
+            self.blocks = before
+        else:
+            self._shards.found = before
+
     def leave_cluster(self) -> None:
         """From now on everything is done here, with the neighbours that were found there."""
         if self._shards is not None:
@@ -309,14 +322,16 @@ class VecchiaLogLikelihood:
         return evaluation.log_marginal_likelihood, gradient, information
 
     def __repr__(self) -> str:
-        (n, d), (count, m) = self.X.shape, self.blocks.neighbors.shape
+        (n, d), count, m = self.X.shape, self.blocks.starts.size - 1, self.blocks.neighbors.shape[1]
         return (
             f"<VecchiaLogLikelihood {self.kernel!r} of {n} points in {d} dimensions, {self.n_parameters} parameters: "
             f"the first {self.blocks.first}, then {count} blocks given {m} points each>"
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "watch": None, "_shards": None}
+        there = self._shards
+        blocks = self.blocks if there is None else self.blocks._replace(neighbors=there.gathered_neighbors())
+        return {**self.__dict__, "blocks": blocks, "watch": None, "_shards": None}
 
 
 def _spreads(points: Array) -> Array:

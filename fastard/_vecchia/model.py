@@ -49,7 +49,7 @@ class VecchiaGaussianProcess:
     length_scale : ndarray, shape (d,)
     signal_variance, noise_variance : float
     log_likelihood : float
-        The Vecchia log likelihood of y less its mean in training, in nats: an approximation of the log marginal likelihood,
+        The Vecchia log likelihood of y less its mean in training, in nats: an approximation of the log marginal likelihood.
     objective : str
         What training maximised: "log_likelihood", and " with priors" where there were some.
     n_evaluations : int
@@ -328,6 +328,7 @@ class VecchiaGaussianProcess:
         random = validate.generator(rng)
         likelihood = self._likelihood
         n = len(likelihood.X)
+        validate.others_to_predict_from(n)
         rows = np.sort(random.choice(n, min(n, 10 * sample), replace=False))
         known = 0.0 if likelihood.observation_variance is None else likelihood.observation_variance[rows]
         counts = (min(neighbors, n - 1), min(2 * neighbors, n - 1))
@@ -411,6 +412,9 @@ class VecchiaGaussianProcess:
             If it cannot be written.
         """
         save(self, path)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name not in ("_exact", "_local")}  # made again there
 
     def __repr__(self) -> str:
         n, d = self._likelihood.X.shape

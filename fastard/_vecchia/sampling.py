@@ -9,8 +9,9 @@ import numpy as np
 from fastard._arrays import Array
 from fastard._blas import one_blas_thread
 from fastard._engine.cross import cross_covariance
-from fastard._engine.local import LocalPosterior
-from fastard._engine.neighbors import nearest
+from fastard._engine.local import LocalPosterior, failure, rounding_errors
+from fastard._engine.neighbors import Indices, nearest
+from fastard.exceptions import NotPositiveDefiniteError
 
 _NOTHING_LEFT = 1e-10  # shares of the signal's variance: such a point says nothing beside those that it was drawn given
 
@@ -26,33 +27,48 @@ def draw(model: LocalPosterior, points: Array, m: int, size: int, random: np.ran
     near = nearest(model.tree, distinct, m_near, threads)
     values = np.empty((q, size, outputs))
     tells = np.zeros(q, dtype=bool)
-    with one_blas_thread():  # its threads would be woken for each point
+    with one_blas_thread(), np.errstate(all="ignore"):  # its threads would be woken for each point; underflows are no error
         for i, normal in zip(order.tolist(), normals, strict=True):
             rows, drawn = near[i].astype(np.int64), np.flatnonzero(tells)
             squares = np.concatenate([((model.X[rows] / by - U[i]) ** 2).sum(axis=1), ((U[drawn] - U[i]) ** 2).sum(axis=1)])
             chosen = np.sort(np.argsort(squares, kind="stable")[:m])
             rows, drawn = rows[chosen[chosen < rows.size]], drawn[chosen[chosen >= rows.size] - rows.size]
-            noise = np.concatenate([_noise(model, rows), np.zeros(drawn.size)])
+            L, drawn = _factor(model, rows, distinct, drawn)
             given = np.concatenate([np.repeat(model.y[rows][:, np.newaxis], size, axis=1), values[drawn]])
-            mean, variance = _conditional(model, np.vstack([model.X[rows], distinct[drawn]]), noise, given, distinct[i])
+            mean, variance = _conditional(model, L, np.vstack([model.X[rows], distinct[drawn]]), given, distinct[i])
             tells[i] = variance > _NOTHING_LEFT * model.term.signal_variance
             values[i] = mean + math.sqrt(max(variance, 0.0)) * normal
     values += model.offset
     return np.ascontiguousarray(values[number.ravel()].transpose(1, 0, 2))
 
 
-def _noise(model: LocalPosterior, rows: Array) -> Array:
-    return model.noise + (model.known[rows] if model.known.size else np.zeros(rows.size))
+def _factor(model: LocalPosterior, rows: Indices, points: Array, drawn: Indices) -> tuple[Array, Indices]:
+    """The Cholesky factor of the covariance of training rows, with their noise, and of some of the points drawn; and which of
+    these those are: one whose pivot is nothing but rounding says nothing beside those before it.
+    """
+    from scipy.linalg.lapack import dpotrf
+
+    while True:
+        X = np.vstack([model.X[rows], points[drawn]])
+        K = cross_covariance(model.term, X, X, 1)
+        K[np.arange(rows.size), np.arange(rows.size)] += model.noise + (model.known[rows] if model.known.size else 0.0)
+        L, order = dpotrf(K, lower=True)  # 0, or of the first minor that is not positive
+        done = order - 1 if order > 0 else len(K)
+        nothing = rounding_errors(L.diagonal()[:done] ** 2, K.diagonal()[:done])
+        if nothing.size == 0 and order == 0:
+            return L, drawn
+        bad = int(nothing[0]) if nothing.size else done
+        if bad < rows.size:
+            found = failure(model, rows, bad)
+            raise NotPositiveDefiniteError(found.row, found.nearest_row, found.distance)
+        drawn = np.delete(drawn, bad - rows.size)
 
 
-def _conditional(model: LocalPosterior, X: Array, noise: Array, values: Array, point: Array) -> tuple[Array, float]:
-    """Mean (size, T) and variance at a point, given ``values`` (k, size, T) at X (k, d) with ``noise`` (k,)."""
+def _conditional(model: LocalPosterior, L: Array, X: Array, values: Array, point: Array) -> tuple[Array, float]:
+    """Mean (size, T) and variance at a point, given ``values`` (k, size, T) at X (k, d), whose covariance is LL'."""
     from scipy.linalg import solve_triangular
 
-    K = cross_covariance(model.term, X, X, 1)
-    K[np.diag_indices_from(K)] += noise
     k = cross_covariance(model.term, point[np.newaxis], X, 1)[0]
-    L = np.linalg.cholesky(K)
     v = solve_triangular(L, k, lower=True)
     e = solve_triangular(L, values.reshape(len(values), -1), lower=True)
     return (v @ e).reshape(values.shape[1:]), float(model.term.signal_variance - v @ v)

@@ -106,9 +106,11 @@ def ascend(
             damping = max(damping, _DAMPING) * (_RETREAT if share <= 0.0 else _TIGHTEN)
         if damping > _MOST_DAMPING:  # no step gains, however short
             break
-    return Outcome(point, _step(point, coordinates, 0.0, np.inf)[1], False)
+    left = _step(point, coordinates, 0.0, np.inf)[1]
+    return Outcome(point, left, left < little)
 
 
+@np.errstate(all="ignore")  # an underflow of ours is nobody's error
 def _step(point: Point, coordinates: _Coordinates, damping: float, longest: float) -> tuple[Array, float]:
     """The damped step of the quadratic model within the bounds: where it ends, in t, and what it gains there."""
     slope = coordinates.slope(point.free_theta)
@@ -118,16 +120,26 @@ def _step(point: Point, coordinates: _Coordinates, damping: float, longest: floa
     gradient, information = point.gradient / slope, point.information / np.outer(slope, slope)
     low = np.maximum(coordinates.low, t - longest) - t
     high = np.minimum(coordinates.high, t + longest) - t
-    # In units of the curvatures, for a matrix with ones on its diagonal; and a minimum of squares within bounds.
-    scale = np.sqrt(np.maximum(information.diagonal(), np.finfo(float).tiny))
-    curvatures, directions = np.linalg.eigh(information / np.outer(scale, scale) + damping * np.eye(t.size))
+    # In units of the curvatures, for a matrix with ones on its diagonal; and a minimum of squares within bounds. An average
+    # information may have a diagonal below zero, by chance: its size is still a scale, but the rest tells nothing.
+    diagonal = information.diagonal()
+    scale = np.sqrt(np.where(diagonal != 0.0, np.abs(diagonal), 1.0))
+    curved = diagonal > 0.0
+    scaled = np.where(np.outer(curved, curved), information / np.outer(scale, scale), np.eye(t.size))
+    # What its slope holds to a bound stays there: its slope, in these units, can be so large that all else is rounding.
+    moving = ((gradient <= 0.0) | (high > 0.0)) & ((gradient >= 0.0) | (low < 0.0))
+    step = np.zeros(t.size)
+    if not moving.any():
+        return t, 0.0
+    unit = scale[moving]
+    curvatures, directions = np.linalg.eigh(scaled[np.ix_(moving, moving)] + damping * np.eye(unit.size))
     root = np.sqrt(np.maximum(curvatures, _FLAT))
     least = lsq_linear(
         root[:, np.newaxis] * directions.T,
-        directions.T @ (gradient / scale) / root,
-        (low * scale, high * scale),
+        directions.T @ (gradient[moving] / unit) / root,
+        (low[moving] * unit, high[moving] * unit),
         method="bvls",
     )
-    step = np.clip(least.x / scale, low, high)
-    gain = float(gradient @ step - 0.5 * step @ information @ step)
+    step[moving] = np.clip(least.x / unit, low[moving], high[moving])
+    gain = float(gradient @ step - 0.5 * (scale * step) @ scaled @ (scale * step))
     return t + step, max(gain, 0.0)

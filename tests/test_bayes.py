@@ -1,0 +1,300 @@
+"""The posterior distribution of the hyperparameters: the density, the chains, and what is asked of the draws."""
+
+import math
+import pickle
+import sys
+import warnings
+
+import numpy as np
+import pytest
+from calibration import p_values, rank_statistics
+from conftest import run_python
+from scipy import stats
+
+import fastard
+from fastard._bayes import convergence
+from fastard._bayes.sampling import log_posterior
+
+NONE = dict.fromkeys(("length_scale", "signal_variance", "noise_variance", "shape"))
+
+
+def data(n=25, d=3, seed=0):
+    rng = np.random.default_rng([seed, n, d])
+    X = rng.uniform(0.0, [1.0, 2.0, 5.0][:d], (n, d))
+    return X, np.sin(4.0 * X[:, 0]) + 0.1 * rng.standard_normal(n)
+
+
+def density(X, y, *, kernel="rbf", fixed=None, groups=None, **priors):
+    return log_posterior(fastard.LogMarginalLikelihood(X, y, kernel=kernel), fixed, groups, NONE | priors, None)
+
+
+CASES = {
+    "defaults": {},
+    "shape": {"kernel": "rational_quadratic"},
+    "tied": {"groups": [0, 1, 0]},
+    "isotropic": {"groups": "isotropic"},
+    "fixed": {"fixed": {"length_scale": [1.0, 2.0, 3.0], "noise_variance": 0.0}, "kernel": "matern12"},
+    "each": {"length_scale": [stats.gamma(3.0), stats.lognorm(0.5), stats.halfcauchy()]},
+    "callable": {"length_scale": lambda x: (-x.sum(), -np.ones(3)), "noise_variance": lambda x: (-x, -1.0)},
+    "saas": {"length_scale": "saas"},
+    "saas_tied": {"length_scale": "saas", "groups": [0, 1, 0], "fixed": {"signal_variance": 1.0}},
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_gradient_is_the_slope_of_the_value(case):
+    of = density(*data(), **CASES[case])
+    point = of.start + np.random.default_rng(1).uniform(-0.5, 0.5, of.size)
+    _, gradient = of(point)
+    h = 1e-5
+    slopes = [(of(point + h * e)[0] - of(point - h * e)[0]) / (2 * h) for e in np.eye(of.size)]
+    np.testing.assert_allclose(gradient, slopes, rtol=1e-6, atol=1e-6)
+
+
+def test_the_density_is_that_of_the_logarithms():
+    """Likelihood, SciPy's densities and the Jacobian, constants and all."""
+    X, y = data()
+    of = density(X, y)
+    theta = np.log([0.5, 1.0, 7.0, 0.8, 0.02])
+    natural, variance, ranges = np.exp(theta), np.var(y), np.ptp(X, axis=0)
+    priors = [
+        stats.lognorm(math.sqrt(3.0), scale=ranges * math.exp(math.sqrt(2.0)) * math.sqrt(3)).logpdf(natural[:3]).sum(),
+        stats.lognorm(1.0, scale=variance).logpdf(natural[3]),
+        stats.lognorm(1.0, scale=variance * math.exp(-4.0)).logpdf(natural[4]),
+    ]
+    likelihood, _ = fastard.LogMarginalLikelihood(X, y)(theta)
+    assert of(theta)[0] == pytest.approx(likelihood + sum(priors) + theta.sum(), rel=1e-12)
+
+
+def test_the_density_of_saas():
+    """In the natural scales of Eriksson & Jankowiak's model, with the Jacobian of their logarithms."""
+    X, y = data()
+    of = density(X, y, length_scale="saas")
+    local, tau, variances = np.array([3.0, 0.2, 1e-3]), 0.05, np.array([0.8, 0.02])
+    length_scale = np.ptp(X, axis=0) / np.sqrt(tau * local)
+    likelihood = fastard.log_marginal_likelihood(
+        X, y, length_scale=length_scale, signal_variance=variances[0], noise_variance=variances[1]
+    )
+    medians = np.var(y) * np.array([1.0, math.exp(-4.0)])
+    priors = stats.halfcauchy().logpdf(local).sum() + stats.halfcauchy(scale=0.1).logpdf(tau)
+    priors += stats.lognorm(1.0, scale=medians).logpdf(variances).sum()
+    coordinates = np.log([*local, *variances, tau])
+    assert of(coordinates)[0] == pytest.approx(likelihood + priors + coordinates.sum(), rel=1e-12)
+    natural, global_scale = of.draws(coordinates)
+    np.testing.assert_allclose(natural, [*length_scale, *variances], rtol=1e-12)
+    assert global_scale == pytest.approx(tau)
+
+
+def test_a_singular_covariance_has_no_density_and_is_counted():
+    X, y = data(60, 1)
+    of = density(X, y, fixed={"noise_variance": 0.0})
+    value, gradient = of(np.array([12.0, 0.0]))
+    assert value == -math.inf
+    assert not gradient.any()
+    assert (of.n_evaluations, of.n_singular) == (1, 1)
+    assert of(np.array([800.0, 0.0]))[0] == -math.inf  # no float64 number
+    assert of.n_singular == 1
+
+
+def ar1(correlation, chains=4, n=10000):
+    rng = np.random.default_rng(0)
+    x = np.empty((chains, n, 1))
+    x[:, 0, 0] = rng.standard_normal(chains)
+    for i in range(1, n):
+        x[:, i, 0] = correlation * x[:, i - 1, 0] + math.sqrt(1 - correlation**2) * rng.standard_normal(chains)
+    return x
+
+
+@pytest.mark.parametrize("correlation", [-0.5, 0.0, 0.5, 0.9])
+def test_effective_sample_sizes_of_a_known_process(correlation):
+    """Of an autoregression: N (1 - r) / (1 + r)."""
+    draws = ar1(correlation)
+    expected = draws.size * (1 - correlation) / (1 + correlation)
+    assert convergence.ess_bulk(draws)[0] == pytest.approx(expected, rel=0.15)
+    assert convergence.r_hat(draws)[0] < 1.01
+
+
+def test_r_hat_sees_chains_that_disagree():
+    shifted, wider = ar1(0.0), ar1(0.0)
+    shifted[0] += 1.0
+    wider[0] *= 3.0
+    assert convergence.r_hat(shifted)[0] > 1.1
+    assert convergence.r_hat(wider)[0] > 1.1
+
+
+def test_diagnostics_are_arvizs():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        arviz = pytest.importorskip("arviz")
+    draws = np.concatenate([ar1(0.7, n=501), ar1(-0.3, n=501) ** 2], axis=2)
+    for ours, method in ((convergence.r_hat, "rank"), (convergence.ess_bulk, "bulk"), (convergence.ess_tail, "tail")):
+        theirs = arviz.rhat if method == "rank" else arviz.ess
+        expected = [float(theirs(draws[..., i], method=method)) for i in range(2)]
+        np.testing.assert_allclose(ours(draws), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"length_scale_prior": "horseshoe"}, "'dimension_scaled'"),
+        ({"length_scale_prior": [stats.gamma(2.0), None, stats.gamma(2.0)]}, "none for column 1"),
+        ({"fixed": {"noise": 1.0}}, "fixed must name"),
+        ({"fixed": {"shape": 1.0}}, "fixed must name"),
+        ({"fixed": {"length_scale": 1.0, "signal_variance": 1.0, "noise_variance": 1.0}}, "leaves no parameter"),
+        ({"mean": [1.0, 2.0]}, "mean must be a number"),
+        ({"n_draws": 2}, "n_draws"),
+        ({"target_accept": 1.0}, "target_accept"),
+        ({"signal_variance_prior": stats.gamma(2.0, loc=1e9)}, "where the chains are to begin"),
+    ],
+)
+def test_wrong_arguments(arguments, words):
+    with pytest.raises(ValueError, match=words):
+        fastard.sample_posterior(*data(), **arguments)
+
+
+def test_fit_takes_the_prior_by_name():
+    X, y = data()
+    scale = np.ptp(X, axis=0) * math.exp(math.sqrt(2.0)) * math.sqrt(3)
+    named = fastard.fit(X, y, length_scale_prior="dimension_scaled")
+    spelt = fastard.fit(X, y, length_scale_prior=stats.lognorm(math.sqrt(3.0), scale=scale))
+    np.testing.assert_allclose(named.length_scale, spelt.length_scale, rtol=1e-6)
+    with pytest.raises(ValueError, match="sample_posterior"):
+        fastard.fit(X, y, length_scale_prior="saas")
+
+
+def test_without_nutpie(monkeypatch):
+    monkeypatch.setitem(sys.modules, "nutpie", None)
+    with pytest.raises(ImportError, match=r"fastard\[bayes\]"):
+        fastard.sample_posterior(*data())
+
+
+@pytest.mark.process
+def test_importing_fastard_imports_none_of_it():
+    names = {"nutpie", "arviz", "jax", "pyarrow"}
+    run_python(f"import sys, fastard; assert not {names} & set(sys.modules)")
+
+
+@pytest.fixture(scope="module")
+def model():
+    pytest.importorskip("nutpie", exc_type=ImportError)
+    return sampled()
+
+
+def sampled(**options):
+    options = {"n_chains": 2, "n_draws": 100, "n_warmup": 200, "rng": 5, **options}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "the chains disagree|.*diverged")  # so few draws
+        return fastard.sample_posterior(*data(), **options)
+
+
+def test_draws_do_not_depend_on_the_threads(model):
+    assert (sampled(n_threads=1).length_scale == model.length_scale).all()
+    assert (sampled(rng=6).length_scale != model.length_scale).all()
+
+
+def test_shapes_and_counts(model):
+    assert model.length_scale.shape == (2, 100, 3)
+    assert model.signal_variance.shape == model.log_posterior.shape == model.diverging.shape == (2, 100)
+    assert (model.n_chains, model.n_draws) == (2, 100)
+    assert model.n_evaluations > 600
+    np.testing.assert_allclose(model.relevance.sum(axis=-1), 1.0)
+    interval = model.relevance_interval(0.8)
+    assert interval.shape == (3, 2)
+    assert (interval[:, 0] < interval[:, 1]).all()
+    assert interval[0, 0] > interval[1:, 1].max()  # the first input matters
+    summary = model.summary()
+    assert summary.names == model.parameter_names
+    assert "length_scale[0]" in str(summary)
+    assert (summary.ess_bulk > 20).all()
+
+
+def test_predictions_are_averages_over_the_draws(model):
+    X, y = data()
+    points = X[:4] + 0.1
+    members = [model.member(chain, draw) for chain in range(2) for draw in range(100)]
+    means, deviations = (np.array(each) for each in zip(*(one.predict(points, True) for one in members), strict=True))
+    mean, std = model.predict(points, True, n_draws=10**6)
+    np.testing.assert_allclose(mean, means.mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(std**2, (deviations**2).mean(axis=0) + means.var(axis=0), rtol=1e-10)
+    np.testing.assert_allclose(model.predict(points, n_draws=10**6), mean, rtol=1e-12)
+    noisy = model.predict(points, True, include_noise=True)[1]
+    assert (noisy > std).all()
+    draws = model.sample(points, 4000, rng=0)
+    np.testing.assert_allclose(draws.mean(axis=0), model.predict(points), atol=5 * std.max() / math.sqrt(4000))
+    np.testing.assert_allclose(draws.std(axis=0), model.predict(points, True)[1], rtol=0.1)
+    one = members[0]
+    assert one.log_marginal_likelihood == pytest.approx(
+        fastard.log_marginal_likelihood(
+            X,
+            y - y.mean(),
+            length_scale=one.length_scale,
+            signal_variance=one.signal_variance,
+            noise_variance=one.noise_variance,
+        ),
+        rel=1e-12,
+    )
+
+
+def test_saved_and_loaded(model, tmp_path):
+    model.save(tmp_path / "posterior.npz")
+    loaded = fastard.load_posterior(tmp_path / "posterior.npz")
+    points = data()[0][:3]
+    for again in (loaded, pickle.loads(pickle.dumps(model))):
+        assert (again.predict(points) == model.predict(points)).all()
+        assert str(again.summary()) == str(model.summary())
+    with pytest.raises(ValueError, match="no posterior"):
+        fastard.load_posterior(__file__)
+    with pytest.raises(ValueError, match="not a model"):
+        fastard.load(tmp_path / "posterior.npz")
+
+
+def test_as_inference_data(model):
+    found = model.to_inference_data()
+    assert (found.posterior["length_scale"].values == model.length_scale).all()
+    assert (found.sample_stats["diverging"].values == model.diverging).all()
+
+
+def test_a_prior_that_raises_comes_as_it_is():
+    pytest.importorskip("nutpie", exc_type=ImportError)
+    calls = []
+
+    def prior(x):
+        calls.append(x)
+        if len(calls) > 20:
+            raise ZeroDivisionError("mine")
+        return -x, -1.0
+
+    with pytest.raises(ZeroDivisionError, match="mine"):
+        sampled(noise_variance_prior=prior)
+
+
+def test_the_posterior_of_two_parameters_is_that_of_quadrature():
+    """Means and standard deviations of the logarithms; the mean of y is given, and so is not that of the data."""
+    pytest.importorskip("nutpie", exc_type=ImportError)
+    rng = np.random.default_rng(3)
+    X = rng.uniform(size=(12, 1))
+    y = np.sin(5 * X[:, 0]) + 0.2 * rng.standard_normal(12) + 1.0
+    priors = {"length_scale_prior": stats.lognorm(0.8, scale=0.4), "noise_variance_prior": stats.gamma(1.5, scale=0.1)}
+    model = fastard.sample_posterior(
+        X, y, fixed={"signal_variance": 1.0}, mean=0.9, rng=1, n_chains=2, n_draws=1500, n_warmup=300, **priors
+    )
+    objective = fastard.LogMarginalLikelihood(X, y - 0.9)
+    a, b = np.meshgrid(np.linspace(-4.0, 3.0, 120), np.linspace(-12.0, 2.0, 160), indexing="ij")
+    thetas = np.column_stack([a.ravel(), np.zeros(a.size), b.ravel()])
+    logs = objective.batch(thetas)[0] + a.ravel() + b.ravel()
+    logs += priors["length_scale_prior"].logpdf(np.exp(a.ravel())) + priors["noise_variance_prior"].logpdf(np.exp(b.ravel()))
+    weights = np.exp(logs - logs.max())
+    weights /= weights.sum()
+    for grid, draws in ((a, model.length_scale[..., 0]), (b, model.noise_variance)):
+        mean = weights @ grid.ravel()
+        deviation = math.sqrt(weights @ (grid.ravel() - mean) ** 2)
+        found = np.log(draws)
+        error = deviation / math.sqrt(convergence.ess_bulk(found[..., np.newaxis])[0])
+        assert abs(found.mean() - mean) < 4 * error
+        assert found.std() == pytest.approx(deviation, rel=0.12)
+
+
+def test_calibrated():
+    """A small one; with more data sets in test_bayes_calibration.py."""
+    pytest.importorskip("nutpie", exc_type=ImportError)
+    assert stats.combine_pvalues(p_values(rank_statistics(20, n=10, d=1))).pvalue > 0.01
