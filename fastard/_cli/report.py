@@ -4,8 +4,6 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-
 from fastard._model.summary import cells_of
 from fastard._progress import _draws
 from fastard._text import printable, table
@@ -15,7 +13,6 @@ if TYPE_CHECKING:
     from fastard._model.summary import Summary
     from fastard._vecchia.accuracy import Accuracy
 
-_FAR = 2.0  # standard errors
 
 _BAR = 16  # characters of the longest bar
 
@@ -109,11 +106,7 @@ def _model(study: "Study", summary: "Summary") -> Grid:
 def _approximation(accuracy: "Accuracy") -> list[tuple[str, str]]:
     """What is lost, and what to do where that is much."""
     lines = str(accuracy).splitlines()
-    rows = list(zip(("approximation", *[""] * len(lines)), lines, strict=False))
-    shift = np.abs(accuracy.shift[-1])
-    if (shift > _FAR).any():
-        rows.append(("note", "the parameters would move by more than their standard errors; more --neighbors lose less"))
-    return rows
+    return list(zip(("approximation", *[""] * len(lines)), lines, strict=False))
 
 
 def bar(share: float) -> str:

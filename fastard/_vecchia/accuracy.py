@@ -14,6 +14,8 @@ from fastard._vecchia.likelihood import VecchiaLogLikelihood
 
 TIMES = (4, 16)  # as many neighbours
 
+_FAR = 2.0  # standard errors that a parameter would move, beyond which more neighbours are advised
+
 _95_PERCENT = 1.959963984540054  # standard deviations
 
 
@@ -79,11 +81,14 @@ class Accuracy(NamedTuple):
         lines = [f"{lost:.2g} ± {error:.1g} nats a point are lost against blocks of {more} neighbours"]
         if worst >= 0:
             shift, its_error = self.shift[-1, worst], self.shift_error[-1, worst]
-            lines.append(f"with these {self.names[worst]} would move most: by {shift:+.2g} ± {its_error:.1g} standard errors")
+            remedy = "; train with more neighbors for these" if abs(shift) > _FAR else ""
+            lines.append(
+                f"with these, {self.names[worst]} would move most: by {shift:+.2g} ± {its_error:.1g} standard errors{remedy}"
+            )
         held = self.held_out
         lines.append(
             f"held out, {held.n} points from {held.neighbors[0]} neighbours each: RMSE {held.rmse[0]:.4g}, log density "
-            f"{held.log_density[0]:.4g} nats a point, {held.coverage[0]:.1%} within 95 %"
+            f"{held.log_density[0]:.4g} nats a point, {held.coverage[0]:.1%} in 95 % intervals"
         )
         return "\n".join(lines)
 
