@@ -186,7 +186,7 @@ def tasks_and_sums(n: int, neighbors: int, block_size: int, threads: int) -> tup
 
 
 def extrapolated(found: list[dict], d: int = DIMENSIONS) -> str:
-    """Seconds of an evaluation with its information on w workers of one thread, and the bytes that go to and fro.
+    """Seconds of an evaluation with its information on w workers of one thread, and the bytes that go there and back.
 
     From the processor time a point at the largest size measured. To each worker go theta and to each shard its task, back come
     two sums, the gradient and the information. The first block, and a millisecond a task for the scheduler, are the client's.
