@@ -21,7 +21,7 @@ from fastard._parameters import space as parameter_space
 from fastard._progress import Callback, TrainingProgress
 from fastard._progress import progress as show_progress
 from fastard._training.priors import log_priors
-from fastard._training.search import OBJECTIVES, Search
+from fastard._training.search import OBJECTIVES, Search, at_the_end
 from fastard.kernels import Kernel
 
 
@@ -236,12 +236,12 @@ def fit(
     settings: dict[str, Any] = {} if mean_kind == "constant" else {"mean": mean_kind, "mean_estimation": mean_estimation}
     if trend is not None:
         trend, rest, alpha = trained(trend, factor, y)
-    message, slots = search.message, space.number.copy()
-    at_bounds = space.at_bounds(search.best.free_theta)
-    slots[list(at_bounds)] = list(at_bounds.values())
-    if at_bounds:
-        names = validate.parameter_names(X.shape[1], kernel, encoded_names(feature_names, encoding), labels)
-        message = f"{message}; at a bound: {validate.listed(list(dict.fromkeys(names[i] for i in at_bounds)))}"
+    slots, message = at_the_end(
+        space,
+        search.best.free_theta,
+        search.message,
+        lambda: validate.parameter_names(X.shape[1], kernel, encoded_names(feature_names, encoding), labels),
+    )
     return GaussianProcess(
         kernel=parameters[3],
         length_scale=space.by_column(parameters[0]),

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fastard import _validation as validate
 from fastard._arrays import Array
 from fastard._engine import descent
 from fastard._engine.priors import Densities
@@ -104,6 +105,18 @@ class _End(NamedTuple):
 
 
 _Outcome = _End | NoStartError
+
+
+def at_the_end(
+    space: ParameterSpace, free_theta: Array, message: str, names: Callable[[], list[str]]
+) -> tuple[NDArray[np.int64], str]:
+    """A model's ``_slots``, and the ``message`` with what stands at a bound; ``names`` are those of theta's entries."""
+    slots, at_bounds = space.number.copy(), space.at_bounds(free_theta)
+    if at_bounds:
+        slots[list(at_bounds)] = list(at_bounds.values())
+        named = names()
+        message = f"{message}; at a bound: {validate.listed(list(dict.fromkeys(named[i] for i in at_bounds)))}"
+    return slots, message
 
 
 def turning_points(space: ParameterSpace) -> Array:

@@ -18,8 +18,8 @@ from fastard._parameters import space as parameter_space
 from fastard._progress import Callback, TrainingProgress, TrainingState
 from fastard._progress import progress as show_progress
 from fastard._training.priors import Priors, log_density, log_priors
-from fastard._training.search import OBJECTIVES, Search, turning_points
-from fastard._vecchia.likelihood import VecchiaLogLikelihood
+from fastard._training.search import OBJECTIVES, Search, at_the_end, turning_points
+from fastard._vecchia.likelihood import VecchiaLogLikelihood, in_rows_of
 from fastard._vecchia.model import VecchiaGaussianProcess
 from fastard._vecchia.scoring import Point, ascend
 from fastard.exceptions import NotPositiveDefiniteError
@@ -202,14 +202,11 @@ def fit_vecchia(
         likelihood.watch = None
         likelihood.leave_cluster()
     assert training.best is not None  # run() raises otherwise
-    free_theta, message = training.best.free_theta, training.message
+    free_theta = training.best.free_theta
     length_scale, signal, noise, kernel = space.natural(free_theta)
-    slots = space.number.copy()
-    at_bounds = space.at_bounds(free_theta)
-    slots[list(at_bounds)] = list(at_bounds.values())
-    if at_bounds:
-        names = validate.parameter_names(d, kernel, feature_names)
-        message = f"{message}; at a bound: {validate.listed([names[i] for i in at_bounds])}"
+    slots, message = at_the_end(
+        space, free_theta, training.message, lambda: validate.parameter_names(d, kernel, feature_names)
+    )
     return VecchiaGaussianProcess(
         kernel=kernel,
         length_scale=length_scale,
@@ -251,8 +248,7 @@ def _start(
     try:
         search.run(0, random)
     except NotPositiveDefiniteError as error:
-        near = None if error.nearest_row is None else int(rows[error.nearest_row])
-        raise NotPositiveDefiniteError(int(rows[error.row]), near, error.distance) from None
+        raise in_rows_of(rows, error.row, error.nearest_row, error.distance) from None
     if search.interrupted:  # there is no model of all points yet
         raise KeyboardInterrupt
     assert search.best is not None  # run() raises otherwise

@@ -301,8 +301,7 @@ class VecchiaLogLikelihood:
 
     def named(self, row: int, nearest_row: int | None, distance: float) -> NotPositiveDefiniteError:
         """The error, with rows of the X that was given for places in the order."""
-        order = self.blocks.order
-        return NotPositiveDefiniteError(int(order[row]), None if nearest_row is None else int(order[nearest_row]), distance)
+        return in_rows_of(self.blocks.order, row, nearest_row, distance)
 
     def _first(self, term: Term, noise: float, wanted: int) -> tuple[float, Array, Array]:
         """The exact block's value, gradient and information."""
@@ -332,6 +331,11 @@ class VecchiaLogLikelihood:
         there = self._shards
         blocks = self.blocks if there is None else self.blocks._replace(neighbors=there.gathered_neighbors())
         return {**self.__dict__, "blocks": blocks, "watch": None, "_shards": None}
+
+
+def in_rows_of(rows: NDArray[np.int64], row: int, nearest_row: int | None, distance: float) -> NotPositiveDefiniteError:
+    """The error of some ``rows`` of X that it was found among, with X's numbers."""
+    return NotPositiveDefiniteError(int(rows[row]), None if nearest_row is None else int(rows[nearest_row]), distance)
 
 
 def _spreads(points: Array) -> Array:

@@ -113,10 +113,9 @@ def ascend(
 @np.errstate(all="ignore")  # an underflow of ours is nobody's error
 def _step(point: Point, coordinates: _Coordinates, damping: float, longest: float) -> tuple[Array, float]:
     """The damped step of the quadratic model within the bounds: where it ends, in t, and what it gains there."""
-    slope = coordinates.slope(point.free_theta)
     from scipy.optimize import lsq_linear  # takes long to import
 
-    t = coordinates.of(point.free_theta)
+    slope, t = coordinates.slope(point.free_theta), coordinates.of(point.free_theta)
     gradient, information = point.gradient / slope, point.information / np.outer(slope, slope)
     low = np.maximum(coordinates.low, t - longest) - t
     high = np.minimum(coordinates.high, t + longest) - t
