@@ -32,6 +32,7 @@ from fastard._engine.loops.schedule import (
     RHS_PANEL,
     RHS_UPDATE,
     block_rows,
+    panel_pieces,
     task_of,
     z_doubles,
 )
@@ -223,15 +224,16 @@ def replay(n, tile, block, buffers, workers, costs, assumed):
     for p in range(-1, steps):
         is_last = p == steps - 1
         first, after = p * per_block, min(tiles, (p + 1) * per_block)
-        others, ahead, count = 0, 0, 1
+        others, ahead, count, pieces = 0, 0, 1, 1
         if p >= 0:
-            others = tiles - (after - first)
+            others, pieces = tiles - (after - first), panel_pieces(p, tile)
             following = min(per_block, tiles - after)
             ahead = following * (following + 1) // 2
             rows = tiles if is_last else others
-            count = others + 2 + others + rows * (rows + 1) // 2 + (0 if is_last else 1)
+            count = others * pieces + 2 + others + rows * (rows + 1) // 2 + (0 if is_last else 1)
         for q in range(count):
-            kind, u, v = (PIVOT, 0, 0) if p < 0 else task_of(q, others, ahead, is_last)
+            kind, u, v = (PIVOT, 0, 0) if p < 0 else task_of(q, others, pieces, ahead, is_last)
+            piece = v
             u, v = (after + u) % tiles, (after + v) % tiles
             worker = 0
             for w in range(1, workers):
@@ -261,8 +263,9 @@ def replay(n, tile, block, buffers, workers, costs, assumed):
                     ready = max(ready, updates_done[p - buffers])
                 now = _noticed(now, ready, handover, patience, oversleep)
                 if kind == PANEL:
-                    cost = costs[PANEL_COST, which] * (min(n, u * tile + tile) - u * tile)
-                    moved += 16.0 * tile * block
+                    height = tile // pieces
+                    cost = costs[PANEL_COST, which] * max(0, min(n - u * tile - piece * height, height))
+                    moved += 16.0 * height * block
                 elif kind == RHS_PANEL:
                     cost = costs[PANEL_COST, which] * ROWS
                 else:
@@ -270,10 +273,10 @@ def replay(n, tile, block, buffers, workers, costs, assumed):
                 work += cost
                 now += cost * pace
                 if kind == PANEL:
-                    for s in range(first, after):
+                    panel_of[u] = now if piece == 0 else max(panel_of[u], now)  # the last piece to end
+                    for s in range(first, after if piece == pieces - 1 else first):
                         i, j = max(s, u), min(s, u)
-                        tile_done[i * (i + 1) // 2 + j] = now
-                    panel_of[u] = now
+                        tile_done[i * (i + 1) // 2 + j] = panel_of[u]
                 elif kind == RHS_PANEL:
                     for s in range(first, after):
                         rhs_of[s] = now

@@ -6,14 +6,14 @@ come: one thread alone does the same list, so the results have the same bits on 
 
 The matrix is cut into `tile` x `tile` tiles, and a step of the sweep (see `sweep`) takes a block of whole tiles as its pivot:
 
-    step p:    PANEL t        Z, and the pivot's row or column of the matrix, for every other tile t; needs PIVOT p
+    step p:    PANEL t, k     Z, and the pivot's row or column, for SMALL rows of every other tile t; needs PIVOT p
                PANEL of the right-hand sides; the inverse of the pivot block
                UPDATE         the tiles that are the next pivot
                PIVOT p + 1    serial, but the others update meanwhile
                UPDATE         the right-hand sides, then all other tiles
 
 Tiles are numbered from the one after the pivot on, around the end, so that the next pivot's come first. The first touch of a
-tile (step 0) fills it and the last one (the last step) contracts it, while it is in the cache.
+tile (step 0, whose panels are whole tiles) fills it and the last one (the last step) contracts it, while it is in the cache.
 """
 
 import numpy as np
@@ -37,7 +37,7 @@ COMPLETE = 1 << 40  # added to a counter by the last of its tasks: a waiter need
 def state_places(n, tile, block):
     """Places of the job's own in `state`."""
     tiles, steps = -(-n // tile), -(-n // block)
-    return COUNTS - STATE + 2 * steps + 2 * tiles + tiles * (tiles + 1) // 2
+    return COUNTS - STATE + 2 * steps + 3 * tiles + tiles * (tiles + 1) // 2
 
 
 @part
@@ -83,11 +83,17 @@ def sum_of_squares(z, panel_bytes, depth, t):
 
 
 @part
-def task_of(q, others, ahead, is_last):
-    """Task q of a step as (kind, u, v), u and v counted from the tile after the pivot."""
-    if q < others:
-        return PANEL, q, 0
-    q -= others
+def panel_pieces(p, tile):
+    """Tasks that a tile's panel is cut into, so that the next pivot waits for one piece's time."""
+    return tile // SMALL if p > 0 else 1
+
+
+@part
+def task_of(q, others, pieces, ahead, is_last):
+    """Task q of a step as (kind, u, v), u and v counted from the tile after the pivot; of a panel v is the piece."""
+    if q < others * pieces:
+        return PANEL, q // pieces, q % pieces
+    q -= others * pieces
     if q < 2:
         return (RHS_PANEL if q == 0 else PIVOT_INVERSE), 0, 0
     q -= 2
@@ -137,7 +143,8 @@ def work(state, kernel, shape, variance, U, free, tied, diagonal, A, R, n, m, sp
     panels_done = here + 8 * COUNTS
     updates_done = panels_done + 8 * steps
     panel_of = updates_done + 8 * steps
-    rhs_of = panel_of + 8 * tiles
+    pieces_of = panel_of + 8 * tiles
+    rhs_of = pieces_of + 8 * tiles
     tile_of = rhs_of + 8 * tiles
 
     invert, fill, contract = stages & INVERT != 0, stages & FILL != 0, stages & CONTRACT != 0
@@ -153,7 +160,7 @@ def work(state, kernel, shape, variance, U, free, tied, diagonal, A, R, n, m, sp
     scratch, totals = np.empty((2, strip_space(tile))), np.empty((free, LANES))
 
     p, base, count = -1, 0, 1  # before step 0 stands one task, the first pivot
-    first, after, others, ahead, is_last, updates = 0, 0, 0, 0, False, 0
+    first, after, others, pieces, ahead, is_last, updates = 0, 0, 0, 1, 0, False, 0
     while p < steps and atomic_load(failed) == 0:
         q = next_task(state)
         while q >= base + count and p < steps:  # on to the step that has this task
@@ -162,14 +169,16 @@ def work(state, kernel, shape, variance, U, free, tied, diagonal, A, R, n, m, sp
             is_last = p == steps - 1
             first, after = p * per_block, min(tiles, (p + 1) * per_block)  # the pivot's tiles
             others = tiles - (after - first) if invert else tiles - after  # tiles that the step updates in each direction
+            pieces = panel_pieces(p, tile)
             following = min(per_block, tiles - after)
             ahead = following * (following + 1) // 2  # tiles that are the next pivot: their updates come first
             rows = tiles if is_last and contract else others  # the last pivot's own tiles have no update, but a contraction
             updates = others + others * (others + 1) // 2
-            count = others + 2 + others + rows * (rows + 1) // 2 + (0 if is_last else 1)
+            count = others * pieces + 2 + others + rows * (rows + 1) // 2 + (0 if is_last else 1)
         if p == steps:
             break
-        kind, u, v = (PIVOT, 0, 0) if p < 0 else task_of(q - base, others, ahead, is_last)
+        kind, u, v = (PIVOT, 0, 0) if p < 0 else task_of(q - base, others, pieces, ahead, is_last)
+        piece = v
         u, v = (after + u) % tiles, (after + v) % tiles
         p0 = p * block
         b = min(block, n - p0)
@@ -191,8 +200,9 @@ def work(state, kernel, shape, variance, U, free, tied, diagonal, A, R, n, m, sp
             if p >= buffers:
                 wait_for(updates_done + 8 * (p - buffers), COMPLETE, failed)  # they read the Z that is now written
             if kind != PIVOT_INVERSE:
-                t0 = u * tile
-                rows = round_up(min(n, t0 + tile) - t0, ROWS)
+                height = tile // pieces
+                t0 = u * tile + piece * height
+                rows = round_up(max(0, min(n, t0 + height) - t0), ROWS)
                 left = kind == RHS_PANEL or u < first  # held transposed: rows of A, or of the right-hand sides
                 source, source_leading, target = a + p0 * leading + 8 * t0, leading, z + t0 // COLS * panel_bytes
                 if kind == RHS_PANEL:
@@ -201,7 +211,7 @@ def work(state, kernel, shape, variance, U, free, tied, diagonal, A, R, n, m, sp
                     source = a + t0 * leading + 8 * p0
                 sign = 1.0 if kind == PANEL and left else -1.0
                 panel(source, source_leading, left, sign, rows, b, l_rows, l_columns, target, panel_bytes, result)
-            if kind == PANEL:
+            if kind == PANEL and (pieces == 1 or fetch_add(pieces_of + 8 * u, 1) % pieces == pieces - 1):
                 for s in range(first, after):
                     atomic_store(tile_place(tile_of, max(s, u), min(s, u)), p + 1)
                 atomic_store(panel_of + 8 * u, p + 1)
@@ -211,13 +221,13 @@ def work(state, kernel, shape, variance, U, free, tied, diagonal, A, R, n, m, sp
                 for s in range(first, after):
                     atomic_store(rhs_of + 8 * s, p + 1)
                 atomic_store(rhs_panels, p + 1)
-            else:
+            elif kind == PIVOT_INVERSE:
                 if invert:
                     pivot_inverse(l_columns, panel_bytes, b, a + p0 * leading + 8 * p0, leading)
                 for i in range(first, after):
                     for j in range(first, i + 1):
                         atomic_store(tile_place(tile_of, i, j), p + 1)
-            count_off(panels_done + 8 * p, others + 2)
+            count_off(panels_done + 8 * p, others * pieces + 2)
 
         # The next pivot's factor and inverse triangle
         elif kind == PIVOT:
