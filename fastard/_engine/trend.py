@@ -12,6 +12,7 @@ evaluation of y_t / sqrt(s_t), for the same reason: Q has alpha_t / sqrt(s_t) in
 
 from __future__ import annotations
 
+import contextlib
 import math
 
 import numpy as np
@@ -53,42 +54,45 @@ def evaluate_with_basis(
     Gu & Berger, Ann. Appl. Stat. 10 (2016), 1317-1347. Alpha is P y. The workspace is for m + p targets, and its matrix holds
     P with ``inverse``, K^-1 with ``gradient`` alone, otherwise L.
     """
-    n, m = y.shape
-    p = basis.shape[1]
+    (n, m), p = y.shape, basis.shape[1]
+    restricted = restricted and p > 0
     found = evaluate(
-        [term], X, np.hstack([y, basis]), diagonal, workspace, gradient=False, threads=threads, center=center,
+        [term], X, np.hstack([y, basis]) if p else y, diagonal, workspace, gradient=False, threads=threads, center=center,
         inverse=gradient or inverse, watch=watch,
     )  # fmt: skip
     if found.failure is not None:
         return found
-    with one_blas_thread(), np.errstate(all="ignore"):  # an overflow is the caller's to see in the value
-        solved = found.alpha[:, m:]
-        try:
-            factor = np.linalg.cholesky(basis.T @ solved)  # of which it reads one triangle
-        except np.linalg.LinAlgError:  # positive definite as K is, but for rounding
-            return _failed(failure_at([scaled(term, X, center).U[:, :n]], n - 1))
-        half = np.linalg.inv(factor)
-        B = solved @ half.T
-        coefficients = half.T @ (B.T @ y)
-        alpha = found.alpha[:, :m] - solved @ coefficients
-        fits, count = np.sum((y - basis @ coefficients) * alpha, axis=0), n - p if restricted else n
+    alpha, B = found.alpha, basis
+    # An overflow is the caller's to see in the value.
+    with one_blas_thread() if p else contextlib.nullcontext(), np.errstate(all="ignore"):
+        if p:
+            solved = found.alpha[:, m:]
+            try:
+                factor = np.linalg.cholesky(basis.T @ solved)  # of which it reads one triangle
+            except np.linalg.LinAlgError:  # positive definite as K is, but for rounding
+                return _failed(failure_at([scaled(term, X, center).U[:, :n]], n - 1))
+            half = np.linalg.inv(factor)
+            B = solved @ half.T
+            coefficients = half.T @ (B.T @ y)
+            alpha, y = found.alpha[:, :m] - solved @ coefficients, y - basis @ coefficients
+        fits, count = np.einsum("jt,jt->t", y, alpha), n - p if restricted else n
         units = np.sqrt(fits / count) if own_variances else np.ones(m)
-        fit = count * m if own_variances else float(fits.sum())
-        value = -0.5 * fit - m * float(workspace.logs[0].sum()) - 0.5 * count * m * math.log(2.0 * math.pi)
-        value -= count * float(np.log(units).sum())
+        fit = count * m if own_variances else float(np.add.reduce(fits))
+        value = -0.5 * fit - m * float(np.add.reduce(workspace.logs[0])) - 0.5 * count * m * math.log(2.0 * math.pi)
+        value -= count * float(np.add.reduce(np.log(units)))
         if restricted:
             value -= m * float(np.log(factor.diagonal()).sum())
         weights = np.empty(0)
         gradients: tuple[TermGradient, ...] = ()
         if gradient:
             in_units = alpha / units
-            weights = np.sum(in_units**2, axis=1) - m * workspace.matrix.diagonal()
+            weights = np.einsum("jt,jt->j", in_units, in_units) - m * workspace.matrix.diagonal()
             if restricted:
                 weights += m * np.sum(B**2, axis=1)
             of_variance = 0.5 * (fit - count * m - float(np.sum(diagonal * weights)))
             rows, share = (np.hstack([in_units, math.sqrt(m) * B]), m / (m + p)) if restricted else (in_units, 1.0)
             gradients = (_contracted(term, X, center, workspace, rows / math.sqrt(share), share, of_variance, threads),)
-        if inverse:
+        if inverse and p:
             for start in range(0, n, _ROWS):  # the upper triangle, by rows
                 workspace.matrix[start : start + _ROWS, start:] -= B[start : start + _ROWS] @ B[start:].T
     return Evaluation(None, value, np.ascontiguousarray(alpha), weights, gradients)

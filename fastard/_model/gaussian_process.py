@@ -328,7 +328,7 @@ class GaussianProcess:
         with np.errstate(all="ignore"):  # an underflow of ours is nobody's error
             values[..., order] = random.standard_normal((size, m, factor.shape[1])) @ factor.T
             units = self._units
-            result = values.transpose(0, 2, 1) * (units / units[0]) + mean
+            result: Array = values.transpose(0, 2, 1) * (units / units[0]) + mean
         return result[..., 0] if m == 1 else result
 
     def update(
