@@ -247,7 +247,7 @@ def test_bounds_starts_and_priors_are_of_the_ratio():
     assert priors.objective == "log_marginal_likelihood with priors"
 
 
-def test_noise_groups():
+def test_noise_groups(tmp_path):
     X, y = problem()
     labels = np.where(np.arange(40) % 3, "fine", "rough")
     ratios = np.where(labels == "fine", 0.04, 0.3)
@@ -275,6 +275,11 @@ def test_noise_groups():
             assert_agree(mine[k][:, t] / SIZES[t], truth[k] / SIZES[t])
     assert_agree(model.log_marginal_likelihood, sum(single.log_marginal_likelihood for single in singles))
     assert "noise, rough" in dict(model.summary().facts)
+    model.save(tmp_path / "model.npz")
+    loaded = fastard.load(tmp_path / "model.npz").predict(Z, True, include_noise=True, noise_groups="rough")
+    np.testing.assert_array_equal(loaded, mine)
+    again = model.refit(X, y, noise_groups=labels, max_iterations=1)
+    assert list(again.noise_variances) == ["fine", "rough"]
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -298,7 +303,7 @@ def test_standard_errors_allow_for_the_variances(mean, estimation, method):
         second = [(objective(theta + step)[1] - objective(theta - step)[1]) / (2 * h) for step in steps]
         covariance = np.linalg.inv(-np.array(second)[:, [0, 1, 2, 4]])
     else:
-        derivatives = naive.covariance_derivatives(term, X)[:3] + [ratio * np.eye(60)]
+        derivatives = [*naive.covariance_derivatives(term, X)[:3], ratio * np.eye(60)]
         inverse = np.linalg.inv(R)
         P = inverse - inverse @ H @ np.linalg.solve(H.T @ inverse @ H, H.T @ inverse)
         alpha = P @ targets / np.sqrt(natural[4:])
@@ -503,3 +508,13 @@ def test_the_warning_of_scales_names_the_remedy():
     with pytest.warns(UserWarning, match=r"fastard\.fit\(\.\.\., output_variances='own'\)"):
         fastard.fit(X, y, max_iterations=1)
     own(X, y, max_iterations=1)  # no warning, which would be an error here
+
+
+def test_underflows_of_ours_are_nobodys_error():
+    X, y = problem()
+    with np.errstate(all="raise"):
+        model = own(X, y / SIZES * np.array([1e-120, 1.0, 1e120]), max_iterations=5)
+        model.predict(X, True)
+        model.loo()
+        model.update(*problem(5, seed=1))
+    assert np.isfinite(model.signal_variance).all()

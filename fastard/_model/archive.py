@@ -31,7 +31,7 @@ def save(model: Any, path: str | os.PathLike[str]) -> None:
     """Write the model; of the factor one triangle."""
     trend, encoding, groups = model._trend, model._encoding, model._noise_groups
     own_variances = model._noise_ratio is not None
-    is_first = not (model._settings.get("mean") or encoding or groups or own_variances)
+    is_first = not (model._settings.get("mean") or own_variances) and encoding is None and groups is None
     header = {"format": _FORMAT, "version": _FIRST_VERSION if is_first else _VERSION}
     header |= {name.lstrip("_"): getattr(model, name) for name in _IN_HEADER}
     arrays = {name.lstrip("_"): getattr(model, name) for name in _ARRAYS}

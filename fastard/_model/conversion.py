@@ -129,4 +129,5 @@ def _of_batch(variance: Any, batch: Any) -> Any:
     """A number, or one for each output, of the batch's shape."""
     import torch
 
-    return torch.tensor(variance, dtype=torch.float64).expand(batch).clone()
+    values = torch.tensor(variance, dtype=torch.float64)
+    return values.reshape(batch if values.numel() > 1 else []).expand(batch).clone()

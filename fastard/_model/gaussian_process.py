@@ -639,7 +639,9 @@ class GaussianProcess:
         .. math:: \mathrm{cov}(\ln\theta) \approx \Bigl(-\frac{\partial^2\ell}{\partial\ln\theta\,\partial\ln\theta^\top}
                   \Bigr)^{-1}
 
-        from the curvature of the log marginal likelihood, as after any maximum likelihood.
+        from the curvature of the log marginal likelihood, as after any maximum likelihood. Where each output has its own
+        variances, noise_variance stands for their ratio, signal_variance has no standard error, and the others allow for the
+        variances' having been estimated.
 
         Parameters
         ----------
@@ -889,7 +891,8 @@ class GaussianProcess:
 
         It is trained already, so that what works on scikit-learn's models works on this one: ONNX, skops, partial dependence,
         SHAP. Its noise is in ``alpha``, and its kernel is not trained again (``optimizer=None``). A clone that is fitted again
-        has the same kernel; with several outputs it has mean zero.
+        has the same kernel; with several outputs it has mean zero, or where each has its own variances, their standard
+        deviations for units.
 
         Returns
         -------

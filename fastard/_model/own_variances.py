@@ -13,8 +13,9 @@ from fastard._arrays import Array, read_only
 def in_own_units(y: Array, alpha: Array, count: int) -> tuple[Array, Array, Array]:
     """s (m,) of targets y (n, m) less the mean, y / sqrt(s), and alpha / sqrt(s); ``alpha`` (n, m) is (k + g I)^-1 y.
 
-    ``count`` is n, or with the mean's p coefficients integrated out n - p: s_t is the likelihood's, or its, maximum.
+    ``count`` is n, or where the mean's p coefficients are integrated out n - p: s_t is the most likely one then.
     """
-    variances = np.sum(y * alpha, axis=0) / count
-    units = np.sqrt(variances)
-    return variances, read_only(y / units), alpha / units
+    with np.errstate(all="ignore"):  # an underflow is nobody's error
+        variances = np.einsum("jt,jt->t", y, alpha) / count
+        units = np.sqrt(variances)
+        return variances, read_only(y / units), alpha / units

@@ -108,7 +108,7 @@ def fit(
         the variances where there are few points for each coefficient. Predictions integrate them out either way.
     output_variances : {"shared", "own"}, default "shared"
         Whether m outputs share signal_variance and noise_variance, or each has its own, whatever its scale: parallel partial
-        emulation (Gu & Berger 2016), n^3 flops an evaluation for any m. The ratio of noise to signal is shared; start, bounds
+        emulation (Gu & Berger 2016), one factorisation for all. The ratio of noise to signal is shared; start, bounds
         and prior of ``noise_variance`` are this ratio's, by default 0.1 and (1e-8, 1e2). Output t's signal_variance is the
         most likely one, y_t' R^-1 y_t / n with R the covariance over it. The model's variances are arrays (m,).
     length_scale_bounds, signal_variance_bounds, noise_variance_bounds, shape_bounds : optional
