@@ -185,7 +185,8 @@ class TrainingState:
         Of ``value`` with respect to the logarithms of the parameters, 0 where fixed; of tied ones each entry is that of
         their common logarithm.
     parameters : dict
-        length_scale (d,), signal_variance, noise_variance and shape (p,), in the units of X and y.
+        length_scale (d,), signal_variance, noise_variance and shape (p,), in the units of X and y. Where each output has its
+        own variances, signal_variance is 1 and noise_variance the ratio that they share.
     stage : int, optional
         Of :func:`fastard.fit_vecchia`, from 1: the neighbours are found anew before each.
     gain : float, optional

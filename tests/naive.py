@@ -289,3 +289,16 @@ def leave_one_out_of_theta_with_mean(kernel, theta, X, y, H):
     natural = np.exp(theta)
     term = Term(kernel, natural[:d], natural[d], tuple(natural[d + 2 :]))
     return leave_one_out_with_mean([term], X, y, H, natural[d + 1])[2]
+
+
+def log_marginal_likelihood_with_own_variances(terms, X, y, H, diagonal, restricted):
+    """The same where column t of y has its own covariance, s_t times that of ``terms`` and ``diagonal``, at the best s_t."""
+    n, total = len(X), 0.0
+    beta = least_squares(terms, X, y, H, diagonal)[0]
+    K = noisy_covariance(terms, X, diagonal)
+    for t in range(y.shape[1]):
+        rest = y[:, t] - H @ beta[:, t]
+        s = rest @ np.linalg.solve(K, rest) / (n - H.shape[1] if restricted else n)
+        own = [term._replace(signal_variance=s * term.signal_variance) for term in terms]
+        total = total + log_marginal_likelihood_with_mean(own, X, y[:, t], H, s * diagonal, restricted)
+    return total

@@ -35,6 +35,7 @@ MODULES = [
     "limits",
     "means",
     "memory",
+    "own_variances",
     "peers",
     "predictions",
     "scikit_learn",

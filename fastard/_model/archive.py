@@ -30,7 +30,8 @@ _ARRAYS = ("length_scale", "_X", "_y", "_y_mean", "_alpha", "_slots")
 def save(model: Any, path: str | os.PathLike[str]) -> None:
     """Write the model; of the factor one triangle."""
     trend, encoding, groups = model._trend, model._encoding, model._noise_groups
-    is_first = not model._settings.get("mean") and encoding is None and groups is None
+    own_variances = model._noise_ratio is not None
+    is_first = not (model._settings.get("mean") or own_variances) and encoding is None and groups is None
     header = {"format": _FORMAT, "version": _FIRST_VERSION if is_first else _VERSION}
     header |= {name.lstrip("_"): getattr(model, name) for name in _IN_HEADER}
     arrays = {name.lstrip("_"): getattr(model, name) for name in _ARRAYS}
@@ -42,6 +43,9 @@ def save(model: Any, path: str | os.PathLike[str]) -> None:
     if groups is not None:
         header["noise_groups"] = [[*groups.labels], groups.variances.tolist()]
         arrays["noise_group_of_row"] = groups.of_row
+    if own_variances:
+        arrays["output_variance"] = model.signal_variance
+        header["signal_variance"], header["noise_variance"] = model._variances
     if model._observation_variance is not None:
         arrays["observation_variance"] = model._observation_variance
     write(path, model.kernel, header, {**arrays, "factor": _packed(model._factor)})

@@ -20,9 +20,9 @@ def to_sklearn(model: Any) -> Any:
     validate.constant_mean("to_sklearn", model._trend is not None)
     kind, scales = model.kernel, model.length_scale
     n, m = model._y.shape
-    y = model._y + model._y_mean
+    y, own = model._targets, model._noise_ratio is not None
     # One output is scaled as scikit-learn does itself, so that a clone may be trained again; several share a variance.
-    unit = float(np.std(y)) if m == 1 and not validate.constant(y)[0] else 1.0
+    unit = float(np.std(y)) if m == 1 and not own and not validate.constant(y)[0] else 1.0
     base: Any
     if type(kind) is RationalQuadratic:
         scale = validate.one_length_scale(scales, "scikit-learn's RationalQuadratic")
@@ -33,10 +33,10 @@ def to_sklearn(model: Any) -> Any:
         base = kernels.Matern(scales.copy(), nu=kind.nu)
     noise = model._noise_diagonal / unit**2
     regressor = GaussianProcessRegressor(
-        kernels.ConstantKernel(model.signal_variance / unit**2) * base,
+        kernels.ConstantKernel(model._variances[0] / unit**2) * base,
         alpha=noise if np.ndim(noise) else float(noise),
         optimizer=None,
-        normalize_y=m == 1,
+        normalize_y=m == 1 or own,
     )
     squeezed = (lambda array: array[:, 0].copy()) if m == 1 else np.copy
     regressor.kernel_ = clone(regressor.kernel)
@@ -46,10 +46,11 @@ def to_sklearn(model: Any) -> Any:
     regressor.X_train_ = model._X.copy()
     regressor.y_train_ = squeezed(model._y / unit)
     regressor._y_train_mean = float(model._y_mean[0]) if m == 1 else model._y_mean.copy()
-    regressor._y_train_std = unit if m == 1 else np.ones(m)
+    regressor._y_train_std = float(unit * model._units[0]) if m == 1 else model._units
     regressor.L_ = np.ascontiguousarray(np.tril(model._factor.T)) / unit
     regressor.alpha_ = squeezed(model._alpha * unit)
-    regressor.log_marginal_likelihood_value_ = model.log_marginal_likelihood + n * m * np.log(unit)
+    in_units = n * float(np.log(unit * model._units).sum())
+    regressor.log_marginal_likelihood_value_ = model.log_marginal_likelihood + in_units
     return regressor
 
 
@@ -94,13 +95,13 @@ def to_gpytorch(model: Any) -> Any:
             return gpytorch.distributions.MultivariateNormal(self.mean_module(x), self.covar_module(x))
 
     X = torch.tensor(model._X).expand(*batch, *model._X.shape).clone()
-    y = torch.tensor(np.ascontiguousarray((model._y + model._y_mean).T)).reshape(*batch, n)
+    y = torch.tensor(np.ascontiguousarray(model._targets.T)).reshape(*batch, n)
     converted = TrainedGP(X, y, _likelihood(model, batch, positive)).double()
     with torch.no_grad():
         base.lengthscale = torch.tensor(model.length_scale)
         if type(kind) is RationalQuadratic:
             base.alpha = torch.tensor(kind.shape, dtype=torch.float64)
-        kernel.outputscale = torch.tensor(model.signal_variance, dtype=torch.float64)
+        kernel.outputscale = _of_batch(model.signal_variance, batch)
         mean.initialize(constant=torch.tensor(model._y_mean).reshape(batch))
     return converted.eval()
 
@@ -110,15 +111,23 @@ def _likelihood(model: Any, batch: Any, positive: Any) -> Any:
     import gpytorch
     import torch
 
-    noise = torch.tensor(model.noise_variance, dtype=torch.float64)
-    known = model._known_variances
-    if known is None and model.noise_variance > 0.0:
+    noise = _of_batch(model.noise_variance, batch).unsqueeze(-1)
+    known = None if model._known_variances is None else np.outer(model._units**2, model._known_variances)
+    if known is None and model._variances[1] > 0.0:
         likelihood = gpytorch.likelihoods.GaussianLikelihood(batch_shape=batch, noise_constraint=positive()).double()
         with torch.no_grad():
             likelihood.noise = noise
         return likelihood
-    fixed = torch.zeros(len(model._X), dtype=torch.float64) if known is None else torch.tensor(known)
+    fixed = torch.zeros(*batch, len(model._X), dtype=torch.float64)
+    if known is not None:
+        fixed = torch.tensor(known).reshape(fixed.shape)
     with gpytorch.settings.min_fixed_noise(double_value=0.0):
-        return gpytorch.likelihoods.FixedNoiseGaussianLikelihood(
-            noise=(fixed + noise).expand(*batch, -1).clone(), learn_additional_noise=False
-        ).double()
+        return gpytorch.likelihoods.FixedNoiseGaussianLikelihood(noise=fixed + noise, learn_additional_noise=False).double()
+
+
+def _of_batch(variance: Any, batch: Any) -> Any:
+    """A number, or one for each output, of the batch's shape."""
+    import torch
+
+    values = torch.tensor(variance, dtype=torch.float64)
+    return values.reshape(batch if values.numel() > 1 else []).expand(batch).clone()

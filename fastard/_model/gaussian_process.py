@@ -54,11 +54,11 @@ class GaussianProcess:
         With trained shape parameters.
     length_scale : ndarray, shape (d,)
         Of a category in the unit in which two of its levels are sqrt(2) apart; of a periodic input in radii of its circle.
-    signal_variance, noise_variance : float
+    signal_variance, noise_variance : float, or ndarray of shape (m,) where each output has its own
         ``noise_variance`` is 0 where the noise is by groups, each of which has its own in ``noise_variances``.
     log_marginal_likelihood : float
         Of y less its mean in training, in nats; ``fastard.log_marginal_likelihood`` reproduces it (with ``basis``, where the
-        mean has basis functions).
+        mean has basis functions; output by output, where each has its own variances).
     objective : str
         What training maximised, "log_marginal_likelihood" or "loo", and " with priors" where there were some.
     n_evaluations : int
@@ -80,8 +80,8 @@ class GaussianProcess:
 
     kernel: Kernel
     length_scale: Array
-    signal_variance: float
-    noise_variance: float
+    signal_variance: Any
+    noise_variance: Any
     log_marginal_likelihood: float
     objective: str
     n_evaluations: int
@@ -93,7 +93,7 @@ class GaussianProcess:
     n_threads: int
     _encoding: Encoding | None  # of categories and periodic columns
     _X: Array  # encoded, (n, d')
-    _y: Array  # (n, m), less the mean
+    _y: Array  # (n, m), less the mean, in _units
     _y_mean: Array  # (m,)
     _observation_variance: Array | None  # (n,)
     _noise_groups: NoiseGroups | None
@@ -101,9 +101,10 @@ class GaussianProcess:
     # AT_BOUND, AT_UPPER_BOUND
     _slots: NDArray[np.int64]
     _settings: dict[str, Any]  # arguments of `fit` for :meth:`refit`, as JSON has them
-    _alpha: Array  # (n, m)
+    _alpha: Array  # (n, m), in 1 / _units
     _factor: Array  # (n, n), L in the lower triangle of its transpose
     _trend: Trend | None = None  # a mean with basis functions; then _y_mean is 0
+    _noise_ratio: float | None = None  # where each output has its own variances: its noise's over its signal's
 
     # fastard.fit, which stands above this room, and puts itself here.
     _fit: ClassVar[Callable[..., GaussianProcess]]
@@ -121,9 +122,15 @@ class GaussianProcess:
 
     @property
     def noise_variances(self) -> dict[Any, float]:
-        """Of each noise group, by its label, in units of y squared; empty where there are none."""
+        """Of each noise group, by its label, in units of y squared; empty where there are none.
+
+        Where each output has its own variances, arrays (m,).
+        """
         groups = self._noise_groups
-        return {} if groups is None else dict(zip(groups.labels, groups.variances.tolist(), strict=True))
+        if groups is None:
+            return {}
+        unit = 1.0 if self._noise_ratio is None else self.signal_variance
+        return {label: ratio * unit for label, ratio in zip(groups.labels, groups.variances.tolist(), strict=True)}
 
     @property
     def relevance(self) -> Array:
@@ -320,7 +327,8 @@ class GaussianProcess:
         values = np.empty((size, m, q))
         with np.errstate(all="ignore"):  # an underflow of ours is nobody's error
             values[..., order] = random.standard_normal((size, m, factor.shape[1])) @ factor.T
-        result = values.transpose(0, 2, 1) + mean
+            units = self._units
+            result: Array = values.transpose(0, 2, 1) * (units / units[0]) + mean
         return result[..., 0] if m == 1 else result
 
     def update(
@@ -336,8 +344,9 @@ class GaussianProcess:
         .. math:: L' = \begin{pmatrix} L & 0 \\ V^\top & L_2 \end{pmatrix}, \qquad
                   V = L^{-1} K_{12}, \quad L_2 L_2^\top = K_{22} - V^\top V
 
-        The parameters and the mean of y stay as trained, as do ``n_evaluations``, ``converged`` and ``message``; everything
-        else, ``log_marginal_likelihood`` and the coefficients of basis functions included, is that of all n + k points. While
+        The parameters, variances of outputs included, and the mean of y stay as trained, as do ``n_evaluations``,
+        ``converged`` and ``message``; everything else, ``log_marginal_likelihood`` and the coefficients of basis functions
+        included, is that of all n + k points. While
         it copies the factor it holds a second one. No other thread may use the model meanwhile; after an error the model is
         what it was.
 
@@ -378,7 +387,7 @@ class GaussianProcess:
         else:
             groups = groups.with_rows(noise_groups, k)
         inputs = np.vstack([self._X, points])
-        term, noise = self._term, self.noise_variance
+        term, (signal, noise), units = self._term, self._variances, self._units
         validate.length_scale_range(validate.min_length_scales(inputs), term.length_scale)
 
         own_noise = np.full(k, noise) if known is None else noise + known
@@ -386,26 +395,28 @@ class GaussianProcess:
             own_noise += groups.of_rows[n:]
         diagonal = noise if known is None and groups is None else np.append(self._noise_diagonal, own_noise)
         scaled_inputs = scaled(term, inputs, central(inputs)).U[:, : n + k]
-        if failure := equal_rows([scaled_inputs], diagonal, self.signal_variance):
+        if failure := equal_rows([scaled_inputs], diagonal, signal):
             raise NotPositiveDefiniteError(*failure)
 
         with np.errstate(all="ignore"):  # an underflow is nobody's error, an overflow is told below
             cross = cross_covariance(term, points, self._X, self.n_threads)
             own = cross_covariance(term, points, points, self.n_threads)
-            factor = extend_factor(self._factor, cross, own, own_noise, least_pivot(self.signal_variance + own_noise))
+            factor = extend_factor(self._factor, cross, own, own_noise, least_pivot(signal + own_noise))
             if isinstance(factor, int):
                 raise NotPositiveDefiniteError(*failure_at([scaled_inputs], n + factor))
-            half_log_determinant = float(np.log(factor.diagonal()).sum())
+            half_log_determinant, restricted = float(np.log(factor.diagonal()).sum()), self._mean_estimation == "reml"
             if trend is None:
-                centred = np.vstack([self._y, targets - self._y_mean])
+                centred = np.vstack([self._y, (targets - self._y_mean) / units])
                 whitened = solve(factor, centred)  # L^-1 y
                 fit = float(np.einsum("nt,nt->", whitened, whitened))
                 value = -0.5 * fit - m * half_log_determinant - 0.5 * centred.size * math.log(2.0 * math.pi)
                 alpha = np.ascontiguousarray(solve(factor, whitened, transposed=True))
             else:
                 trend, centred, alpha = trends.trained(trend, factor, np.vstack([self._targets, targets]))
-                restricted = self._mean_estimation == "reml"
+                centred, alpha = centred / units, alpha / units
                 value = trends.log_marginal_likelihood(trend, centred, alpha, half_log_determinant, restricted)
+            count = len(inputs) - (len(trend.factor) if trend is not None and restricted else 0)
+            value -= count * float(np.log(units).sum())
         validate.no_overflow("the log marginal likelihood", value, alpha)
         changed: dict[str, Any] = {
             "log_marginal_likelihood": value,
@@ -451,6 +462,9 @@ class GaussianProcess:
             validate.mean_given_again(self._trend.function is not None, options)
         if self._encoding is not None:
             kept |= self._encoding.options(self.feature_names if validate.names_of(X) else None)
+        whose = kept.get("output_variances", "shared")
+        if options.get("output_variances", whose) != whose:  # then the variances' bounds are in other units
+            kept = {name: value for name, value in kept.items() if not name.endswith("_variance_bounds")}
         if validate.order_of_columns(X, self.feature_names) is not None:
             for name in {"length_scale_bounds", "length_scale_groups"} & kept.keys():
                 kept[name] = dict(zip(self.input_names, kept[name], strict=True))
@@ -474,13 +488,15 @@ class GaussianProcess:
         ----------
         Rasmussen & Williams (2006), equations (5.10) to (5.12), pages 116 and 117.
         """
-        parameters = (self._term.length_scale, self.signal_variance, self._noise_parameter, self.kernel)
+        term, units = self._term, self._units
+        parameters = (term.length_scale, term.signal_variance, self._noise_parameter, self.kernel)
         found = evaluate_loo(self._likelihood(), *parameters, gradient=False)
         variance = np.repeat(1.0 / found.precision[:, np.newaxis], self._y.shape[1], axis=1)
         below = found.alpha * variance  # y - mu
-        columns = (self._targets - below, variance, below / np.sqrt(variance))
+        columns = (self._targets - below * units, variance * units**2, below / np.sqrt(variance))
         mean, variance, residuals = (column[:, 0] if self._y.shape[1] == 1 else column for column in columns)
-        return LeaveOneOut(mean, variance, residuals, found.log_predictive_density)
+        density = found.log_predictive_density - len(self._y) * float(np.log(units).sum())
+        return LeaveOneOut(mean, variance, residuals, density)
 
     def mean_coefficients(self) -> MeanCoefficients:
         """The coefficients of the mean's basis functions, in the units of X and y, with standard errors.
@@ -623,7 +639,9 @@ class GaussianProcess:
         .. math:: \mathrm{cov}(\ln\theta) \approx \Bigl(-\frac{\partial^2\ell}{\partial\ln\theta\,\partial\ln\theta^\top}
                   \Bigr)^{-1}
 
-        from the curvature of the log marginal likelihood, as after any maximum likelihood.
+        from the curvature of the log marginal likelihood, as after any maximum likelihood. Where each output has its own
+        variances, noise_variance stands for their ratio, signal_variance has no standard error, and the others allow for the
+        variances' having been estimated.
 
         Parameters
         ----------
@@ -678,7 +696,9 @@ class GaussianProcess:
         names = validate.parameter_names(
             self._X.shape[1], self.kernel, encoded_names(self.feature_names, self._encoding), self.noise_variances or None
         )
-        trained = standard_errors.Trained(self._likelihood(), self._term, self._noise_parameter, self._alpha, self._factor)
+        trained = standard_errors.Trained(
+            self._likelihood(), self._term, self._noise_parameter, self._alpha, self._factor, self._noise_ratio is not None
+        )
         found, more = standard_errors.standard_errors(trained, self._slots, names, method, progress)
         return found.of(places(self._encoding, self.length_scale.size, self._X.shape[1], self._slots.size)), notes + more
 
@@ -707,22 +727,33 @@ class GaussianProcess:
     @property
     def _targets(self) -> Array:
         """As they were given, (n, m)."""
-        result: Array = self._y + (self._y_mean if self._trend is None else self._trend.basis @ self._trend.coefficients)
+        mean = self._y_mean if self._trend is None else self._trend.basis @ self._trend.coefficients
+        result: Array = self._y * self._units + mean
         return result
+
+    @property
+    def _units(self) -> Array:
+        """(m,), 1, or where each output has its own variances, the root of its ``signal_variance``."""
+        return np.ones(self._y.shape[1]) if self._noise_ratio is None else np.sqrt(self.signal_variance)
+
+    @property
+    def _variances(self) -> tuple[float, float]:
+        """The signal's and the noise's of ``_y``, for all outputs."""
+        return (self.signal_variance, self.noise_variance) if self._noise_ratio is None else (1.0, self._noise_ratio)
 
     @property
     def _term(self) -> Term:
         scales = self.length_scale if self._encoding is None else self.length_scale[self._encoding.of_column]
-        return Term(self.kernel, scales, self.signal_variance)
+        return Term(self.kernel, scales, self._variances[0])
 
     def _only_numbers(self, what: str) -> None:
         validate.only_numbers(None if self._encoding is None else self._encoding.kinds, what)
 
     @property
     def _noise_diagonal(self) -> Array | float:
-        """Noise of the training targets, a number or (n,)."""
-        known = self._known_variances
-        return self.noise_variance if known is None else self.noise_variance + known
+        """Noise of ``_y``, a number or (n,)."""
+        known, noise = self._known_variances, self._variances[1]
+        return noise if known is None else noise + known
 
     @property
     def _known_variances(self) -> Array | None:
@@ -735,7 +766,7 @@ class GaussianProcess:
     @property
     def _noise_parameter(self) -> Any:
         """As a likelihood has it: a number, or a variance for each group."""
-        return self.noise_variance if self._noise_groups is None else self._noise_groups.variances
+        return self._variances[1] if self._noise_groups is None else self._noise_groups.variances
 
     def _points(self, X: ArrayLike) -> Array:
         """Points as the model takes them, (q, d)."""
@@ -752,7 +783,9 @@ class GaussianProcess:
     def _noise(
         self, include_noise: bool, observation_variance: ArrayLike | None, noise_groups: Any, q: int
     ) -> tuple[float, Array | None]:
-        """What ``_predict`` adds to the variances: of all points, and of each one (q,)."""
+        """What ``_predict`` adds to the variances, in ``_units``: of all points, and of each one (q,)."""
+        if self._noise_ratio is not None:
+            validate.no_known_variances(observation_variance)
         known = validate.variances_of_points(
             observation_variance, q, include_noise=include_noise, trained_with=self._observation_variance is not None
         )
@@ -761,7 +794,7 @@ class GaussianProcess:
         else:
             of_groups = self._noise_groups.at(noise_groups, q)
             known = of_groups if known is None else known + of_groups
-        return (self.noise_variance if include_noise else 0.0), known
+        return (self._variances[1] if include_noise else 0.0), known
 
     def _predict(
         self,
@@ -785,7 +818,7 @@ class GaussianProcess:
             assert found is not None, "valid points are in range"
         if self._trend is not None:
             gradients = self._trend.gradients(points) if wanted == GRADIENT else None
-            found = self._trend.added(found, self._trend.at(points, basis), gradients)
+            found = self._trend.added(found, self._trend.at(points, basis), gradients, self._units)
         elif basis is not None:
             validate.no_basis(basis)
         return points, found
@@ -798,7 +831,7 @@ class GaussianProcess:
         basis: ArrayLike | None,
         noise_groups: Any,
     ) -> tuple[Array, Array]:
-        """Mean (q, m) and covariance (q, q, m), which is one for all outputs."""
+        """Mean (q, m) and covariance (q, q, m), which is one for all outputs but for their units."""
         q, m = points.shape[0], self._alpha.shape[1]
         noise, known = self._noise(include_noise, observation_variance, noise_groups, q)
         found = predict(self._posterior, points, MEAN, 0.0, None, self.n_threads, in_range=True)
@@ -812,10 +845,11 @@ class GaussianProcess:
             E = self._trend.at(points, basis)
             U = self._trend.spread(found.mean[:, m:], E)
             covariance += U @ U.T
-            found = self._trend.added(found, E, None)
+            found = self._trend.added(found, E, None, self._units)
         else:
             validate.no_basis(basis)
-        return found.mean, covariance[..., np.newaxis] if m == 1 else np.repeat(covariance[..., np.newaxis], m, axis=-1)
+        whole = covariance[..., np.newaxis]
+        return found.mean, whole if m == 1 and self._noise_ratio is None else whole * self._units**2
 
     @property
     def _posterior(self) -> Posterior:
@@ -824,11 +858,11 @@ class GaussianProcess:
         kept = _POSTERIORS.get(self)
         if kept is not None and all(map(operator.is_, of, kept[0])):
             return kept[1]
-        alpha, offset = self._alpha, self._y_mean
+        alpha, offset, units = self._alpha, self._y_mean, self._units
         if self._trend is not None:  # the basis is predicted as targets are
             alpha = np.hstack([alpha, self._trend.solved])
-            offset = np.zeros(alpha.shape[1])
-        made = posterior(self._term, self._X, alpha, self._factor, np.ones(offset.size), offset)
+            offset, units = np.zeros(alpha.shape[1]), np.append(units, np.ones(self._trend.solved.shape[1]))
+        made = posterior(self._term, self._X, alpha, self._factor, units, offset)
         _POSTERIORS[self] = of, made
         return made
 
@@ -857,7 +891,8 @@ class GaussianProcess:
 
         It is trained already, so that what works on scikit-learn's models works on this one: ONNX, skops, partial dependence,
         SHAP. Its noise is in ``alpha``, and its kernel is not trained again (``optimizer=None``). A clone that is fitted again
-        has the same kernel; with several outputs it has mean zero.
+        has the same kernel; with several outputs it has mean zero, or where each has its own variances, their standard
+        deviations for units.
 
         Returns
         -------
@@ -1014,11 +1049,13 @@ class GaussianProcess:
     def __repr__(self) -> str:
         n, d = len(self._X), self.length_scale.size
         state = "converged" if self.converged else "not converged"
-        noise = f"variance {self.noise_variance:.4g}"
+        signal, noise = (f"variance {variance:.4g}" for variance in self._variances)
+        if self._noise_ratio is not None:
+            signal, noise = f"variances of {len(self.signal_variance)} outputs", f"{noise} of theirs"
         if self._noise_groups is not None:
             noise = f"variances of {len(self.noise_variances)} groups"
         return (
-            f"<GaussianProcess {self.kernel!r} on {n} points in {d} dimensions, signal variance {self.signal_variance:.4g}, "
+            f"<GaussianProcess {self.kernel!r} on {n} points in {d} dimensions, signal {signal}, "
             f"noise {noise}, log marginal likelihood {self.log_marginal_likelihood:.6g}, {state}>"
         )
 

@@ -155,7 +155,7 @@ def plot_effects(model: Any, distribution: Any, most: int) -> Any:
     d, count = points.shape
     outputs = list(map(shortened, model.output_names))
     mean, std = mean.reshape(d, count, -1), std.reshape(d, count, -1)
-    strength = (mean.std(axis=1) / (model._y.std(axis=0) + np.finfo(float).tiny)).max(axis=1)
+    strength = (mean.std(axis=1) / (model._y.std(axis=0) * model._units + np.finfo(float).tiny)).max(axis=1)
     shown = np.argsort(-strength, kind="stable")[:most]
     columns = min(3, len(shown))
     rows = -(-len(shown) // columns)

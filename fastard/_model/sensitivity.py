@@ -160,7 +160,7 @@ def closed_form(model: Any, of_inputs: Distribution) -> _Found | None:
     With c = signal_variance alpha, a_i = E k_i(x, X) and B_i = E k_i(X, x) k_i(x, X): the mean is c' prod a_i, its second
     moment c' (prod B_i) c, and where input i is known, or all others are, a_l a_l' stands in the place of the others' B_l.
     """
-    X, c, d = model._X, model.signal_variance * model._alpha, model.length_scale.size
+    X, c, d = model._X, model._term.signal_variance * model._alpha * model._units, model.length_scale.size
     if d == 0 or len(X) > _MOST_POINTS:
         return None
     a = [moments(of_inputs, X, model.length_scale, i, second=False)[0] for i in range(d)]
@@ -326,13 +326,13 @@ def effects(model: Any, given: Any, n_nodes: int) -> Effects:
             prior = float(cross_covariance(term, held, held, model.n_threads).mean())
             solved = solve(model._factor, np.ascontiguousarray(averages.T))
             variance = np.maximum(prior - np.einsum("nq,nq->q", solved, solved), 0.0)
-            mean[i] = averages @ model._alpha + model._y_mean
+            mean[i] = averages @ (model._alpha * model._units) + model._y_mean
             if model._trend is not None:
                 functions = model._trend.at(_grid(design, i, nodes[i]), None).reshape(len(design), count, -1).mean(axis=0)
                 mean[i] += functions @ model._trend.coefficients
                 variance += np.sum(model._trend.spread(averages @ model._trend.solved, functions) ** 2, axis=1)
             std[i] = np.sqrt(variance)
-    deviation = np.repeat(std[..., np.newaxis], m, axis=2)
+    deviation = std[..., np.newaxis] * model._units
     return Effects(list(model.input_names), nodes, *((each[..., 0] if m == 1 else each) for each in (mean, deviation)))
 
 

@@ -82,6 +82,7 @@ class Trained(NamedTuple):
     noise_variance: Any  # a number, or one for each of the likelihood's noise groups
     alpha: Array  # (n, m)
     factor: Array  # (n, n), L in the upper triangle, by rows
+    own_variances: bool = False  # whether y is in units of each output's own variance, which was estimated beside
 
     def derivatives(self, groups: Array) -> Derivatives:
         """K's, by groups (g, P) of tied parameters."""
@@ -156,6 +157,8 @@ def _from_curvature(
             information = -second
         else:
             information = average_information(trained, groups)
+        if trained.own_variances:
+            information -= information_of_variances(trained, groups)
     return from_information(information, groups, names, slope)
 
 
@@ -311,6 +314,18 @@ def average_information(trained: Trained, groups: Array) -> Array:
     V = V.reshape(n, -1, m)
     information: Array = 0.5 * np.einsum("jat,jbt->ab", V, V, optimize=True)
     return information
+
+
+def information_of_variances(trained: Trained, groups: Array) -> Array:
+    """What the curvature by groups (g, P) has less of where each output's variance s_t is not known but estimated, (g, g).
+
+    By ln s_t it is y_t' alpha_t / 2, and by ln s_t and a parameter alpha_t' K_a alpha_t / 2: the rest is a Schur complement.
+    """
+    V = trained.derivatives(groups).times(trained.alpha.T)[:, :, : trained.alpha.shape[1]]
+    across = np.einsum("jt,jat->at", trained.alpha, V)
+    fits = np.sum(trained.likelihood.y * trained.alpha, axis=0)
+    result: Array = 0.5 * (across / fits) @ across.T
+    return result
 
 
 def _whitened_basis(trained: Trained) -> Array | None:

@@ -21,7 +21,7 @@ from fastard._parameters import kinds_of
 
 # What training keeps of the arguments of `fit`, for the next one.
 _SETTINGS = {f"{kind}_bounds" for kind in kinds_of(0)}
-_SETTINGS |= {"length_scale_groups", "objective", "standardize", "mean", "mean_estimation"}
+_SETTINGS |= {"length_scale_groups", "objective", "standardize", "mean", "mean_estimation", "output_variances"}
 
 _LEVELS = (str, bool, int, float)  # of a category
 
@@ -64,6 +64,9 @@ def _model(header: dict[str, Any], members: dict[str, Member], threads: int) -> 
         expected["observation_variance"] = (n,)
     if labels:
         expected["noise_group_of_row"] = (n,)
+    own_variances = "output_variance" in members
+    if own_variances:
+        expected["output_variance"] = (m,)
     if encoding is not None and encoding.of_column.size != width:
         raise ValueError(f"its X has {width} columns, and its encoding {encoding.of_column.size}")
     check_shapes(members, expected, {"slots": np.int64, "noise_group_of_row": np.int64})
@@ -81,6 +84,7 @@ def _model(header: dict[str, Any], members: dict[str, Member], threads: int) -> 
         if of_row.min() < 0 or of_row.max() >= len(labels):
             raise ValueError("its noise_group_of_row are the numbers of no groups")
         groups = NoiseGroups(labels, variances, of_row)
+    of_outputs = _of_outputs(header, arrays["output_variance"]) if own_variances else {}
     factor = members["factor"].read_factor(n)
     return GaussianProcess(
         kernel=kernel,
@@ -96,7 +100,8 @@ def _model(header: dict[str, Any], members: dict[str, Member], threads: int) -> 
         _alpha=arrays["alpha"],
         _factor=factor,
         _trend=_trend(header, arrays),
-        **{name: header[name.lstrip("_")] for name in _IN_HEADER},
+        _noise_ratio=header["noise_variance"] if own_variances else None,
+        **{name: header[name.lstrip("_")] for name in _IN_HEADER} | of_outputs,
     )
 
 
@@ -114,6 +119,13 @@ def _trend(header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Trend | N
         raise ValueError("its mean is that of no training")
     of_trend = {name: arrays[f"mean_{name}"] for name in OF_MEAN}
     return Trend(kind=kind, function=None, **of_trend | {"basis": read_only(of_trend["basis"])})
+
+
+def _of_outputs(header: dict[str, Any], variances: Array) -> dict[str, Array]:
+    """Each output's, of which the header has the noise's ratio to the signal's."""
+    if header["signal_variance"] != 1.0 or header["settings"].get("output_variances") != "own" or not (variances > 0.0).all():
+        raise ValueError("its output_variance is that of no training")
+    return {"signal_variance": variances, "noise_variance": header["noise_variance"] * variances}
 
 
 def _encoding(kinds: Any) -> Encoding | None:
@@ -145,6 +157,8 @@ def _are_labels(values: Any) -> bool:
 EXACT = Format(
     version=_VERSION,
     arrays=frozenset({"factor", *(name.lstrip("_") for name in _ARRAYS)}),
-    optional=frozenset({"observation_variance", "noise_group_of_row", *(f"mean_{name}" for name in OF_MEAN)}),
+    optional=frozenset(
+        {"observation_variance", "output_variance", "noise_group_of_row", *(f"mean_{name}" for name in OF_MEAN)}
+    ),
     model=_model,
 )

@@ -214,6 +214,8 @@ _AT = {FIXED: "fixed", AT_BOUND: "at its lower bound", AT_UPPER_BOUND: "at its u
 def variances_of(model: Any, errors: StandardErrors | None) -> list[tuple[str, str]]:
     """Signal and noise."""
     d, facts = model.length_scale.size, []
+    if np.ndim(model.signal_variance):
+        return _own_variances_of(model, errors)
     noises = [("noise", model.noise_variance)]
     if model._noise_groups is not None:
         noises = [(f"noise, {label}", variance) for label, variance in model.noise_variances.items()]
@@ -226,6 +228,22 @@ def variances_of(model: Any, errors: StandardErrors | None) -> list[tuple[str, s
         facts.append((name, f"{text}{f' ({remark})' if remark else ''}"))
     if model._observation_variance is not None:
         facts.append(("known noise", "observation variances of each point besides"))
+    return facts
+
+
+def _own_variances_of(model: Any, errors: StandardErrors | None) -> list[tuple[str, str]]:
+    """Each output's, and the ratio that they share."""
+    d, facts = model.length_scale.size, []
+    for name, variance in zip(model.output_names, model.signal_variance, strict=True):
+        facts.append((f"signal, {name}", f"standard deviation {math.sqrt(variance):.4g}, variance {variance:.4g}"))
+    ratios = np.atleast_1d(model._noise_parameter)
+    names = [f", {label}" for label in model.noise_variances] or [""]
+    slots = model._slots[_places(model)]
+    for place, (name, ratio) in enumerate(zip(names, ratios, strict=True), d + 1):
+        deviation = 0.0 if errors is None else errors.standard_errors[place]
+        factor = f" (×/÷ {shown_factor(math.exp(deviation))})" if 0.0 < deviation < 100.0 else ""
+        remark = _AT.get(slots[place], "not determined" if math.isnan(deviation) else "")
+        facts.append((f"noise{name}", f"{ratio:.4g} of each signal's variance{factor}{f' ({remark})' if remark else ''}"))
     return facts
 
 

@@ -71,10 +71,11 @@ class Trend(NamedTuple):
         result: Array = H @ self.transform
         return result
 
-    def added(self, found: Predictions, E: Array, gradients: Array | None) -> Predictions:
+    def added(self, found: Predictions, E: Array, gradients: Array | None, units: Array) -> Predictions:
         """Predictions whose outputs are the m residuals' and then K^-1 E's, with the mean, and what it adds to the variance.
 
-        ``gradients`` (q, d, p) are E's by the points' coordinates, where those of the predictions are wanted.
+        ``gradients`` (q, d, p) are E's by the points' coordinates, where those of the predictions are wanted. ``units`` (m,)
+        are those of the residuals' standard deviations, where E's are in units of 1.
         """
         m = self.coefficients.shape[1]
         with np.errstate(all="ignore"):  # an underflow is nobody's error
@@ -82,20 +83,20 @@ class Trend(NamedTuple):
             if found.deviation.size == 0:
                 return found._replace(mean=mean)
             U = self.spread(found.mean[:, m:], E)
-            own = found.deviation[:, :1]
+            own = found.deviation[:, -1:]
             deviation = np.sqrt(own**2 + np.sum(U**2, axis=1, keepdims=True))
-            of_all = np.repeat(deviation, m, axis=1)
+            of_all = deviation * units
             if gradients is None:
                 return found._replace(mean=mean, deviation=of_all)
             mean_grad = found.mean_grad[..., :m] + gradients @ self.coefficients
             slopes = self.spread(found.mean_grad[..., m:], gradients)
-            total = own * found.deviation_grad[..., 0] + np.einsum("qp,qdp->qd", U, slopes)
+            total = own * found.deviation_grad[..., -1] + np.einsum("qp,qdp->qd", U, slopes)
             slope = np.where(deviation > 0.0, total / np.where(deviation > 0.0, deviation, 1.0), 0.0)
             return found._replace(
                 mean=mean,
                 deviation=of_all,
                 mean_grad=mean_grad,
-                deviation_grad=np.repeat(slope[..., np.newaxis], m, axis=-1),
+                deviation_grad=slope[..., np.newaxis] * units,
             )
 
     def spread(self, found: Array, E: Array) -> Array:

@@ -206,6 +206,8 @@ class LogMarginalLikelihood:
         self._safe_logarithm = validate.safe_logarithm(self._min_length_scales)
         # Of each row the number of its noise variance, (n,), where noise variances are arrays: the groups'.
         self.noise_groups: NDArray[np.int64] | None = None
+        # Whether each output has its own variance, the one at which the likelihood is largest, times a covariance of all.
+        self.own_variances = False
         self.watch: Watch | None = None  # of evaluations that take long; see the engine's `evaluate`
         # Buffers to be used again, by ``spare_workspace``: the last evaluation's, and of batches at most one a thread.
         self._last: list[Workspace] = []
@@ -349,15 +351,17 @@ class LogMarginalLikelihood:
             noise_variance = noise_variance[self.noise_groups]
         diagonal = noise_variance if known is None else noise_variance + known
         term = Term(kernel, length_scale, signal_variance, free, tied=tied)
-        if self.basis is None:
+        if self.basis is None and not self.own_variances:
             evaluation = evaluate(
                 [term], self.X, y, diagonal, workspace, gradient=gradient, threads=threads, center=self.center,
                 inverse=inverse, watch=watch or self.watch,
             )  # fmt: skip
         else:
+            basis = np.empty((len(y), 0)) if self.basis is None else self.basis
             evaluation = evaluate_with_basis(
-                term, self.X, y, self.basis, diagonal, workspace, restricted=self.mean_estimation == "reml",
-                gradient=gradient, threads=threads, center=self.center, inverse=inverse, watch=watch or self.watch,
+                term, self.X, y, basis, diagonal, workspace, restricted=self.mean_estimation == "reml",
+                own_variances=self.own_variances, gradient=gradient, threads=threads, center=self.center, inverse=inverse,
+                watch=watch or self.watch,
             )  # fmt: skip
         if evaluation.failure is not None:
             raise NotPositiveDefiniteError(*evaluation.failure)

@@ -14,6 +14,7 @@ from fastard._model.encoding import encoded_names
 from fastard._model.encoding import encoding as encoding_of
 from fastard._model.gaussian_process import GaussianProcess
 from fastard._model.noise_groups import NoiseGroups
+from fastard._model.own_variances import in_own_units
 from fastard._model.trend import beside, trained, untrained
 from fastard._objectives.likelihood import LogMarginalLikelihood
 from fastard._parameters import Given
@@ -40,6 +41,7 @@ def fit(
     noise_groups: Any = None,
     mean: Any = "constant",
     mean_estimation: Literal["ml", "reml"] = "ml",
+    output_variances: Literal["shared", "own"] = "shared",
     length_scale_bounds: Any = None,
     signal_variance_bounds: Any = None,
     noise_variance_bounds: Any = None,
@@ -67,7 +69,7 @@ def fit(
     X : array-like, shape (n, d)
         Inputs, n >= 1; a DataFrame's column names are kept, and its columns of text or categories are categorical.
     y : array-like, shape (n,) or (n, m)
-        Targets; m outputs share the hyperparameters.
+        Targets; m outputs share the hyperparameters, but see ``output_variances``.
     categorical : sequence of columns, optional
         Names, or numbers where X is no DataFrame, of columns whose entries (text, numbers or booleans) are categories: any two
         different ones are equally far apart. Encoded inside, one column of 0 and 1 for each, with one length scale for all:
@@ -104,6 +106,11 @@ def fit(
         With basis functions, what ``objective`` "log_marginal_likelihood" is: the largest over the coefficients, maximum
         likelihood; or with them integrated out under a flat prior, restricted maximum likelihood, which does not underestimate
         the variances where there are few points for each coefficient. Predictions integrate them out either way.
+    output_variances : {"shared", "own"}, default "shared"
+        Whether m outputs share signal_variance and noise_variance, or each has its own, whatever its scale: parallel partial
+        emulation (Gu & Berger 2016), one factorisation for all. The ratio of noise to signal is shared; start, bounds
+        and prior of ``noise_variance`` are this ratio's, by default 0.1 and (1e-8, 1e2). Output t's signal_variance is the
+        most likely one, y_t' R^-1 y_t / n with R the covariance over it. The model's variances are arrays (m,).
     length_scale_bounds, signal_variance_bounds, noise_variance_bounds, shape_bounds : optional
         A pair (low, high), "fixed", None for the default, or for length scales d of these, e.g. shape (d, 2), or a dict. By
         default (1e-3, 1e5) standard deviations, (1e-5, 1e5) and (1e-8, 1e2) variances, (1e-5, 1e5), and wider where a given
@@ -162,6 +169,11 @@ def fit(
         For a wrong argument; the message names it.
     NotPositiveDefiniteError
         If the covariance is not positive definite at every one of the starts. At a trial point the search backs off instead.
+
+    References
+    ----------
+    Rasmussen & Williams (2006), chapter 5; Gu & Berger, Parallel partial Gaussian process emulation for computer models with
+    massive output, Ann. Appl. Stat. 10 (2016), 1317-1347, for ``output_variances``.
     """
     feature_names, target_names = validate.names_of(X), validate.names_of_targets(y)
     encoding = encoding_of(X, feature_names, categorical, periodic)
@@ -177,6 +189,10 @@ def fit(
         if mean_kind != "zero":
             trend = untrained(mean_kind, mean, X, y, feature_names or [f"x{i}" for i in range(d)])
         centred = y if trend is None else beside(trend, y)
+    own_variances = validate.output_variances(
+        output_variances, observation_variance, objective, signal_variance=signal_variance,
+        signal_variance_bounds=signal_variance_bounds, signal_variance_prior=signal_variance_prior,
+    )  # fmt: skip
     warm_start = validate.model_to_start_from(start, GaussianProcess, feature_names, d)
     if kernel is None:
         kernel = start.kernel if start is not None else "rbf"
@@ -186,7 +202,7 @@ def fit(
     )  # fmt: skip
     kernel = likelihood.kernel
     labels, group_of_row = (None, None) if noise_groups is None else validate.noise_groups(noise_groups, n)
-    likelihood.noise_groups = group_of_row
+    likelihood.noise_groups, likelihood.own_variances = group_of_row, own_variances
     validate.choice("objective", objective, OBJECTIVES)
     n_restarts = validate.count("n_restarts", n_restarts, least=0)
     max_iterations = validate.count("max_iterations", max_iterations, least=1)
@@ -198,12 +214,18 @@ def fit(
         "noise_variance": Given(noise_variance, noise_variance_bounds),
         "shape": Given(tuple(kernel) or None, shape_bounds),
     }
+    targets = y if trend is None else centred
+    if own_variances:
+        squares = validate.outputs_that_vary(y, centred)
+        given["signal_variance"], targets = Given(1.0, "fixed"), np.zeros((n, 1))  # which have the unit 1
     if start is not None:
-        given = _from_model(given, start, kernel, warm_start, labels)
+        given = _from_model(given, start, kernel, warm_start, labels, own_variances)
     space = parameter_space(
-        X, y if trend is None else centred, kernel, given, length_scale_groups, standardize, feature_names,
+        X, targets, kernel, given, length_scale_groups, standardize, feature_names,
         of_column=None if encoding is None else encoding.of_column, noises=len(labels or ()),
     )  # fmt: skip
+    if own_variances:
+        space.unit_of_variance = float(np.exp(np.log(squares).mean()))
     priors = log_priors(
         space,
         X,
@@ -214,7 +236,8 @@ def fit(
             "shape": shape_prior,
         },
     )
-    validate.warn_of_scales(y)
+    if not own_variances:
+        validate.warn_of_scales(y)
     search = Search(likelihood, OBJECTIVES[objective], space, priors, max_iterations, callback)
     with contextlib.ExitStack() as stack:
         display = callback if isinstance(callback, TrainingProgress) else None
@@ -236,6 +259,14 @@ def fit(
     settings: dict[str, Any] = {} if mean_kind == "constant" else {"mean": mean_kind, "mean_estimation": mean_estimation}
     if trend is not None:
         trend, rest, alpha = trained(trend, factor, y)
+    ratio: float | None = None
+    signal: Any = parameters[1]
+    noise: Any = parameters[2] if labels is None else 0.0
+    if own_variances:
+        settings["output_variances"], ratio = output_variances, noise
+        coefficients = 0 if trend is None or mean_estimation == "ml" else len(trend.factor)
+        signal, rest, alpha = in_own_units(rest, alpha, n - coefficients)
+        noise = ratio * signal
     slots, message = at_the_end(
         space,
         search.best.free_theta,
@@ -245,8 +276,8 @@ def fit(
     return GaussianProcess(
         kernel=parameters[3],
         length_scale=space.by_column(parameters[0]),
-        signal_variance=parameters[1],
-        noise_variance=parameters[2] if labels is None else 0.0,
+        signal_variance=signal,
+        noise_variance=noise,
         log_marginal_likelihood=evaluation.log_marginal_likelihood,
         objective=f"{objective} with priors" if search.priors else objective,
         n_evaluations=search.n_evaluations,
@@ -267,7 +298,7 @@ def fit(
             **{
                 f"{kind}_bounds": bounds
                 for kind, bounds in space.given_bounds.items()
-                if kind != "noise_variance" or any(bounds)
+                if (kind != "noise_variance" or any(bounds)) and not (own_variances and kind == "signal_variance")
             },
             "length_scale_groups": space.column_groups.tolist(),
             "objective": objective,
@@ -277,20 +308,28 @@ def fit(
         _alpha=alpha,
         _factor=factor,
         _trend=trend,
+        _noise_ratio=ratio,
     )
 
 
 def _from_model(
-    given: dict[str, Given], model: GaussianProcess, kernel: Kernel, length_scale: Array, labels: tuple[Any, ...] | None
+    given: dict[str, Given],
+    model: GaussianProcess,
+    kernel: Kernel,
+    length_scale: Array,
+    labels: tuple[Any, ...] | None,
+    own_variances: bool,
 ) -> dict[str, Given]:
     """The same with a model's parameters to start from; its length scales are given in the order of X's columns."""
-    noise: Any = model.noise_variance
+    noise: Any
+    signal, noise = model._variances
     if model._noise_groups is not None:
         noise = float(model._noise_groups.of_rows.mean()) if labels is None else model._noise_groups.of_labels(labels)
+    unit = 1.0 / signal if own_variances else float(np.mean(model._units**2))
     values: dict[str, Any] = {
         "length_scale": length_scale,
-        "signal_variance": model.signal_variance,
-        "noise_variance": noise,
+        "signal_variance": signal * unit,
+        "noise_variance": noise * unit,
     }
     result = {name: own._replace(warm_start=values.get(name)) for name, own in given.items()}
     if kernel == model.kernel and len(kernel):  # which is what trains a shape parameter that nobody gave a start for

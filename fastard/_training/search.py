@@ -176,6 +176,7 @@ class Search:
             n_threads=whole.n_threads,
         )
         sample.noise_groups = None if whole.noise_groups is None else whole.noise_groups[rows]
+        sample.own_variances = whole.own_variances
         parameters, seconds = self.space.natural(self.space.start), 0.0
         for _ in range(2):  # the first call compiles
             began = time.perf_counter()
@@ -357,7 +358,7 @@ class Search:
         """The objective as compiled code evaluates it; None where a part of it is Python's."""
         space, likelihood, priors = self.space, self.likelihood, self._compiled_priors()
         is_ours = self.objective is _marginal_likelihood or space.unit_of_mean > 0.0
-        if not is_ours or priors is None or likelihood.basis is not None or space.noises:
+        if not is_ours or priors is None or likelihood.basis is not None or likelihood.own_variances or space.noises:
             return None
         term = Term(space.kernel, np.ones(space.d), 1.0, space.free_length_scales, tied=space.isotropic)
         return descent.Descent(

@@ -8,6 +8,7 @@
     parameters   Are the kernel, the hyperparameters, their bounds and ties what they must be?
     priors       Is it a prior density, or one for each parameter?
     mean         Is it a mean, and are its basis functions those of these points?
+    outputs      May each output have its own variance?
     options      Is an option one of its values?
 
 A function is named for what it checks or returns, and says what is wrong, what it got, and what to do.
@@ -67,6 +68,7 @@ from fastard._validation.options import (
     thread_count,
     what_is_not_kept,
 )
+from fastard._validation.outputs import no_known_variances, output_variances, outputs_that_vary
 from fastard._validation.parameters import (
     as_kernel,
     batch,
@@ -145,6 +147,7 @@ __all__ = [
     "names_of",
     "names_of_targets",
     "no_basis",
+    "no_known_variances",
     "no_leverage",
     "no_noise_groups",
     "no_overflow",
@@ -157,6 +160,8 @@ __all__ = [
     "only_numbers",
     "order_of_columns",
     "others_to_predict_from",
+    "output_variances",
+    "outputs_that_vary",
     "parameter_names",
     "plain_points",
     "prior_kind",

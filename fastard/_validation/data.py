@@ -19,7 +19,7 @@ _LEAST_UNIT = 1e-250  # of a variance or standard deviation; and 1 over it is th
 
 # Of its largest magnitude: a column with a smaller range is constant but for its rounding errors, as (t + 0.7) - t is for t up
 # to 127. Seconds since 1970 that range over more than 40 microseconds are not, nor integers near 1e15 over more than 22.
-_ROUNDING = 100.0 * float(np.finfo(np.float64).eps)
+ROUNDING = 100.0 * float(np.finfo(np.float64).eps)
 
 
 def inputs(X: ArrayLike, name: str = "X", dimensions: int | None = None) -> Array:
@@ -141,7 +141,7 @@ def constant(columns: Array) -> NDArray[np.bool_]:
     """Which columns (n, k) have equal entries, but for what rounding errors explain: (k,)."""
     lowest, highest = np.minimum.reduce(columns, axis=0), np.maximum.reduce(columns, axis=0)
     with np.errstate(all="ignore"):
-        return highest - lowest <= _ROUNDING * np.maximum(np.abs(lowest), np.abs(highest))  # type: ignore[no-any-return]
+        return highest - lowest <= ROUNDING * np.maximum(np.abs(lowest), np.abs(highest))  # type: ignore[no-any-return]
 
 
 def units(values: list[float], columns: Array, what: Callable[[int], str]) -> None:
@@ -185,7 +185,8 @@ def warn_of_scales(y: Array) -> None:
         warnings.warn(
             "the outputs share signal_variance and noise_variance, but their standard deviations differ widely, from "
             f"{deviations[least]:.3g} (column {least} of y) to {deviations[most]:.3g} (column {most}): one predicted standard "
-            "deviation for all of them means little; scale the columns of y alike, or train a model for each",
+            "deviation for all of them means little; scale the columns of y alike, or give each its own variances by "
+            "fastard.fit(..., output_variances='own')",
             stacklevel=3,
         )
 
