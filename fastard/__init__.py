@@ -4,6 +4,7 @@ from fastard._bayes.model import BayesianGaussianProcess, PosteriorSummary
 from fastard._bayes.sampling import sample_posterior
 from fastard._bayes.storage import load_posterior
 from fastard._config import show_config
+from fastard._model.additive import AdditiveGaussianProcess, Component
 from fastard._model.gaussian_process import GaussianProcess
 from fastard._model.sensitivity import Effects, SobolIndices
 from fastard._model.standard_errors import StandardErrors
@@ -12,6 +13,7 @@ from fastard._model.trend import MeanCoefficients
 from fastard._objectives.covariances import covariance, covariance_vjp
 from fastard._objectives.leave_one_out import LeaveOneOut, loo_log_predictive_density
 from fastard._objectives.likelihood import LogMarginalLikelihood, log_marginal_likelihood
+from fastard._objectives.terms import Term
 from fastard._progress import TrainingState
 from fastard._training.fit import fit
 from fastard._vecchia.accuracy import Accuracy, HeldOut
@@ -27,7 +29,9 @@ from fastard.kernels import RBF, Matern12, Matern32, Matern52, Matern72, Rationa
 __all__ = [
     "RBF",
     "Accuracy",
+    "AdditiveGaussianProcess",
     "BayesianGaussianProcess",
+    "Component",
     "Effects",
     "GaussianProcess",
     "HeldOut",
@@ -44,6 +48,7 @@ __all__ = [
     "SobolIndices",
     "StandardErrors",
     "Summary",
+    "Term",
     "TrainingState",
     "VecchiaGaussianProcess",
     "VecchiaLogLikelihood",
@@ -63,7 +68,9 @@ __all__ = [
 # Pickles and documentation name what is public by where it is public.
 _PUBLIC = (
     Accuracy,
+    AdditiveGaussianProcess,
     BayesianGaussianProcess,
+    Component,
     Effects,
     GaussianProcess,
     HeldOut,
@@ -74,6 +81,7 @@ _PUBLIC = (
     SobolIndices,
     StandardErrors,
     Summary,
+    Term,
     TrainingState,
     VecchiaGaussianProcess,
     VecchiaLogLikelihood,

@@ -29,8 +29,8 @@ _BOUNDS = {
 # ... and starts; the length scales' grow with sqrt(d), so that typical distances stay of the order of one.
 _SIGNAL_VARIANCE, _NOISE_VARIANCE = 1.0, 0.1
 
-# length_scale, signal_variance, noise_variance (with noise groups one for each, an array) and the kernel
-Parameters = tuple[Array, float, Any, Kernel]
+# length_scale, signal_variance (of a sum one for each term, an array), noise_variance (so with noise groups) and the kernel
+Parameters = tuple[Array, Any, Any, Kernel]
 
 
 class Given(NamedTuple):
@@ -73,7 +73,7 @@ class ParameterSpace:
         The number of noise variances; 0 for one that is a number, otherwise one for each group, an array.
     deviations : ndarray, shape (d,)
         Standard deviations of the columns of X, 1 for constant ones.
-    own_length_scales : bool
+    own_length_scales : bool, or ndarray of bool, shape (free,)
         Whether the length scales start by default.
     given_bounds : dict
         Of each kind of parameter the bounds that a caller gave, as `fit` takes them: for each "fixed", a pair, or None.
@@ -111,7 +111,8 @@ class ParameterSpace:
         all_free = FIXED not in of_scales
         self.free_length_scales = None if all_free else self.is_free[:d]
         self.isotropic = all_free and len(set(of_scales)) == 1
-        self.own_length_scales, self.unit_of_variance, self.unit_of_mean = True, 1.0, 0.0
+        self.own_length_scales: Any = True
+        self.unit_of_variance, self.unit_of_mean = 1.0, 0.0
         self.given_bounds: dict[str, list[Any]] = {}
         self.deviations = np.ones(d)
         self.noises = 0

@@ -129,7 +129,7 @@ def sample_posterior(
     y = validate.targets(y, n).reshape(n, -1)
     centred, y_mean = validate.centred(y) if mean is None else validate.less_mean(y, mean)
     likelihood = LogMarginalLikelihood(
-        X, centred, kernel=kernel, observation_variance=observation_variance, n_threads=n_threads
+        X, centred, kernel=validate.as_kernel(kernel), observation_variance=observation_variance, n_threads=n_threads
     )
     kernel = likelihood.kernel
     n_chains = validate.count("n_chains", n_chains, least=1)

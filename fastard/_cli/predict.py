@@ -39,7 +39,7 @@ def predict_table(
     """Mean and standard deviation at each row of the table in a file."""
     model = load(model_path, n_threads=n_threads)
     validate.only_numbers(None if model._encoding is None else model._encoding.kinds, "fastard predict")
-    points = read_points(path, model.feature_names, model.length_scale.size, header, drop_missing=drop_missing)
+    points = read_points(path, model.feature_names, len(model.input_names), header, drop_missing=drop_missing)
     known = None
     if include_noise and model._observation_variance is not None:
         known = 0.0

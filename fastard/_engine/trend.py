@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -31,7 +32,7 @@ _ROWS = 256  # of the inverse at a time
 
 
 def evaluate_with_basis(
-    term: Term,
+    terms: Sequence[Term],
     X: Array,
     y: Array,
     basis: Array,
@@ -57,7 +58,7 @@ def evaluate_with_basis(
     (n, m), p = y.shape, basis.shape[1]
     restricted = restricted and p > 0
     found = evaluate(
-        [term], X, np.hstack([y, basis]) if p else y, diagonal, workspace, gradient=False, threads=threads, center=center,
+        terms, X, np.hstack([y, basis]) if p else y, diagonal, workspace, gradient=False, threads=threads, center=center,
         inverse=gradient or inverse, watch=watch,
     )  # fmt: skip
     if found.failure is not None:
@@ -70,7 +71,7 @@ def evaluate_with_basis(
             try:
                 factor = np.linalg.cholesky(basis.T @ solved)  # of which it reads one triangle
             except np.linalg.LinAlgError:  # positive definite as K is, but for rounding
-                return _failed(failure_at([scaled(term, X, center).U[:, :n]], n - 1))
+                return _failed(failure_at([scaled(term, X, center).U[:, :n] for term in terms], n - 1))
             half = np.linalg.inv(factor)
             B = solved @ half.T
             coefficients = half.T @ (B.T @ y)
@@ -91,7 +92,7 @@ def evaluate_with_basis(
                 weights += m * np.sum(B**2, axis=1)
             of_variance = 0.5 * (fit - count * m - float(np.sum(diagonal * weights)))
             rows, share = (np.hstack([in_units, math.sqrt(m) * B]), m / (m + p)) if restricted else (in_units, 1.0)
-            gradients = (_contracted(term, X, center, workspace, rows / math.sqrt(share), share, of_variance, threads),)
+            gradients = _contracted(terms, X, center, workspace, rows / math.sqrt(share), share, of_variance, threads)
         if inverse and p:
             for start in range(0, n, _ROWS):  # the upper triangle, by rows
                 workspace.matrix[start : start + _ROWS, start:] -= B[start : start + _ROWS] @ B[start:].T
@@ -99,21 +100,31 @@ def evaluate_with_basis(
 
 
 def _contracted(
-    term: Term, X: Array, center: Array, workspace: Workspace, rows: Array, share: float, of_variance: float, threads: int
-) -> TermGradient:
+    terms: Sequence[Term],
+    X: Array,
+    center: Array,
+    workspace: Workspace,
+    rows: Array,
+    share: float,
+    of_variance: float,
+    threads: int,
+) -> tuple[TermGradient, ...]:
     """The derivatives for the weights share (rows rows' - t K^-1), rows (n, t): the sum that the compiled loops know."""
     n, t = rows.shape
     threads = evaluation_threads(n, threads)
     workspace.rhs[:t, :n] = rows.T
-    if len(term.kernel):
-        points = scaled(term, X, center)
-        total = product(term, points, workspace.buffer, workspace.rhs, t, n, workspace.tile, threads)
-        return term_gradient(term, points, share * total, X.shape[1])
-    columns, free, tied = ordered_columns(term, X.shape[1])
+    if len(terms) > 1 or len(terms[0].kernel):
+        found = []
+        for term in terms:
+            points = scaled(term, X, center)
+            total = product(term, points, workspace.buffer, workspace.rhs, t, n, workspace.tile, threads)
+            found.append(term_gradient(term, points, share * total, X.shape[1]))
+        return tuple(found)
+    columns, free, tied = ordered_columns(terms[0], X.shape[1])
     points = Scaled(workspace.scaled_points(columns.size), free, tied, columns)  # as the evaluation has left them
     partial = np.empty((workspace.pairs_of_tiles, free))
     run(
         0.5 * PAIR_FLOPS * n * n * (free + 8), threads, pairs.contract, new_state(), points.U, free, tied, workspace.buffer,
         workspace.rhs, t, n, workspace.tile, partial,
     )  # fmt: skip
-    return TermGradient(_spread_out(share * partial.sum(axis=0), columns, X.shape[1]), of_variance, _NO_SHAPE)
+    return (TermGradient(_spread_out(share * partial.sum(axis=0), columns, X.shape[1]), of_variance, _NO_SHAPE),)

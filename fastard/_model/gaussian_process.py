@@ -17,7 +17,6 @@ from numpy.typing import ArrayLike, NDArray
 from fastard import _validation as validate
 from fastard._arrays import Array, read_only
 from fastard._blas import extend_factor, semidefinite_factor, solve
-from fastard._engine.cross import cross_covariance
 from fastard._engine.evaluate import equal_rows, failure_at, least_pivot
 from fastard._engine.posterior import DEVIATION, GRADIENT, MEAN, Posterior, Predictions, posterior, predict
 from fastard._engine.terms import Term, central, scaled
@@ -387,23 +386,24 @@ class GaussianProcess:
         else:
             groups = groups.with_rows(noise_groups, k)
         inputs = np.vstack([self._X, points])
-        term, (signal, noise), units = self._term, self._variances, self._units
-        validate.length_scale_range(validate.min_length_scales(inputs), term.length_scale)
+        terms, (signal, noise), units = self._terms, self._variances, self._units
+        for term in terms:
+            validate.length_scale_range(validate.min_length_scales(inputs), term.length_scale)
 
         own_noise = np.full(k, noise) if known is None else noise + known
         if groups is not None:
             own_noise += groups.of_rows[n:]
         diagonal = noise if known is None and groups is None else np.append(self._noise_diagonal, own_noise)
-        scaled_inputs = scaled(term, inputs, central(inputs)).U[:, : n + k]
-        if failure := equal_rows([scaled_inputs], diagonal, signal):
+        scaled_inputs = [scaled(term, inputs, central(inputs)).U[:, : n + k] for term in terms]
+        if failure := equal_rows(scaled_inputs, diagonal, signal):
             raise NotPositiveDefiniteError(*failure)
 
         with np.errstate(all="ignore"):  # an underflow is nobody's error, an overflow is told below
-            cross = cross_covariance(term, points, self._X, self.n_threads)
-            own = cross_covariance(term, points, points, self.n_threads)
+            cross = prediction.covariance(terms, points, self._X, self.n_threads)
+            own = prediction.covariance(terms, points, points, self.n_threads)
             factor = extend_factor(self._factor, cross, own, own_noise, least_pivot(signal + own_noise))
             if isinstance(factor, int):
-                raise NotPositiveDefiniteError(*failure_at([scaled_inputs], n + factor))
+                raise NotPositiveDefiniteError(*failure_at(scaled_inputs, n + factor))
             half_log_determinant, restricted = float(np.log(factor.diagonal()).sum()), self._mean_estimation == "reml"
             if trend is None:
                 centred = np.vstack([self._y, (targets - self._y_mean) / units])
@@ -453,7 +453,7 @@ class GaussianProcess:
         ValueError, TypeError
             As :func:`fastard.fit`; or where this model was trained with priors or known variances, and none are given.
         """
-        validate.what_is_not_kept(self.objective, self._observation_variance is not None, options)
+        self._has_what_is_not_kept(options)
         if self._noise_groups is not None:
             validate.groups_given_again("noise_groups" in options)
         kept: dict[str, Any] = dict(self._settings)
@@ -469,6 +469,10 @@ class GaussianProcess:
             for name in {"length_scale_bounds", "length_scale_groups"} & kept.keys():
                 kept[name] = dict(zip(self.input_names, kept[name], strict=True))
         return self._fit(X, y, **{"start": self, **kept, **options})
+
+    def _has_what_is_not_kept(self, options: dict[str, Any]) -> None:
+        """Refuse to train again without it."""
+        validate.what_is_not_kept(self.objective, self._observation_variance is not None, options)
 
     def loo(self) -> LeaveOneOut:
         r"""Predict each training target from all the others, at the trained parameters and constant mean.
@@ -488,9 +492,7 @@ class GaussianProcess:
         ----------
         Rasmussen & Williams (2006), equations (5.10) to (5.12), pages 116 and 117.
         """
-        term, units = self._term, self._units
-        parameters = (term.length_scale, term.signal_variance, self._noise_parameter, self.kernel)
-        found = evaluate_loo(self._likelihood(), *parameters, gradient=False)
+        found, units = evaluate_loo(self._likelihood(), *self._parameters, gradient=False), self._units
         variance = np.repeat(1.0 / found.precision[:, np.newaxis], self._y.shape[1], axis=1)
         below = found.alpha * variance  # y - mu
         columns = (self._targets - below * units, variance * units**2, below / np.sqrt(variance))
@@ -693,14 +695,19 @@ class GaussianProcess:
         if method != "exact" and not self.converged:
             text = f"the search had not converged ({self.message}): the likelihood is not at a maximum"
             notes.append(Note("fit", text))
+        found, more = self._errors_and_notes(method, progress)
+        return found, notes + more
+
+    def _errors_and_notes(self, method: str, progress: bool) -> tuple[StandardErrors, list[Note]]:
+        """From the curvature."""
         names = validate.parameter_names(
             self._X.shape[1], self.kernel, encoded_names(self.feature_names, self._encoding), self.noise_variances or None
         )
         trained = standard_errors.Trained(
             self._likelihood(), self._term, self._noise_parameter, self._alpha, self._factor, self._noise_ratio is not None
         )
-        found, more = standard_errors.standard_errors(trained, self._slots, names, method, progress)
-        return found.of(places(self._encoding, self.length_scale.size, self._X.shape[1], self._slots.size)), notes + more
+        found, notes = standard_errors.standard_errors(trained, self._slots, names, method, progress)
+        return found.of(places(self._encoding, self.length_scale.size, self._X.shape[1], self._slots.size)), notes
 
     def _likelihood(self) -> LogMarginalLikelihood:
         likelihood = LogMarginalLikelihood(
@@ -746,6 +753,22 @@ class GaussianProcess:
         scales = self.length_scale if self._encoding is None else self.length_scale[self._encoding.of_column]
         return Term(self.kernel, scales, self._variances[0])
 
+    @property
+    def _terms(self) -> list[Term]:
+        """What the covariance is the sum of."""
+        return [self._term]
+
+    @property
+    def _parameters(self) -> tuple[Any, ...]:
+        """As a likelihood has them."""
+        term = self._term
+        return term.length_scale, term.signal_variance, self._noise_parameter, self.kernel
+
+    @property
+    def _visible(self) -> NDArray[np.bool_]:
+        """Which encoded columns the function can be seen to depend on."""
+        return standard_errors.visible_influence(self._X, self._y, self._term, self.n_threads)
+
     def _only_numbers(self, what: str) -> None:
         validate.only_numbers(None if self._encoding is None else self._encoding.kinds, what)
 
@@ -777,7 +800,9 @@ class GaussianProcess:
             points = validate.inputs(X, dimensions=self._X.shape[1])
             if order is not None:
                 points = read_only(np.ascontiguousarray(points[:, order]))
-        validate.length_scale_range(validate.min_length_scales(points, self._X[:1]), self._term.length_scale)
+        least = validate.min_length_scales(points, self._X[:1])
+        for term in self._terms:
+            validate.length_scale_range(least, term.length_scale)
         return points
 
     def _noise(
@@ -811,10 +836,10 @@ class GaussianProcess:
         if points is None:
             points = self._points(X)
         noise, known = self._noise(include_noise, observation_variance, noise_groups, points.shape[0])
-        found = predict(self._posterior, points, wanted, noise, known, self.n_threads, in_range=looked_at)
+        found = self._found(points, wanted, noise, known, in_range=looked_at)
         if found is None:
             points = self._points(X)  # says what is wrong with them, if anything is
-            found = predict(self._posterior, points, wanted, noise, known, self.n_threads, in_range=True)
+            found = self._found(points, wanted, noise, known, in_range=True)
             assert found is not None, "valid points are in range"
         if self._trend is not None:
             gradients = self._trend.gradients(points) if wanted == GRADIENT else None
@@ -822,6 +847,12 @@ class GaussianProcess:
         elif basis is not None:
             validate.no_basis(basis)
         return points, found
+
+    def _found(
+        self, points: Array, wanted: int, noise: float, noise_of_points: Array | None, *, in_range: bool
+    ) -> Predictions | None:
+        """As the engine's `predict`, of the residuals and then of a mean's basis."""
+        return predict(self._posterior, points, wanted, noise, noise_of_points, self.n_threads, in_range=in_range)
 
     def _covariance(
         self,
@@ -834,10 +865,10 @@ class GaussianProcess:
         """Mean (q, m) and covariance (q, q, m), which is one for all outputs but for their units."""
         q, m = points.shape[0], self._alpha.shape[1]
         noise, known = self._noise(include_noise, observation_variance, noise_groups, q)
-        found = predict(self._posterior, points, MEAN, 0.0, None, self.n_threads, in_range=True)
+        found = self._found(points, MEAN, 0.0, None, in_range=True)
         assert found is not None, "valid points are in range"
         _, covariance = prediction.predict(
-            [self._term], noise, self._X, self._alpha, self._factor, points, "covariance", self.n_threads
+            self._terms, noise, self._X, self._alpha, self._factor, points, "covariance", self.n_threads
         )
         if known is not None:
             covariance.ravel()[:: q + 1] += known
@@ -858,13 +889,19 @@ class GaussianProcess:
         kept = _POSTERIORS.get(self)
         if kept is not None and all(map(operator.is_, of, kept[0])):
             return kept[1]
-        alpha, offset, units = self._alpha, self._y_mean, self._units
-        if self._trend is not None:  # the basis is predicted as targets are
-            alpha = np.hstack([alpha, self._trend.solved])
-            offset, units = np.zeros(alpha.shape[1]), np.append(units, np.ones(self._trend.solved.shape[1]))
+        alpha, offset = self._outputs
+        units = np.append(self._units, np.ones(alpha.shape[1] - self._alpha.shape[1]))  # the basis has none
         made = posterior(self._term, self._X, alpha, self._factor, units, offset)
         _POSTERIORS[self] = of, made
         return made
+
+    @property
+    def _outputs(self) -> tuple[Array, Array]:
+        """What is predicted, as K^-1 times it, and what is added: of the basis of a mean as of targets."""
+        if self._trend is None:
+            return self._alpha, self._y_mean
+        alpha = np.hstack([self._alpha, self._trend.solved])
+        return alpha, np.zeros(alpha.shape[1])
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model to a file that :func:`fastard.load` reads.

@@ -157,7 +157,12 @@ def _read(file: BinaryIO, formats: Mapping[str, Format], threads: int) -> Any:
 
 def kernel_in(header: dict[str, Any]) -> Kernel:
     """The trained kernel."""
-    return validate.as_kernel(BY_NAME[header["kernel"]](*header["shape"]))
+    return kernel_of(header["kernel"], header["shape"])
+
+
+def kernel_of(name: str, shape: Any) -> Kernel:
+    """By its name and shape parameters."""
+    return validate.as_kernel(BY_NAME[name](*shape))
 
 
 def check_shapes(members: dict[str, Member], expected: dict[str, tuple[int, ...]], integers: dict[str, Any]) -> None:
@@ -200,19 +205,24 @@ TYPES: dict[str, tuple[type, ...]] = {
 
 
 def check_parameters(
-    header: dict[str, Any], arrays: dict[str, NDArray[Any]], of_column: NDArray[np.int64] | None = None
+    header: dict[str, Any],
+    arrays: dict[str, NDArray[Any]],
+    of_column: NDArray[np.int64] | None = None,
+    columns: NDArray[np.int64] | None = None,
+    inputs: int | None = None,
 ) -> Array | None:
     """Variances, length scales, and what else every model has; returns the known variances (n,) as models hold them.
 
-    Where X is encoded, ``of_column`` says of each of its columns which input it was made of.
+    Where X is encoded, ``of_column`` says of each of its columns which input it was made of. Of a sum's length scales,
+    ``columns`` says which columns of X they are of, and ``inputs`` how many inputs there are.
     """
-    scales, slots = arrays["length_scale"], arrays["slots"]
-    n, d, m = len(arrays["X"]), scales.size, arrays["y"].shape[1]
+    scales, slots, X = arrays["length_scale"], arrays["slots"], validate.inputs(arrays["X"])
+    n, d, m = len(X), scales.size if inputs is None else inputs, arrays["y"].shape[1]
     if n == 0 or m == 0:
         raise ValueError(f"it has {n} points and {m} targets")
     validate.number("signal_variance", header["signal_variance"])
     validate.number("noise_variance", header["noise_variance"], may_equal=True)
-    validate.length_scales(scales if of_column is None else scales[of_column], validate.inputs(arrays["X"]))
+    validate.length_scales(scales if of_column is None else scales[of_column], X if columns is None else X[:, columns])
     if header["n_evaluations"] < 1 or slots.min() < AT_UPPER_BOUND or slots.max() >= slots.size:
         raise ValueError("its parameters are those of no training")
     for key, size in (("feature_names", d), ("target_names", m)):

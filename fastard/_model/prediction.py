@@ -15,7 +15,8 @@ from fastard._engine.terms import Term
 _BLOCK_ENTRIES = 2**22  # 32 MB of cross-covariance at a time: larger blocks are no faster at n = 1000 to 4000
 
 
-def _summed(terms: Sequence[Term], X: Array, Z: Array, threads: int) -> Array:
+def covariance(terms: Sequence[Term], X: Array, Z: Array, threads: int) -> Array:
+    """The sum of the terms' covariances."""
     total = cross_covariance(terms[0], X, Z, threads)
     for term in terms[1:]:
         total += cross_covariance(term, X, Z, threads)
@@ -49,7 +50,7 @@ def predict(
     step = q if spread == "covariance" else max(1, _BLOCK_ENTRIES // X.shape[0])
     for start in range(0, q, step):
         block = slice(start, start + step)
-        cross = _summed(terms, points[block], X, threads)
+        cross = covariance(terms, points[block], X, threads)
         with np.errstate(all="ignore"):  # an underflow of ours is nobody's error
             mean[block] = cross @ alpha
             if spread is None:
@@ -58,7 +59,7 @@ def predict(
             if spread == "variance":
                 result[block] = _variance(terms, noise, solved)
             else:
-                result = _summed(terms, points, points, threads)
+                result = covariance(terms, points, points, threads)
                 subtract_gram(result, solved)
                 result.ravel()[:: q + 1] += noise
     return mean, result
@@ -102,7 +103,7 @@ def gradients(
             mean_grad += point_gradient(term, np.ascontiguousarray(alpha.T)[:, np.newaxis], points, X, threads)
         for start in range(0, points.shape[0], step):
             block = slice(start, start + step)
-            solved = solve(factor, _summed(terms, points[block], X, threads).T, overwrite=True)  # L^-1 k, (n, q)
+            solved = solve(factor, covariance(terms, points[block], X, threads).T, overwrite=True)  # L^-1 k, (n, q)
             variance[block] = _variance(terms, noise, solved)
             weights = solve(factor, solved, transposed=True, overwrite=True).T[np.newaxis]  # K^-1 k
             for term in terms:

@@ -114,18 +114,16 @@ def standard_errors(
     """See :meth:`fastard.GaussianProcess.standard_errors`; ``slots`` is the model's. Also what a user is to be warned of."""
     found, notes = _from_curvature(trained, slots, names, method, progress)
     likelihood = trained.likelihood
-    beyond_mean = likelihood.basis is not None
-    return found, notes_on_bounds(slots, names, likelihood.X, likelihood.y, trained.term, beyond_mean) + notes
+    visible = visible_influence(likelihood.X, likelihood.y, trained.term)
+    return found, notes_on_bounds(slots, names, visible, likelihood.basis is not None) + notes
 
 
 def notes_on_bounds(
-    slots: NDArray[np.int64], names: list[str], X: Array, y: Array, term: Term, beyond_mean: bool = False
+    slots: NDArray[np.int64], names: list[str], visible: NDArray[np.bool_], beyond_mean: bool = False
 ) -> list[Note]:
-    """Of the parameters that stand at a bound: X (n, d) and y (n, m) are the training data, ``beyond_mean`` less a mean."""
+    """Of the parameters that stand at a bound; ``visible`` is the influence of each length scale's input, ``beyond_mean``."""
     notes: list[Note] = []
-    at_upper = np.flatnonzero(slots[: term.length_scale.size] == AT_UPPER_BOUND)
-    visible = visible_influence(X, y, term) if at_upper.size else None
-    idle = [i for i in at_upper if visible is not None and not visible[i]]
+    idle = [i for i in np.flatnonzero(slots[: visible.size] == AT_UPPER_BOUND) if not visible[i]]
     held = [i for i in np.flatnonzero(slots <= AT_BOUND) if i not in idle]
     left_out = "left out, and the other standard errors are as if it were known"
     if idle:

@@ -4,19 +4,32 @@ from __future__ import annotations
 
 import math
 import reprlib
-from typing import Any
+from dataclasses import fields
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastard import _validation as validate
 from fastard._arrays import Array, read_only
+from fastard._model.additive import AdditiveGaussianProcess
 from fastard._model.archive import _ARRAYS, _IN_HEADER, _VERSION, OF_MEAN
 from fastard._model.encoding import Encoding
 from fastard._model.gaussian_process import GaussianProcess
 from fastard._model.noise_groups import NoiseGroups
-from fastard._model.npz import TYPES, Format, Member, check_parameters, check_shapes, check_types, kernel_in, read_finite
+from fastard._model.npz import (
+    TYPES,
+    Format,
+    Member,
+    check_parameters,
+    check_shapes,
+    check_types,
+    kernel_in,
+    kernel_of,
+    read_finite,
+)
 from fastard._model.trend import KINDS, Trend, functions_of
+from fastard._objectives.terms import Sum, Term, encoded_columns
 from fastard._parameters import kinds_of
 
 # What training keeps of the arguments of `fit`, for the next one.
@@ -27,7 +40,7 @@ _LEVELS = (str, bool, int, float)  # of a category
 
 # What the first files lack.
 _LATER: dict[str, Any] = {"target_names": None, "search_values": [], "settings": {}}
-_LATER |= {"mean": None, "encoding": None, "noise_groups": None}
+_LATER |= {"mean": None, "encoding": None, "noise_groups": None, "terms": None, "term_settings": {}}
 
 # What an exact model has in the header besides.
 _TYPES: dict[str, tuple[type, ...]] = {
@@ -40,19 +53,21 @@ _TYPES: dict[str, tuple[type, ...]] = {
 
 def _model(header: dict[str, Any], members: dict[str, Member], threads: int) -> GaussianProcess:
     header = _LATER | header
-    kernel = kernel_in(header)
     encoding = _encoding(header["encoding"])
     labels, variances = _noise_groups(header["noise_groups"])
     n, width = members["X"].shape
     d = width if encoding is None else len(encoding.kinds)
     m = members["y"].shape[1]
+    terms = _terms(header["terms"], header["term_settings"], d, encoding)
+    kernel = kernel_in(header) if terms is None else terms.kernel
+    scales, encoded_scales, signals = (d, width, 1) if terms is None else terms.sizes
     expected: dict[str, tuple[int, ...]] = {
-        "length_scale": (d,),
+        "length_scale": (scales,),
         "X": (n, width),
         "y": (n, m),
         "y_mean": (m,),
         "alpha": (n, m),
-        "slots": (width + 1 + (len(labels) or 1) + len(kernel),),
+        "slots": (encoded_scales + signals + (len(labels) or 1) + len(kernel),),
         "factor": (n * (n + 1) // 2,),
     }
     if header["mean"] is not None:
@@ -62,6 +77,8 @@ def _model(header: dict[str, Any], members: dict[str, Member], threads: int) -> 
         expected |= {"mean_basis": (n, p), "mean_solved": (n, p)}
     if "observation_variance" in members:
         expected["observation_variance"] = (n,)
+    if terms is not None:
+        expected["signal_variances"] = (signals,)
     if labels:
         expected["noise_group_of_row"] = (n,)
     own_variances = "output_variance" in members
@@ -73,7 +90,15 @@ def _model(header: dict[str, Any], members: dict[str, Member], threads: int) -> 
     check_types(header, {**TYPES, **_TYPES})
     validate.number("log_marginal_likelihood", header["log_marginal_likelihood"], least=-np.inf)
     arrays = read_finite(members, "factor")
-    known = check_parameters(header, arrays, None if encoding is None else encoding.of_column)
+    of_sum: dict[str, Any] = {}
+    if terms is None:
+        known = check_parameters(header, arrays, None if encoding is None else encoding.of_column)
+    else:
+        known = check_parameters(header, arrays, terms.of_scales, terms.kernel.all_columns, d)
+        for variance in arrays["signal_variances"].tolist():
+            validate.number("signal_variances", variance)
+        of_sum = {"signal_variances": arrays["signal_variances"], "_columns": terms.columns}
+        of_sum["_term_settings"] = header["term_settings"]
     if not all(type(value) is float for value in header["search_values"]):
         raise ValueError(f"its search_values are {reprlib.repr(header['search_values'])}")
     if not header["settings"].keys() <= _SETTINGS:
@@ -86,7 +111,7 @@ def _model(header: dict[str, Any], members: dict[str, Member], threads: int) -> 
         groups = NoiseGroups(labels, variances, of_row)
     of_outputs = _of_outputs(header, arrays["output_variance"]) if own_variances else {}
     factor = members["factor"].read_factor(n)
-    return GaussianProcess(
+    return (GaussianProcess if terms is None else AdditiveGaussianProcess)(
         kernel=kernel,
         length_scale=arrays["length_scale"],
         n_threads=threads,
@@ -102,7 +127,44 @@ def _model(header: dict[str, Any], members: dict[str, Member], threads: int) -> 
         _trend=_trend(header, arrays),
         _noise_ratio=header["noise_variance"] if own_variances else None,
         **{name: header[name.lstrip("_")] for name in _IN_HEADER} | of_outputs,
+        **of_sum,
     )
+
+
+class _Terms(NamedTuple):
+    """Of a sum: its kernel, the columns of each term, and of each encoded one the length scale."""
+
+    kernel: Sum
+    columns: list[list[int]]
+    of_scales: NDArray[np.int64]
+
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        """Numbers of length scales, of encoded columns that they are of, and of terms."""
+        return sum(map(len, self.columns)), self.of_scales.size, len(self.columns)
+
+
+def _terms(rows: Any, settings: Any, d: int, encoding: Encoding | None) -> _Terms | None:
+    """From what the header says of each term: its name, kernel, shape parameters, and columns of d."""
+    if rows is None:
+        return None
+    names, kernels, columns = [], [], []
+    for name, kernel, shape, own in rows:
+        if type(name) is not str or not own or not all(type(i) is int and 0 <= i < d for i in own) or len(set(own)) < len(own):
+            raise ValueError(f"its terms are {reprlib.repr(rows)}")
+        names.append(name)
+        kernels.append(kernel_of(kernel, shape))
+        columns.append(own)
+    known = {field.name for field in fields(Term)}
+    if not names or len(set(names)) < len(names) or list(settings) != names:
+        raise ValueError(f"its terms are {reprlib.repr(rows)}")
+    if not all(type(one) is dict and one.keys() <= known for one in settings.values()):
+        raise ValueError(f"its term_settings are {reprlib.repr(settings)}")
+    of_column = np.arange(d) if encoding is None else encoding.of_column
+    encoded, of_which = zip(*(encoded_columns(own, of_column) for own in columns), strict=True)
+    starts = np.cumsum([0, *map(len, columns[:-1])])
+    of_scales = [start + which for start, which in zip(starts, of_which, strict=True)]
+    return _Terms(Sum(names, kernels, encoded), columns, np.concatenate(of_scales))
 
 
 def _trend(header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Trend | None:
@@ -158,7 +220,13 @@ EXACT = Format(
     version=_VERSION,
     arrays=frozenset({"factor", *(name.lstrip("_") for name in _ARRAYS)}),
     optional=frozenset(
-        {"observation_variance", "output_variance", "noise_group_of_row", *(f"mean_{name}" for name in OF_MEAN)}
+        {
+            "observation_variance",
+            "output_variance",
+            "noise_group_of_row",
+            "signal_variances",
+            *(f"mean_{name}" for name in OF_MEAN),
+        }
     ),
     model=_model,
 )

@@ -12,8 +12,9 @@ from fastard import _text
 from fastard import _validation as validate
 from fastard._arrays import Array
 from fastard._model.encoding import by_column, places
-from fastard._model.standard_errors import METHODS, StandardErrors, visible_influence
+from fastard._model.standard_errors import METHODS, StandardErrors
 from fastard._objectives.leave_one_out import LeaveOneOut
+from fastard._objectives.terms import Sum
 from fastard._parameters import AT_BOUND, AT_UPPER_BOUND, FIXED
 from fastard.kernels import BY_NAME
 
@@ -141,11 +142,20 @@ def summary(model: Any, errors: str | None, loo: bool) -> Summary:
 
 def title_of(model: Any) -> str:
     """Of what, from how many points and inputs, and with which kernel."""
-    n, d = len(model._X), model.length_scale.size
-    kernel = next(name for name, kind in BY_NAME.items() if type(model.kernel) is kind)
-    shape = "".join(f", {name} {value:.4g}" for name, value in zip(model.kernel.shape_names, model.kernel, strict=True))
-    points, inputs = (f"{count} {what}{'s' * (count != 1)}" for count, what in ((n, "point"), (d, "input")))
-    return f"Gaussian process of {_text.listed(model.output_names)}: {points}, {inputs}, kernel {kernel}{shape}"
+    n, d = len(model._X), len(model.input_names)
+    if isinstance(model.kernel, Sum):
+        terms = [f"{name} ({_text_of(kernel)})" for name, kernel in zip(model.kernel.names, model.kernel.kernels, strict=True)]
+        kernel, what = f"sum of {_text.listed(terms)}", "length scale"
+    else:
+        kernel, what = f"kernel {_text_of(model.kernel)}", "input"
+    points, inputs = (f"{count} {what}{'s' * (count != 1)}" for count, what in ((n, "point"), (d, what)))
+    return f"Gaussian process of {_text.listed(model.output_names)}: {points}, {inputs}, {kernel}"
+
+
+def _text_of(kernel: Any) -> str:
+    """Its name and shape parameters."""
+    name = next(name for name, kind in BY_NAME.items() if type(kernel) is kind)
+    return name + "".join(f", {name} {value:.4g}" for name, value in zip(kernel.shape_names, kernel, strict=True))
 
 
 def inputs_of(model: Any, errors: StandardErrors | None) -> list[InputSummary]:
@@ -184,8 +194,7 @@ def relevance_errors(relevance: Array, covariance: Array) -> Array:
 def _remarks(model: Any, without_error: Any) -> list[str]:
     slots, names, encoding = model._slots[_places(model)], model.input_names, model._encoding
     constant = by_column(encoding, validate.constant(model._X), np.logical_and)
-    visible = visible_influence(model._X, model._y, model._term, model.n_threads)
-    visible = by_column(encoding, visible, np.logical_or)
+    visible = by_column(encoding, model._visible, np.logical_or)
     remarks = []
     for i in range(model.length_scale.size):
         slot, first = slots[i], int(np.flatnonzero(slots == slots[i])[0])
@@ -219,7 +228,12 @@ def variances_of(model: Any, errors: StandardErrors | None) -> list[tuple[str, s
     noises = [("noise", model.noise_variance)]
     if model._noise_groups is not None:
         noises = [(f"noise, {label}", variance) for label, variance in model.noise_variances.items()]
-    rows, slots = [("signal", model.signal_variance), *noises], model._slots[_places(model)]
+    signals = [("signal", model.signal_variance)]
+    if isinstance(model.kernel, Sum):
+        signals = [
+            (f"signal, {name}", variance) for name, variance in zip(model.kernel.names, model.signal_variances, strict=True)
+        ]
+    rows, slots = [*signals, *noises], model._slots[_places(model)]
     for place, (name, variance) in enumerate(rows, d):
         deviation = 0.0 if errors is None else errors.standard_errors[place]
         factor = f" (×/÷ {shown_factor(math.exp(0.5 * deviation))})" if 0.0 < deviation < 100.0 else ""

@@ -144,7 +144,7 @@ def loo_log_predictive_density(
     Rasmussen & Williams, Gaussian Processes for Machine Learning (2006): equations (5.10) to (5.13), pages 116 and 117.
     """
     likelihood = LogMarginalLikelihood(
-        X, y, kernel=kernel, observation_variance=observation_variance, basis=basis, n_threads=n_threads
+        X, y, kernel=validate.as_kernel(kernel), observation_variance=observation_variance, basis=basis, n_threads=n_threads
     )
     scales = validate.length_scales(length_scale, likelihood.X)
     signal = validate.number("signal_variance", signal_variance)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Literal, Required, TypedDict, Unpack, overload
 
@@ -16,10 +16,12 @@ from fastard._arrays import Array, read_only
 from fastard._blas import one_blas_thread
 from fastard._engine.evaluate import Evaluation, evaluate
 from fastard._engine.sizes import Watch, announce, side_by_side
-from fastard._engine.terms import Term, TermGradient, central
+from fastard._engine.terms import Term as EngineTerm
+from fastard._engine.terms import TermGradient, central
 from fastard._engine.trend import evaluate_with_basis
 from fastard._engine.workspace import Workspace, borrowed, spare_workspace
 from fastard._numba.threads import thread_map
+from fastard._objectives.terms import Sum, Term, as_kernel
 from fastard.exceptions import NotPositiveDefiniteError
 from fastard.kernels import Kernel
 
@@ -126,8 +128,8 @@ def log_marginal_likelihood(
     equation (5.9), page 114, for the gradient; section 2.7, page 27, for a mean.
     """
     objective = LogMarginalLikelihood(
-        X, y, kernel=kernel, observation_variance=observation_variance, basis=basis, mean_estimation=mean_estimation,
-        n_threads=n_threads,
+        X, y, kernel=validate.as_kernel(kernel), observation_variance=observation_variance, basis=basis,
+        mean_estimation=mean_estimation, n_threads=n_threads,
     )  # fmt: skip
     scales = validate.length_scales(length_scale, objective.X, objective._min_length_scales)
     signal = validate.number("signal_variance", signal_variance)
@@ -147,17 +149,19 @@ class LogMarginalLikelihood:
     Parameters
     ----------
     X, y, kernel, observation_variance, basis, mean_estimation, n_threads
-        As for :func:`log_marginal_likelihood`. The kernel object's own shape parameters are only a starting point.
+        As for :func:`log_marginal_likelihood`. The kernel object's own shape parameters are only a starting point. The kernel
+        may be a sum too, a dictionary of :class:`Term`, of which kernels and columns count.
 
     Attributes
     ----------
     n_parameters : int
-        d + 2 + p.
+        d + 2 + p. Of a sum of t terms the number of all their columns, t + 1, and that of all their shape parameters.
 
     Notes
     -----
     ``objective(theta)`` returns ``(value, gradient)`` of +l for theta, shape (d + 2 + p,), the natural logarithms of
-    [length_scale ..., signal_variance, noise_variance, shape ...]; an entry of -inf for the noise stands for no noise.
+    [length_scale ..., signal_variance, noise_variance, shape ...]; an entry of -inf for the noise stands for no noise. Of a
+    sum it is [length scales of the first term, of the second ..., signal variances, noise_variance, shape parameters].
     It raises :class:`NotPositiveDefiniteError` as every other call does. It pickles (without its buffer). Of threads
     that share one, the first uses its buffer, the others each one of their own.
 
@@ -176,12 +180,13 @@ class LogMarginalLikelihood:
         X: ArrayLike,
         y: ArrayLike,
         *,
-        kernel: str | Kernel = "rbf",
+        kernel: str | Kernel | Mapping[str, Term] = "rbf",
         observation_variance: ArrayLike | None = None,
         basis: ArrayLike | None = None,
         mean_estimation: Literal["ml", "reml"] = "ml",
         n_threads: int | None = None,
     ) -> None:
+        names = validate.names_of(X)
         self.X = read_only(validate.inputs(X).copy())
         n, d = self.X.shape
         self.y = read_only(validate.targets(y, n).reshape(n, -1).copy())
@@ -196,13 +201,16 @@ class LogMarginalLikelihood:
             self.basis = read_only(orthonormal(H)[0])
             self.y = read_only(self._beside_basis(self.y))
             self._shape = n, self.y.shape[1] + H.shape[1]
-        self.kernel = validate.as_kernel(kernel)
+        self.kernel = as_kernel(kernel, names, d)
         known = validate.known_variances(observation_variance, n)
         self.observation_variance = None if known is None else read_only(known.copy())
         self.n_threads = validate.thread_count(n_threads)
-        self.n_parameters = d + 2 + len(self.kernel)
         self.center = read_only(central(self.X))
-        self._min_length_scales = validate.min_length_scales(self.X)
+        self._min_length_scales, signals = validate.min_length_scales(self.X), 1
+        if isinstance(self.kernel, Sum):
+            self._min_length_scales, signals = self._min_length_scales[self.kernel.all_columns], len(self.kernel.names)
+        self._noise_place = self._min_length_scales.size + signals  # in theta
+        self.n_parameters = self._noise_place + 1 + len(self.kernel)
         self._safe_logarithm = validate.safe_logarithm(self._min_length_scales)
         # Of each row the number of its noise variance, (n,), where noise variances are arrays: the groups'.
         self.noise_groups: NDArray[np.int64] | None = None
@@ -215,14 +223,20 @@ class LogMarginalLikelihood:
 
     def __call__(self, theta: ArrayLike) -> tuple[float, Array]:
         """+l and its gradient at ``theta``; see the class."""
-        n, d = self.X.shape
-        announce(n, self.n_threads)
-        natural = validate.log_parameters(theta, self.n_parameters, d + 1, self._min_length_scales, self._safe_logarithm)
-        values = natural.tolist()
-        kernel = self.kernel.with_shape(values[d + 2 :]) if len(values) > d + 2 else self.kernel
-        noise = values[d + 1]
-        evaluation = self.evaluate(natural[:d], values[d], noise, kernel, gradient=True)
-        return evaluation.log_marginal_likelihood, self.assemble(evaluation, noise)
+        announce(len(self.X), self.n_threads)
+        natural = validate.log_parameters(
+            theta, self.n_parameters, self._noise_place, self._min_length_scales, self._safe_logarithm
+        )
+        parameters = self._parameters(natural)
+        evaluation = self.evaluate(*parameters, gradient=True)
+        return evaluation.log_marginal_likelihood, self.assemble(evaluation, parameters[2])
+
+    def _parameters(self, natural: Array) -> tuple[Array, Any, float, Kernel]:
+        """length_scale, signal_variance (of a sum an array), noise_variance and the kernel, from an array of them all."""
+        scales, place = self._min_length_scales.size, self._noise_place
+        signal = natural[scales:place] if isinstance(self.kernel, Sum) else float(natural[scales])
+        kernel = self.kernel.with_shape(natural[place + 1 :].tolist()) if natural.size > place + 1 else self.kernel
+        return natural[:scales], signal, float(natural[place]), kernel
 
     def batch(
         self, thetas: ArrayLike, y: ArrayLike | None = None, *, failures: Literal["raise", "-inf"] = "raise"
@@ -257,9 +271,9 @@ class LogMarginalLikelihood:
         NotPositiveDefiniteError
             If K is not positive definite at one of the thetas, unless ``failures`` is "-inf".
         """
-        n, d = self.X.shape
+        n = len(self.X)
         natural, valid, targets = validate.batch(
-            thetas, y, self.n_parameters, d + 1, n, self._min_length_scales, self._safe_logarithm, failures
+            thetas, y, self.n_parameters, self._noise_place, n, self._min_length_scales, self._safe_logarithm, failures
         )
         columns = self._shape[1] + (0 if targets is None else targets.shape[2] - self.y.shape[1])
         count = natural.shape[0]
@@ -274,18 +288,15 @@ class LogMarginalLikelihood:
                 if not valid[i]:
                     continue
                 own = self.y if targets is None else self._beside_basis(targets[i])
-                kernel = self.kernel.with_shape(natural[i, d + 2 :].tolist())
-                noise = float(natural[i, d + 1])
+                parameters = self._parameters(natural[i])
                 try:
-                    evaluation = self.evaluate_in(
-                        workspace, own, natural[i, :d], float(natural[i, d]), noise, kernel, True, threads
-                    )
+                    evaluation = self.evaluate_in(workspace, own, *parameters, True, threads)
                 except ValueError:  # not positive definite, or an overflow
                     if failures == "raise":
                         raise
                     continue
                 values[i] = evaluation.log_marginal_likelihood
-                gradients[i] = self.assemble(evaluation, noise)
+                gradients[i] = self.assemble(evaluation, parameters[2])
             if at_a_time > 1:
                 self._spare.append(workspace)
 
@@ -295,7 +306,7 @@ class LogMarginalLikelihood:
     def evaluate(
         self,
         length_scale: Array,
-        signal_variance: float,
+        signal_variance: Any,
         noise_variance: Any,
         kernel: Kernel,
         *,
@@ -335,7 +346,7 @@ class LogMarginalLikelihood:
         workspace: Workspace,
         y: Array,
         length_scale: Array,
-        signal_variance: float,
+        signal_variance: Any,
         noise_variance: Any,
         kernel: Kernel,
         gradient: bool,
@@ -350,16 +361,19 @@ class LogMarginalLikelihood:
         if self.noise_groups is not None:
             noise_variance = noise_variance[self.noise_groups]
         diagonal = noise_variance if known is None else noise_variance + known
-        term = Term(kernel, length_scale, signal_variance, free, tied=tied)
+        if isinstance(kernel, Sum):
+            terms = kernel.terms(length_scale, signal_variance, self.X.shape[1], free)
+        else:
+            terms = [EngineTerm(kernel, length_scale, signal_variance, free, tied=tied)]
         if self.basis is None and not self.own_variances:
             evaluation = evaluate(
-                [term], self.X, y, diagonal, workspace, gradient=gradient, threads=threads, center=self.center,
+                terms, self.X, y, diagonal, workspace, gradient=gradient, threads=threads, center=self.center,
                 inverse=inverse, watch=watch or self.watch,
             )  # fmt: skip
         else:
             basis = np.empty((len(y), 0)) if self.basis is None else self.basis
             evaluation = evaluate_with_basis(
-                term, self.X, y, basis, diagonal, workspace, restricted=self.mean_estimation == "reml",
+                terms, self.X, y, basis, diagonal, workspace, restricted=self.mean_estimation == "reml",
                 own_variances=self.own_variances, gradient=gradient, threads=threads, center=self.center, inverse=inverse,
                 watch=watch or self.watch,
             )  # fmt: skip
@@ -371,9 +385,12 @@ class LogMarginalLikelihood:
     def assemble(self, evaluation: Evaluation, noise_variance: Any) -> Array:
         """The gradient in theta's order; the noise's entry is sigma_n^2 tr(Q) / 2, of a group the trace of its rows."""
         if self.noise_groups is not None:
-            traces = np.bincount(self.noise_groups, evaluation.diagonal_weights, noise_variance.size)
-            return by_theta(evaluation.gradients[0], 0.5 * noise_variance * traces)
-        return by_theta(evaluation.gradients[0], 0.5 * noise_variance * float(np.add.reduce(evaluation.diagonal_weights)))
+            of_noise = 0.5 * noise_variance * np.bincount(self.noise_groups, evaluation.diagonal_weights, noise_variance.size)
+        else:
+            of_noise = 0.5 * noise_variance * float(np.add.reduce(evaluation.diagonal_weights))
+        if isinstance(self.kernel, Sum):
+            return self.kernel.by_theta(evaluation.gradients, of_noise)
+        return by_theta(evaluation.gradients[0], of_noise)
 
     def release(self) -> Array:
         """Give the matrix away that the last evaluation left, (n, n); the next evaluation allocates anew."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from fastard import _validation as validate
 from fastard._arrays import Array
+from fastard._model.additive import AdditiveGaussianProcess
 from fastard._model.encoding import encoded_names
 from fastard._model.encoding import encoding as encoding_of
 from fastard._model.gaussian_process import GaussianProcess
@@ -17,12 +19,14 @@ from fastard._model.noise_groups import NoiseGroups
 from fastard._model.own_variances import in_own_units
 from fastard._model.trend import beside, trained, untrained
 from fastard._objectives.likelihood import LogMarginalLikelihood
+from fastard._objectives.terms import Term, names_in_theta
 from fastard._parameters import Given
 from fastard._parameters import space as parameter_space
 from fastard._progress import Callback, TrainingProgress
 from fastard._progress import progress as show_progress
 from fastard._training.priors import log_priors
 from fastard._training.search import OBJECTIVES, Search, at_the_end
+from fastard._training.terms import of_sum, space_and_priors, sum_of, wanted_terms
 from fastard.kernels import Kernel
 
 
@@ -32,7 +36,7 @@ def fit(
     *,
     categorical: Any = None,
     periodic: Any = None,
-    kernel: str | Kernel | None = None,
+    kernel: str | Kernel | Mapping[str, Term] | None = None,
     start: GaussianProcess | None = None,
     length_scale: ArrayLike | None = None,
     signal_variance: float | None = None,
@@ -78,12 +82,13 @@ def fit(
         By columns their periods, in the columns' units: {"wind": 360.0}. Encoded inside as sine and cosine with one length
         scale, so that the squared distance is 4 sin^2(pi (x - x') / period) / length_scale^2, which makes the squared
         exponential kernel MacKay's periodic one, exp(-2 sin^2(pi (x - x') / period) / length_scale^2).
-    kernel : str or kernel object, optional
+    kernel : str, kernel object, or dict of Term, optional
         As for :func:`fastard.log_marginal_likelihood`; a shape parameter is trained from the object's. By default that of
-        ``start``, or "rbf".
+        ``start``, or "rbf". A dictionary is a sum of kernels, each over some columns, {"trend": Term("rbf", ["year"]), ...}:
+        see :class:`Term`, which then takes what is said of length scales, signal variance and shape parameters below.
     start : GaussianProcess, optional
-        A model of the same inputs, of other rows say: where the search starts, moved into the bounds. A start that is given
-        below counts more. Length scales that are tied here and were not there start at their geometric mean.
+        A model of the same inputs (and terms), of other rows say: where the search starts, moved into the bounds. A start that
+        is given below counts more. Length scales that are tied here and were not there start at their geometric mean.
     length_scale : float, array-like, shape (d,), or dict, optional
         Where the search starts, in units of the columns of X (but see ``categorical`` and ``periodic``). By default sqrt(d)
         standard deviations of each column; where the covariance is singular there, half of it, or half of that, and so on. A
@@ -154,9 +159,10 @@ def fit(
     Returns
     -------
     model : GaussianProcess
-        The best found. Its search has ``converged`` only where the objective's derivatives with respect to the logarithms of
-        the free parameters are below 1e-3, but for those at a bound that would take them beyond it; ``message`` says why it
-        ended. After Ctrl-C or a callback's True, the best so far, with ``converged`` false.
+        The best found, of a sum an :class:`AdditiveGaussianProcess`. Its search has ``converged`` only where the objective's
+        derivatives with respect to the logarithms of the free parameters are below 1e-3, but for those at a bound that would
+        take them beyond it; ``message`` says why it ended. After Ctrl-C or a callback's True, the best so far, with
+        ``converged`` false.
 
     Warns
     -----
@@ -193,9 +199,19 @@ def fit(
         output_variances, observation_variance, objective, signal_variance=signal_variance,
         signal_variance_bounds=signal_variance_bounds, signal_variance_prior=signal_variance_prior,
     )  # fmt: skip
-    warm_start = validate.model_to_start_from(start, GaussianProcess, feature_names, d)
-    if kernel is None:
-        kernel = start.kernel if start is not None else "rbf"
+    terms = wanted_terms(kernel, start, feature_names)
+    if terms is None:
+        warm_start = validate.model_to_start_from(start, GaussianProcess, feature_names, d)
+        if kernel is None:
+            kernel = start.kernel if start is not None else "rbf"
+    else:
+        validate.in_the_terms(
+            length_scale=length_scale, signal_variance=signal_variance, length_scale_bounds=length_scale_bounds,
+            signal_variance_bounds=signal_variance_bounds, shape_bounds=shape_bounds, length_scale_groups=length_scale_groups,
+            length_scale_prior=length_scale_prior, signal_variance_prior=signal_variance_prior, shape_prior=shape_prior,
+        )  # fmt: skip
+        validate.options_of_terms(objective, output_variances)
+        kernel, columns = sum_of(terms, feature_names, encoding, d)
     likelihood = LogMarginalLikelihood(
         X, centred, kernel=kernel, observation_variance=observation_variance, n_threads=n_threads,
         basis=None if trend is None else trend.basis, mean_estimation=mean_estimation,
@@ -208,34 +224,40 @@ def fit(
     max_iterations = validate.count("max_iterations", max_iterations, least=1)
     random = validate.generator(rng) if n_restarts or rng is not None else None  # one with a seed of the system's takes time
     validate.callback(callback)
-    given = {
-        "length_scale": Given(length_scale, length_scale_bounds),
-        "signal_variance": Given(signal_variance, signal_variance_bounds),
-        "noise_variance": Given(noise_variance, noise_variance_bounds),
-        "shape": Given(tuple(kernel) or None, shape_bounds),
-    }
-    targets = y if trend is None else centred
+    of_noise = Given(noise_variance, noise_variance_bounds, None if start is None else _noise_of(start, labels))
+    of_targets, noises = y if trend is None else centred, len(labels or ())
     if own_variances:
-        squares = validate.outputs_that_vary(y, centred)
-        given["signal_variance"], targets = Given(1.0, "fixed"), np.zeros((n, 1))  # which have the unit 1
-    if start is not None:
-        given = _from_model(given, start, kernel, warm_start, labels, own_variances)
-    space = parameter_space(
-        X, targets, kernel, given, length_scale_groups, standardize, feature_names,
-        of_column=None if encoding is None else encoding.of_column, noises=len(labels or ()),
-    )  # fmt: skip
-    if own_variances:
-        space.unit_of_variance = float(np.exp(np.log(squares).mean()))
-    priors = log_priors(
-        space,
-        X,
-        {
-            "length_scale": validate.by_column("length_scale_prior", length_scale_prior, feature_names, d, [None] * d),
-            "signal_variance": signal_variance_prior,
-            "noise_variance": noise_variance_prior,
-            "shape": shape_prior,
-        },
-    )
+        squares, of_targets = validate.outputs_that_vary(y, centred), np.zeros((n, 1))  # which have the unit 1
+    if terms is not None:
+        space, priors = space_and_priors(
+            X, of_targets, kernel, terms, columns, of_noise, noise_variance_prior, start, standardize=standardize,
+            names=feature_names, encoding=encoding, noises=noises,
+        )  # fmt: skip
+    else:
+        given = {
+            "length_scale": Given(length_scale, length_scale_bounds),
+            "signal_variance": Given(1.0, "fixed") if own_variances else Given(signal_variance, signal_variance_bounds),
+            "noise_variance": of_noise,
+            "shape": Given(tuple(kernel) or None, shape_bounds),
+        }
+        if start is not None:
+            given = _from_model(given, start, kernel, warm_start, own_variances)
+        space = parameter_space(
+            X, of_targets, kernel, given, length_scale_groups, standardize, feature_names,
+            of_column=None if encoding is None else encoding.of_column, noises=noises,
+        )  # fmt: skip
+        if own_variances:
+            space.unit_of_variance = float(np.exp(np.log(squares).mean()))
+        priors = log_priors(
+            space,
+            X,
+            {
+                "length_scale": validate.by_column("length_scale_prior", length_scale_prior, feature_names, d, [None] * d),
+                "signal_variance": signal_variance_prior,
+                "noise_variance": noise_variance_prior,
+                "shape": shape_prior,
+            },
+        )
     if not own_variances:
         validate.warn_of_scales(y)
     search = Search(likelihood, OBJECTIVES[objective], space, priors, max_iterations, callback)
@@ -260,7 +282,7 @@ def fit(
     if trend is not None:
         trend, rest, alpha = trained(trend, factor, y)
     ratio: float | None = None
-    signal: Any = parameters[1]
+    signal: Any = float(np.sum(parameters[1]))
     noise: Any = parameters[2] if labels is None else 0.0
     if own_variances:
         settings["output_variances"], ratio = output_variances, noise
@@ -271,9 +293,15 @@ def fit(
         space,
         search.best.free_theta,
         search.message,
-        lambda: validate.parameter_names(X.shape[1], kernel, encoded_names(feature_names, encoding), labels),
+        lambda: names_in_theta(X.shape[1], kernel, encoded_names(feature_names, encoding), labels),
     )
-    return GaussianProcess(
+    model_class: type[GaussianProcess] = GaussianProcess
+    more: dict[str, Any] = {}
+    if terms is None:
+        settings["length_scale_groups"] = space.column_groups.tolist()
+    else:
+        model_class, more = AdditiveGaussianProcess, of_sum(space, parameters, columns)
+    return model_class(
         kernel=parameters[3],
         length_scale=space.by_column(parameters[0]),
         signal_variance=signal,
@@ -300,7 +328,6 @@ def fit(
                 for kind, bounds in space.given_bounds.items()
                 if (kind != "noise_variance" or any(bounds)) and not (own_variances and kind == "signal_variance")
             },
-            "length_scale_groups": space.column_groups.tolist(),
             "objective": objective,
             "standardize": bool(standardize),
             **settings,
@@ -309,22 +336,15 @@ def fit(
         _factor=factor,
         _trend=trend,
         _noise_ratio=ratio,
+        **more,
     )
 
 
 def _from_model(
-    given: dict[str, Given],
-    model: GaussianProcess,
-    kernel: Kernel,
-    length_scale: Array,
-    labels: tuple[Any, ...] | None,
-    own_variances: bool,
+    given: dict[str, Given], model: GaussianProcess, kernel: Kernel, length_scale: Array, own_variances: bool
 ) -> dict[str, Given]:
     """The same with a model's parameters to start from; its length scales are given in the order of X's columns."""
-    noise: Any
-    signal, noise = model._variances
-    if model._noise_groups is not None:
-        noise = float(model._noise_groups.of_rows.mean()) if labels is None else model._noise_groups.of_labels(labels)
+    signal, noise = model._variances[0], given["noise_variance"].warm_start
     unit = 1.0 / signal if own_variances else float(np.mean(model._units**2))
     values: dict[str, Any] = {
         "length_scale": length_scale,
@@ -335,6 +355,14 @@ def _from_model(
     if kernel == model.kernel and len(kernel):  # which is what trains a shape parameter that nobody gave a start for
         result["shape"] = Given(None, given["shape"].bounds, tuple(kernel))
     return result
+
+
+def _noise_of(model: GaussianProcess, labels: tuple[Any, ...] | None) -> Any:
+    """A model's noise variance to start from; with labels of groups, one for each."""
+    groups = model._noise_groups
+    if groups is None:
+        return model._variances[1]
+    return float(groups.of_rows.mean()) if labels is None else groups.of_labels(labels)
 
 
 GaussianProcess._fit = staticmethod(fit)  # for `refit`

@@ -54,7 +54,7 @@ def log_density(priors: Priors, parameters: Parameters, size: int) -> tuple[floa
     total, gradient = 0.0, np.zeros(size)
     if not priors:
         return total, gradient, ""
-    values = np.concatenate([parameters[0], parameters[1:2], np.atleast_1d(parameters[2]), tuple(parameters[3])])
+    values = np.concatenate([parameters[0], np.atleast_1d(parameters[1]), np.atleast_1d(parameters[2]), tuple(parameters[3])])
     for name, where, prior in priors:
         value, slope = prior(values[where])
         total += value

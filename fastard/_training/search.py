@@ -21,6 +21,7 @@ from fastard._engine.terms import Term
 from fastard._numba.threads import thread_map
 from fastard._objectives import leave_one_out
 from fastard._objectives.likelihood import LogMarginalLikelihood
+from fastard._objectives.terms import Sum
 from fastard._parameters import Parameters, ParameterSpace
 from fastard._progress import Callback, TrainingProgress, TrainingState
 from fastard._training.priors import Priors, log_density
@@ -358,7 +359,8 @@ class Search:
         """The objective as compiled code evaluates it; None where a part of it is Python's."""
         space, likelihood, priors = self.space, self.likelihood, self._compiled_priors()
         is_ours = self.objective is _marginal_likelihood or space.unit_of_mean > 0.0
-        if not is_ours or priors is None or likelihood.basis is not None or likelihood.own_variances or space.noises:
+        own_variances, is_sum = likelihood.own_variances, isinstance(space.kernel, Sum)
+        if not is_ours or priors is None or likelihood.basis is not None or own_variances or space.noises or is_sum:
             return None
         term = Term(space.kernel, np.ones(space.d), 1.0, space.free_length_scales, tied=space.isotropic)
         return descent.Descent(

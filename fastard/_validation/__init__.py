@@ -10,6 +10,7 @@
     mean         Is it a mean, and are its basis functions those of these points?
     outputs      May each output have its own variance?
     options      Is an option one of its values?
+    terms        Is it a sum of terms, over columns that there are?
 
 A function is named for what it checks or returns, and says what is wrong, what it got, and what to do.
 """
@@ -99,6 +100,20 @@ from fastard._validation.priors import (
     prior_value,
     shape_prior,
 )
+from fastard._validation.terms import (
+    columns_of_start,
+    columns_of_term,
+    in_the_terms,
+    naming,
+    one_kernel,
+    one_term,
+    options_of_terms,
+    start_of_terms,
+    terms_by_name,
+    terms_given_again,
+    terms_have_names,
+    told_apart,
+)
 
 __all__ = [
     "ESTIMATIONS",
@@ -116,6 +131,8 @@ __all__ = [
     "client",
     "coded",
     "column_kinds",
+    "columns_of_start",
+    "columns_of_term",
     "constant",
     "constant_mean",
     "count",
@@ -127,6 +144,7 @@ __all__ = [
     "groups",
     "groups_given_again",
     "has_basis_functions",
+    "in_the_terms",
     "independent",
     "index",
     "input_distribution",
@@ -146,6 +164,7 @@ __all__ = [
     "model_to_start_from",
     "names_of",
     "names_of_targets",
+    "naming",
     "no_basis",
     "no_known_variances",
     "no_leverage",
@@ -156,8 +175,11 @@ __all__ = [
     "not_traced",
     "number",
     "one_each",
+    "one_kernel",
     "one_length_scale",
+    "one_term",
     "only_numbers",
+    "options_of_terms",
     "order_of_columns",
     "others_to_predict_from",
     "output_variances",
@@ -175,12 +197,17 @@ __all__ = [
     "some_columns",
     "some_inputs",
     "something_to_sample",
+    "start_of_terms",
     "starts",
     "starts_within",
     "std_or_cov",
     "targets",
+    "terms_by_name",
+    "terms_given_again",
+    "terms_have_names",
     "theta_of_floats",
     "thread_count",
+    "told_apart",
     "units",
     "variances_of_more_points",
     "variances_of_points",

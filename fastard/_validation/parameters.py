@@ -23,6 +23,10 @@ def as_kernel(kernel: Any) -> Kernel:
     if isinstance(kernel, str) and kernel in BY_NAME:
         return BY_NAME[kernel]()
     names = ", ".join(map(repr, BY_NAME))
+    if isinstance(kernel, Mapping):
+        raise TypeError(
+            f"kernel must be one kernel here, {names}; sums of terms are for fastard.fit and LogMarginalLikelihood"
+        )
     if isinstance(kernel, str):
         near = difflib.get_close_matches(kernel.lower().replace("-", "_").replace(" ", "_"), BY_NAME, n=2)
         hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""

@@ -19,7 +19,7 @@ from fastard._engine.terms import Term
 from fastard._model.gaussian_process import GaussianProcess
 from fastard._model.prediction import warn_of_zeros
 from fastard._model.relevance import relevance
-from fastard._model.standard_errors import Note, StandardErrors, from_information, notes_on_bounds
+from fastard._model.standard_errors import Note, StandardErrors, from_information, notes_on_bounds, visible_influence
 from fastard._objectives.likelihood import LogMarginalLikelihood
 from fastard._parameters import tied_groups
 from fastard._vecchia.accuracy import Accuracy, accuracy, judge
@@ -134,6 +134,11 @@ class VecchiaGaussianProcess:
     def _theta(self) -> Array:
         with np.errstate(divide="ignore"):  # no noise
             return np.log([*self.length_scale, self.signal_variance, self.noise_variance, *self.kernel])
+
+    @property
+    def _visible(self) -> NDArray[np.bool_]:
+        """Which inputs the function can be seen to depend on."""
+        return visible_influence(self._likelihood.X, self._likelihood.y, self._term, self.n_threads)
 
     @property
     def _term(self) -> Term:
@@ -299,7 +304,7 @@ class VecchiaGaussianProcess:
         groups, likelihood = tied_groups(self._slots), self._likelihood
         information = likelihood.information(self._theta)
         found, notes = from_information(groups @ information @ groups.T, groups, names)
-        return found, notes_on_bounds(self._slots, names, likelihood.X, likelihood.y, self._term) + notes
+        return found, notes_on_bounds(self._slots, names, self._visible) + notes
 
     def accuracy(self, *, sample: int = 100, rng: Any = 0, neighbors: int = 256) -> Accuracy:
         """How much the approximation loses, from a sample: beside blocks of four and sixteen times as many neighbours.
