@@ -477,8 +477,9 @@ def test_a_default_start_that_is_singular_is_shortened():
     y = X[:, 0] * np.sin(X[:, 0])
     without_noise = {"noise_variance": 0.0, "noise_variance_bounds": "fixed"}
     model = fastard.fit(X, y, **without_noise)
-    assert model.log_marginal_likelihood > 55.0
-    assert fastard.fit(X, y, n_restarts=2, rng=0, **without_noise).log_marginal_likelihood > 55.0
+    # Rounding decides where the matrix is no longer positive definite: 50.6 nats on one processor, 55.5 on another.
+    assert model.log_marginal_likelihood > 45.0
+    assert fastard.fit(X, y, n_restarts=2, rng=0, **without_noise).log_marginal_likelihood > 45.0
     with pytest.raises(fastard.NotPositiveDefiniteError):
         fastard.fit(X, y, length_scale=3.0, **without_noise)  # that is where it starts
     with pytest.raises(fastard.NotPositiveDefiniteError):
