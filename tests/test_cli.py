@@ -140,6 +140,55 @@ def test_fit_writes_json(data: str, tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "shape" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("mean", "estimation"), [("linear", "reml"), ("quadratic", "ml"), ("zero", None)])
+def test_fit_with_a_mean(
+    data: str, tmp_path: Path, mean: str, estimation: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = [str(tmp_path / name) for name in ("model.npz", "model.json")]
+    options = ["--mean", mean, "--save", files[0], "--json", files[1], "--test-fraction", "0"]
+    options += ["--mean-estimation", estimation] if estimation else []
+    assert main(["fit", data, "--target", "y", *options]) == 0
+    out = capsys.readouterr().out
+    own: dict[str, Any] = {"mean_estimation": estimation} if estimation else {}
+    model = fit(_numbers()[:, :3], _numbers()[:, 3], mean=mean, **own)
+    new = tmp_path / "new.csv"
+    new.write_text("slope,idle,wave\n0.5,0,3.0\n")
+    assert main(["predict", files[0], str(new), "--function"]) == 0
+    *_, row = csv.reader(capsys.readouterr().out.splitlines())
+    expected = np.ravel(model.predict([[3.0, 0.5, 0.0]], return_std=True))
+    np.testing.assert_allclose(np.array(row[3:5], dtype=float), expected, rtol=1e-10)
+    written = json.loads(Path(files[1]).read_text(encoding="utf-8"))["mean"]
+    assert written["kind"] == mean
+    if estimation is None:
+        assert "Coefficients" not in out
+        return
+    found = model.mean_coefficients()
+    assert written["estimation"] == estimation
+    assert written["basis"][:4] == ["1", "wave", "slope", "idle"]
+    np.testing.assert_allclose(written["coefficients"], found.coefficients, rtol=1e-10)
+    np.testing.assert_allclose(written["standard_errors"], found.standard_errors, rtol=1e-10)
+    shown = next(line.split() for line in out.partition("Coefficients of the mean")[2].splitlines() if "slope" in line)
+    assert shown == ["slope", f"{found.coefficients[2]:.4g}", f"{found.standard_errors[2]:.2g}"]
+
+
+def test_of_many_coefficients_the_first_are_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = np.random.default_rng(0).standard_normal((60, 8))
+    path = tmp_path / "data.csv"
+    np.savetxt(path, table, delimiter=",", header="a,b,c,d,e,f,g,y", comments="")
+    assert main(["fit", str(path), "--target", "y", "--mean", "quadratic"]) == 0
+    shown = capsys.readouterr().out.partition("Coefficients of the mean")[2].partition("\n\n")[0].splitlines()
+    assert len(shown) == 1 + 2 + 30 + 1
+    assert shown[-1].strip() == "and 6 more, which --json has"
+
+
+def test_a_mean_that_the_rows_do_not_determine_is_told_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "data.csv"
+    path.write_text("a,half,y\n" + "".join(f"{i},{i / 2},{i * i}\n" for i in range(9)))
+    assert main(["fit", str(path), "--target", "y", "--mean", "linear"]) == 2
+    assert "depend linearly on the others" in (error := capsys.readouterr().err)
+    assert ": half; leave" in error or ": a; leave" in error
+
+
 # --- fit: which columns and rows ---------------------------------------------------------------------------------
 
 MESSY = """day,colour,temp,"p, bar",remark,y
@@ -378,7 +427,12 @@ def test_what_takes_long_is_told_before_training(capsys: pytest.CaptureFixture[s
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [(["--neighbors", "9"], "--neighbors is of --vecchia"), (["--vecchia", "--restarts", "1"], "restarts")],
+    [
+        (["--neighbors", "9"], "--neighbors is of --vecchia"),
+        (["--vecchia", "--restarts", "1"], "restarts"),
+        (["--vecchia", "--mean", "linear"], "leave --mean out"),
+        (["--mean-estimation", "reml"], "--mean-estimation is of --mean linear and --mean quadratic"),
+    ],
 )
 def test_options_that_do_not_go_together(
     data: str, options: list[str], message: str, capsys: pytest.CaptureFixture[str]
@@ -968,7 +1022,7 @@ def test_info_from_the_module_without_a_cache(tmp_path: Path) -> None:
 
 
 def test_help_names_every_default(capsys: pytest.CaptureFixture[str]) -> None:
-    for command, defaults in (("fit", 13), ("predict", 5), ("demo", 2)):
+    for command, defaults in (("fit", 15), ("predict", 5), ("demo", 2)):
         with pytest.raises(SystemExit) as exit_:
             main([command, "--help"])
         assert exit_.value.code == 0

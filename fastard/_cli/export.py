@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
+
 from fastard._cli.study import Study
 from fastard._config import versions
 from fastard._files import replace_file
@@ -63,6 +65,7 @@ def write_json(study: Study, path: str) -> None:
         "shape": list(model.kernel),
         "target": data.target_name,
         "target_mean": float(data.y.mean()),
+        "mean": _mean(study),
         "n_training_rows": int(data.y.size),
         "feature_names": data.input_names,
         "length_scale": model.length_scale.tolist(),
@@ -82,6 +85,15 @@ def write_json(study: Study, path: str) -> None:
     # JSON's own escapes for what a terminal would obey or hide
     text = "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
     _write(path, lambda file: file.write(text.encode()))
+
+
+def _mean(study: Study) -> Any:
+    """Its name, and the coefficients of one that has some."""
+    model, found = study.model, study.coefficients
+    if isinstance(model, GaussianProcess) and found is not None:
+        columns = {"basis": found.names, "coefficients": found.coefficients, "standard_errors": found.standard_errors}
+        return {"kind": model._settings["mean"], "estimation": model._mean_estimation, **columns}
+    return {"kind": model._settings.get("mean", "constant") if isinstance(model, GaussianProcess) else "constant"}
 
 
 def _likelihood(study: Study) -> dict[str, Any]:
@@ -107,7 +119,7 @@ def _likelihood(study: Study) -> dict[str, Any]:
 def _finite(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _finite(entry) for key, entry in value.items()}
-    if isinstance(value, list):
+    if isinstance(value, list | np.ndarray):
         return [_finite(entry) for entry in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 

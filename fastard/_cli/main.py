@@ -82,6 +82,21 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME",
     )
     fit.add_argument(
+        "--mean",
+        choices=("constant", "zero", "linear", "quadratic"),
+        default="constant",
+        metavar="NAME",
+        help="what the predictions go back to far from the data: constant, the mean of the target; zero; or linear or "
+        "quadratic in the inputs, with coefficients that the report shows (default: constant)",
+    )
+    fit.add_argument(
+        "--mean-estimation",
+        choices=("ml", "reml"),
+        metavar="NAME",
+        help="with --mean linear or quadratic: ml, the best coefficients; or reml, which integrates them out, better where "
+        "rows are few (default: ml)",
+    )
+    fit.add_argument(
         "--vecchia",
         action="store_true",
         help="for many rows, 20 000 to millions: train by an approximation, which the report says the error of "
@@ -243,6 +258,10 @@ def _fit(options: argparse.Namespace) -> int:
         raise OptionsError("--neighbors is of --vecchia; add that, or leave it out")
     if options.restarts and options.vecchia:
         raise OptionsError("--vecchia has one search, from where the exact one on some of the rows ends; leave --restarts out")
+    if options.mean != "constant" and options.vecchia:
+        raise OptionsError("--vecchia has a constant mean; leave --mean out")
+    if options.mean_estimation and options.mean not in ("linear", "quadratic"):
+        raise OptionsError("--mean-estimation is of --mean linear and --mean quadratic; add one of them, or leave it out")
     if options.target is None:
         return _list_columns(options)
     check_destination(options.json, options.data)
@@ -268,6 +287,8 @@ def _fit(options: argparse.Namespace) -> int:
             n_restarts=options.restarts,
             seed=options.seed,
             n_threads=options.threads,
+            mean=options.mean,
+            mean_estimation=options.mean_estimation or "ml",
             neighbors=(options.neighbors or _NEIGHBORS) if options.vecchia else None,
         )
     with contextlib.ExitStack() as others:  # what was learned is not lost where one of the ways to tell it fails

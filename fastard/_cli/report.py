@@ -4,13 +4,14 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from fastard._model.summary import cells_of
+from fastard._model.summary import MOST_ROWS, cells_of
 from fastard._progress import _draws
 from fastard._text import printable, table
 
 if TYPE_CHECKING:
     from fastard._cli.study import Study
     from fastard._model.summary import Summary
+    from fastard._model.trend import MeanCoefficients
     from fastard._vecchia.accuracy import Accuracy
 
 
@@ -74,6 +75,8 @@ def show_study(study: "Study") -> None:
     """Print the inputs by relevance, then what was learned and how well it predicts."""
     summary = study.model.summary()
     show(_inputs(study, summary))
+    if study.coefficients is not None:
+        show(_coefficients(study.coefficients))
     show(_model(study, summary))
 
 
@@ -84,6 +87,15 @@ def _inputs(study: "Study", summary: "Summary") -> Grid:
         *cells, remark = cells_of(row)
         rows.append((*cells, remark or bar(row.relevance / largest)))
     return Grid(f"Inputs of {study.training.target_name} by relevance", "<>>>><", summary.header, rows)
+
+
+def _coefficients(found: "MeanCoefficients") -> Grid:
+    """The first of them, and how many more."""
+    columns = (found.names, found.coefficients, found.standard_errors)
+    rows = [(name, f"{value:.4g}", f"{error:.2g}") for name, value, error in zip(*columns, strict=True)]
+    left = len(rows) - MOST_ROWS
+    more = [(f"and {left} more, which --json has", "", "")] if left > 0 else []
+    return Grid("Coefficients of the mean", "<>>", ("of", "coefficient", "±"), [*rows[:MOST_ROWS], *more])
 
 
 def _model(study: "Study", summary: "Summary") -> Grid:

@@ -4,14 +4,16 @@ import math
 import time
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 
-from fastard._arrays import Array
+from fastard._arrays import Array, NamedColumns
 from fastard._cli.formats import TableError
 from fastard._cli.tables import Dataset
 from fastard._limits import memory
 from fastard._model.gaussian_process import GaussianProcess
+from fastard._model.trend import MeanCoefficients
 from fastard._progress import Callback
 from fastard._training.fit import fit
 from fastard._vecchia.accuracy import Accuracy
@@ -48,6 +50,12 @@ class Study:
     def accuracy(self) -> Accuracy | None:
         """What is lost, where the training was not exact."""
         return self.model.accuracy() if isinstance(self.model, VecchiaGaussianProcess) else None
+
+    @cached_property
+    def coefficients(self) -> MeanCoefficients | None:
+        """Of the mean, where it has some."""
+        model = self.model
+        return None if isinstance(model, VecchiaGaussianProcess) or model._trend is None else model.mean_coefficients()
 
     @property
     def kernel_name(self) -> str:
@@ -90,22 +98,27 @@ def study(
     n_restarts: int = 0,
     seed: int = 0,
     n_threads: int | None = None,
+    mean: str = "constant",
+    mean_estimation: Literal["ml", "reml"] = "ml",
     neighbors: int | None = None,
 ) -> Study:
     """Train and judge. With ``neighbors``, by ``fit_vecchia`` with so many; otherwise exactly, and what is compiled lazily is
     compiled before the clock starts."""
-    X, y = training.X, training.y
+    X, y = NamedColumns(training.X, training.input_names), training.y
     model: GaussianProcess | VecchiaGaussianProcess
     if neighbors is None:
         _check_memory(y.size)
         compile_training(kernel)
     began = time.perf_counter()
     if neighbors is None:
-        model = fit(X, y, kernel=kernel, n_restarts=n_restarts, rng=seed, callback=callback, n_threads=n_threads)
+        model = fit(
+            X, y, kernel=kernel, mean=mean, mean_estimation=mean_estimation, n_restarts=n_restarts, rng=seed,
+            callback=callback, n_threads=n_threads,
+        )  # fmt: skip
     else:
         model = fit_vecchia(X, y, kernel=kernel, neighbors=neighbors, rng=seed, callback=callback, n_threads=n_threads)
     seconds = time.perf_counter() - began
-    model.feature_names, model.target_names = training.input_names, [training.target_name]
+    model.target_names = [training.target_name]
     held_out = _judge(model, training, test) if test is not None else None
     return Study(model, training, held_out, seconds)
 

@@ -19,7 +19,7 @@ from fastard.kernels import BY_NAME
 
 _NEAR = 0.01  # nats, up to which searches have ended in the same optimum
 
-_MOST_ROWS = 30  # of a table
+MOST_ROWS = 30  # of a table
 
 NO_INFLUENCE = "no visible influence"
 
@@ -82,7 +82,7 @@ class Summary:
         return [columns_of(self, cells_of(row)) for row in self.inputs[:most]]
 
     def __str__(self) -> str:
-        shown = self.rows(_MOST_ROWS)
+        shown = self.rows(MOST_ROWS)
         left = len(self.inputs) - len(shown)
         align = columns_of(self, ("<", ">", ">", ">", ">", "<"))
         lines = [self.title, *_text.table(self.header, shown, align)] if shown else [self.title]
@@ -96,7 +96,7 @@ class Summary:
     def _repr_html_(self) -> str:
         from fastard._model.notebook import tables
 
-        return tables(self, _MOST_ROWS)
+        return tables(self, MOST_ROWS)
 
 
 def cells_of(row: InputSummary) -> tuple[str, ...]:
