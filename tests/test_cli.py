@@ -1065,7 +1065,7 @@ def _compiled() -> dict[str, set[Any]]:
 def test_warmup_leaves_nothing_to_compile(kernel: str, capsys: pytest.CaptureFixture[str]) -> None:
     warmup(kernel)
     before = _compiled()
-    assert sum(map(len, before.values())) > 10
+    assert any(before.values())  # how many depends on what other tests have called
     random = np.random.default_rng(0)
     X, Y = random.standard_normal((300, 2)), random.standard_normal((300, 3))
     X.flags.writeable = Y.flags.writeable = False
