@@ -14,6 +14,16 @@ _AnyArray = TypeVar("_AnyArray", bound=NDArray[Any])
 _FOR_THE_MATRIX = 0.9  # of the memory
 
 
+class NamedColumns:
+    """An array (n, d) whose columns have names, as a DataFrame's have."""
+
+    def __init__(self, array: NDArray[Any], columns: list[str]) -> None:
+        self._array, self.columns, self.dtypes = array, columns, [array.dtype] * len(columns)
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> NDArray[Any]:
+        return self._array if dtype is None else self._array.astype(dtype)
+
+
 def read_only(array: _AnyArray) -> _AnyArray:
     """The same data, not to be written: what the caller owns stays as it is.
 

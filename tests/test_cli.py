@@ -1,8 +1,10 @@
 """The command line, show_config and warmup: what they print, write and return, and how they refuse."""
 
+import base64
 import contextlib
 import csv
 import errno
+import html.parser
 import io
 import json
 import math
@@ -23,6 +25,7 @@ from fastard import _progress, _warmup
 from fastard._cli import baseline as _plain
 from fastard._cli import demo as _demo
 from fastard._cli import export as _export
+from fastard._cli import page as _page
 from fastard._cli import report as _report
 from fastard._cli import study as _study
 from fastard._cli.formats import TableError
@@ -140,15 +143,64 @@ def test_fit_writes_json(data: str, tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "shape" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("mean", "estimation"), [("linear", "reml"), ("quadratic", "ml"), ("zero", None)])
+def test_fit_with_a_mean(
+    data: str, tmp_path: Path, mean: str, estimation: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = [str(tmp_path / name) for name in ("model.npz", "model.json")]
+    options = ["--mean", mean, "--save", files[0], "--json", files[1], "--test-fraction", "0"]
+    options += ["--mean-estimation", estimation] if estimation else []
+    assert main(["fit", data, "--target", "y", *options]) == 0
+    out = capsys.readouterr().out
+    own: dict[str, Any] = {"mean_estimation": estimation} if estimation else {}
+    model = fit(_numbers()[:, :3], _numbers()[:, 3], mean=mean, **own)
+    new = tmp_path / "new.csv"
+    new.write_text("slope,idle,wave\n0.5,0,3.0\n")
+    assert main(["predict", files[0], str(new), "--function"]) == 0
+    *_, row = csv.reader(capsys.readouterr().out.splitlines())
+    expected = np.ravel(model.predict([[3.0, 0.5, 0.0]], return_std=True))
+    np.testing.assert_allclose(np.array(row[3:5], dtype=float), expected, rtol=1e-10)
+    written = json.loads(Path(files[1]).read_text(encoding="utf-8"))["mean"]
+    assert written["kind"] == mean
+    if estimation is None:
+        assert "Coefficients" not in out
+        return
+    found = model.mean_coefficients()
+    assert written["estimation"] == estimation
+    assert written["basis"][:4] == ["1", "wave", "slope", "idle"]
+    np.testing.assert_allclose(written["coefficients"], found.coefficients, rtol=1e-10)
+    np.testing.assert_allclose(written["standard_errors"], found.standard_errors, rtol=1e-10)
+    shown = next(line.split() for line in out.partition("Coefficients of the mean")[2].splitlines() if "slope" in line)
+    assert shown == ["slope", f"{found.coefficients[2]:.4g}", f"{found.standard_errors[2]:.2g}"]
+
+
+def test_of_many_coefficients_the_first_are_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = np.random.default_rng(0).standard_normal((60, 8))
+    path = tmp_path / "data.csv"
+    np.savetxt(path, table, delimiter=",", header="a,b,c,d,e,f,g,y", comments="")
+    assert main(["fit", str(path), "--target", "y", "--mean", "quadratic"]) == 0
+    shown = capsys.readouterr().out.partition("Coefficients of the mean")[2].partition("\n\n")[0].splitlines()
+    assert len(shown) == 1 + 2 + 30 + 1
+    assert shown[-1].strip() == "and 6 more, which --json has"
+
+
+def test_a_mean_that_the_rows_do_not_determine_is_told_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "data.csv"
+    path.write_text("a,half,y\n" + "".join(f"{i},{i / 2},{i * i}\n" for i in range(9)))
+    assert main(["fit", str(path), "--target", "y", "--mean", "linear"]) == 2
+    assert "depend linearly on the others" in (error := capsys.readouterr().err)
+    assert ": half; leave" in error or ": a; leave" in error
+
+
 # --- fit: which columns and rows ---------------------------------------------------------------------------------
 
 MESSY = """day,colour,temp,"p, bar",remark,y
-2024-05-01,red,1.0,2.0,fine,3
-2024-05-02,blue,2.0,,bad,4
-2024-05-03,red,3.0,2.5,,5.5
-2024-05-04,blue,4.0,2.2,odd,6
-2024-05-05,red,NA,2.0,x,7
-2024-05-06,red,4.4,2.9,y,6.1
+1.5.2024,red,1.0,2.0,fine,3
+2.5.2024,blue,2.0,,bad,4
+3.5.2024,red,3.0,2.5,,5.5
+4.5.2024,blue,4.0,2.2,odd,6
+5.5.2024,red,NA,2.0,x,7
+6.5.2024,red,4.4,2.9,y,6.1
 """
 
 
@@ -163,13 +215,13 @@ def test_one_message_names_all_columns_that_are_no_numbers(messy: str, capsys: p
     assert main(["fit", messy, "--target", "y"]) == 2
     (error,) = capsys.readouterr().err.splitlines()
     for part in (
-        "5 columns",
-        "'day' holds dates or times ('2024-05-01' in line 2)",
-        "'colour' holds 2 categories (red, blue)",
+        "4 columns",
+        "'day' holds dates or times ('1.5.2024' in line 2)",
         "'temp' lacks 1 of 6 values (the first in line 6)",
         "'p, bar' lacks 1 of 6 values (the first in line 3)",
         "'remark' holds text ('fine' in line 2) and lacks 1",
-        "--ignore day,colour,remark;",
+        "write dates as 2024-05-31",
+        "--ignore day,remark;",
         "--drop-missing",
     ):
         assert part in error
@@ -233,6 +285,108 @@ def test_without_a_target_the_columns_are_listed(messy: str, capsys: pytest.Capt
     assert "--target" in err
 
 
+def _mixed(path: Path, n: int = 60) -> tuple[str, Any]:
+    """A file with a date, text, an angle and numbered machines; and its X as fit takes it."""
+    pandas = pytest.importorskip("pandas")
+    random = np.random.default_rng(0)
+    frame = pandas.DataFrame(
+        {
+            "day": pandas.date_range("2024-01-01", periods=n).strftime("%Y-%m-%d"),
+            "material": random.choice(["steel", "wood", "sheet glass"], n),
+            "wind": random.uniform(0.0, 360.0, n).round(1),
+            "machine": random.integers(1, 4, n),
+        }
+    )
+    y = np.cos(np.deg2rad(frame.wind)) + 0.3 * frame.machine + frame.material.map(len) + 0.01 * np.arange(n)
+    frame.assign(y=y + 0.1 * random.standard_normal(n)).to_csv(path, index=False)
+    frame["day"] = np.arange(n) + 19723.0
+    return str(path), frame
+
+
+_KINDS = ["--categorical", "machine", "--periodic", "wind=360"]
+
+
+def test_categories_dates_and_angles(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, X = _mixed(tmp_path / "data.csv")
+    y = np.loadtxt(path, delimiter=",", skiprows=1, usecols=4)
+    model_path, json_path, new = (str(tmp_path / name) for name in ("model.npz", "model.json", "new.csv"))
+    options = ["--target", "y", *_KINDS, "--test-fraction", "0", "--save", model_path, "--json", json_path]
+    assert main(["fit", path, *options]) == 0
+    out, err = capsys.readouterr()
+    assert "60 rows, 4 inputs" in out
+    assert "text is taken for categories: 'material' (3)" in err
+    assert "dates are taken as days since 1970-01-01: 'day'" in err
+    written = json.loads(Path(json_path).read_text(encoding="utf-8"))
+    assert written["categorical"] == {"material": ["sheet glass", "steel", "wood"], "machine": [1, 2, 3]}
+    assert written["periodic"] == {"wind": 360.0}
+    model = fit(X, y, categorical=["machine"], periodic={"wind": 360.0})
+    np.testing.assert_allclose(written["length_scale"], model.length_scale, rtol=1e-10)
+
+    Path(new).write_text(
+        "machine,wind,material,day\n2.0,370,sheet  glass,2024-01-05\n1,-5,wood,2024-02-29\n3,9,steel,2025-03-01\n"
+    )
+    assert main(["predict", model_path, new]) == 0
+    out, err = capsys.readouterr()
+    assert "1 of 3 rows lie outside" in err
+    assert "farthest is line 4, by 6.2 times the width of the range of 'day'" in err
+    points = X[:3].assign(
+        machine=[2, 1, 3], wind=[370.0, -5.0, 9.0], material=["sheet glass", "wood", "steel"], day=[19727.0, 19782.0, 20148.0]
+    )
+    mean, std = model.predict(points, return_std=True, include_noise=True)
+    _, *rows = csv.reader(out.splitlines())
+    np.testing.assert_allclose(np.array([row[4:6] for row in rows], dtype=float), np.column_stack([mean, std]), rtol=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("cells", "options", "message"),
+    [
+        (
+            "4,9,wood,2024-01-05",
+            [],
+            "line 3, column 'machine': '4' is a category that the model was not trained with; it knows",
+        ),
+        (
+            "1,9,Wood,2024-01-05",
+            [],
+            "'Wood' is a category that the model was not trained with; it knows 'sheet glass', 'steel'",
+        ),
+        (",9,wood,2024-01-05", [], "line 3, column 'machine': the cell is empty"),
+        ("1,9,wood,1.5.2024", [], "column 'day': '1.5.2024' is not a number; write dates as 2024-05-31"),
+        (",9,wood,2024-01-05", ["--drop-missing"], "1 of 2 rows are left out"),
+    ],
+)
+def test_predict_refuses_categories_of_no_training(
+    tmp_path: Path, cells: str, options: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, _ = _mixed(tmp_path / "data.csv")
+    model_path, new = str(tmp_path / "model.npz"), tmp_path / "new.csv"
+    assert main(["fit", path, "--target", "y", *_KINDS, "--save", model_path]) == 0
+    new.write_text(f"machine,wind,material,day\n1,9,wood,2024-01-05\n{cells}\n")
+    assert main(["predict", model_path, str(new), *options]) == (0 if options else 2)
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", [["--vecchia"], ["--mean", "linear"]])
+def test_what_is_for_numbers_alone_says_so(tmp_path: Path, option: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    path, _ = _mixed(tmp_path / "data.csv")
+    assert main(["fit", path, "--target", "y", "--periodic", "wind=360", *option]) == 2
+    assert "these hold categories or are periodic: 'material', 'wind'" in capsys.readouterr().err
+
+
+def test_no_level_is_held_out_altogether(tmp_path: Path) -> None:
+    """Of a level that training had not, nothing can be predicted."""
+    path = tmp_path / "data.csv"
+    path.write_text("colour,y\n" + "".join(f"c{i % 10},{i}\n" for i in range(20)))
+    data = read_dataset(str(path), "y")
+    for seed in range(5):
+        training, test = _study.split(data, 0.7, seed)
+        assert set(training.X[:, 0]) == {f"c{i}" for i in range(10)}
+        assert test is not None
+        assert sorted([*training.y, *test.y]) == list(range(20))
+    with pytest.raises(TableError, match="a category of its own"):
+        _study.split(read_dataset(str(path), "y", categorical=["colour"]).rows(np.arange(10)), 0.5, 0)
+
+
 # --- predict -----------------------------------------------------------------------------------------------------
 
 
@@ -293,8 +447,6 @@ def test_predict_refuses_what_does_not_go_with_the_model(
     assert main(["predict", str(new), str(new)]) == 2
     assert "is not a model that fastard saved" in capsys.readouterr().err
     assert main(["predict", str(tmp_path / "none.npz"), str(new)]) == 1
-    fit([[0, 1.0], [1, 2.0], [0, 3.0]], [1.0, 2.0, 3.0], categorical=[0], max_iterations=1).save(model_path)
-    assert "fastard predict is for models whose inputs are all numbers" in error("0,1\n")
 
 
 def test_predict_of_several_targets_and_known_variances(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -378,7 +530,12 @@ def test_what_takes_long_is_told_before_training(capsys: pytest.CaptureFixture[s
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [(["--neighbors", "9"], "--neighbors is of --vecchia"), (["--vecchia", "--restarts", "1"], "restarts")],
+    [
+        (["--neighbors", "9"], "--neighbors is of --vecchia"),
+        (["--vecchia", "--restarts", "1"], "restarts"),
+        (["--vecchia", "--mean", "linear"], "leave --mean out"),
+        (["--mean-estimation", "reml"], "--mean-estimation is of --mean linear and --mean quadratic"),
+    ],
 )
 def test_options_that_do_not_go_together(
     data: str, options: list[str], message: str, capsys: pytest.CaptureFixture[str]
@@ -435,6 +592,78 @@ def test_fit_draws_a_chart_without_a_display(
     for text in ("wave", "slope_{$", "relevance: standard deviation / length scale, scaled to sum 1", "input"):
         assert f"<!-- {text} -->" in drawn
     assert "matplotlib.pyplot" not in sys.modules
+
+
+class _Page(html.parser.HTMLParser):
+    """Tags that are opened and closed in order, the texts, and what pictures are."""
+
+    def __init__(self, document: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.pictures: list[tuple[str, bytes]] = []
+        self.text = ""
+        self.feed(document)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in ("meta", "img"):
+            self.open.append(tag)
+        for name, value in attrs:
+            assert name in ("lang", "charset", "name", "content", "class", "alt", "src"), f"{name} may ask a network"
+            if name == "src" and value is not None:
+                kind, data = value.split(";base64,")
+                self.pictures.append((kind, base64.b64decode(data, validate=True)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@pytest.mark.parametrize("options", [[], ["--mean", "linear", "--save", "m.npz"], ["--test-fraction", "0"], ["--vecchia"]])
+def test_a_report_is_one_page(tmp_path: Path, options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("matplotlib")
+    data = _csv(tmp_path / "data.csv", header='<script>wave,"sl & pe",idle,y</title>')
+    options = [str(tmp_path / option) if option.endswith(".npz") else option for option in options]
+    path = tmp_path / "report.html"
+    assert main(["fit", data, "--target", "y</title>", "--report", str(path), *options]) == 0
+    out, err = capsys.readouterr()
+    assert f"wrote {path}" in err
+    document = path.read_text(encoding="utf-8")
+    assert not re.search(r"https?:|url\(|@import|<script|<link", document)
+    page = _Page(document)
+    for line in out.splitlines():  # all that was printed, but for bars, rules and titles
+        for cell in re.split(r"\s{2,}", line.strip(" █")) if line.startswith("  ") else []:
+            assert cell in page.text or set(cell) == {"-"}, cell
+    for kind, content in page.pictures:
+        assert kind == "data:image/svg+xml"
+        assert b"</svg>" in content
+    exact, held_out = "--vecchia" not in options, "--test-fraction" not in options
+    assert len(page.pictures) == 1 + exact + held_out + 2
+    assert ("Leave-one-out: " in page.text) == exact
+    assert ("Held out: 6 rows" in page.text) == held_out
+    assert ("Coefficients of the mean" in page.text) == ("linear" in options)
+    assert ("The model was not saved" in page.text) == ("--save" not in options)
+    for version in (fastard.__version__, np.__version__):
+        assert version in page.text
+
+
+def test_a_report_warns_of_a_search_that_has_not_converged(data: str) -> None:
+    pytest.importorskip("matplotlib")
+    result = _study.study(read_dataset(data, "y"), None, callback=lambda state: state.evaluation == 3)
+    document = _Page(_page.page(result, "data.csv", None))
+    assert "The search had not converged, and the numbers are provisional: stopped by the callback." in document.text
+
+
+def test_a_report_of_many_points_has_pixels(data: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("matplotlib")
+    monkeypatch.setattr(_page, "_MOST_DRAWN", 50)
+    result = _study.study(read_dataset(data, "y"), None, callback=lambda _: None)
+    pictures = _Page(_page.page(result, "data.csv", None)).pictures
+    assert [kind for kind, _ in pictures] == [f"data:image/{kind}" for kind in ("svg+xml", "png", "png", "svg+xml")]
+    assert pictures[1][1].startswith(b"\x89PNG")
 
 
 def test_fit_without_held_out_rows(data: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -521,7 +750,8 @@ def test_fit_refuses_a_bad_file_in_one_line(
 @pytest.mark.parametrize(
     ("options", "part"),
     [
-        (["--target", "y", "--test-fraction", "1"], "--test-fraction: must be a number from 0 up to, but not, 1, got '1'"),
+        (["--target", "y", "--test-fraction", "1"], "--test-fraction: must be at least 0 and less than 1"),
+        (["--target", "y", "--header", "--no-header"], "--no-header: not allowed with argument --header"),
         (["--target", "y", "--test-fraction", "nan"], "--test-fraction"),
         (["--target", "y", "--restarts", "-1"], "--restarts: must be a whole number >= 0, got '-1'"),
         (["--target", "y", "--threads", "0"], "--threads: must be a whole number >= 1, got '0'"),
@@ -545,6 +775,7 @@ def test_fit_refuses_bad_options_in_one_line(
         (["--json", "nowhere/model.json"], "no folder nowhere"),
         (["--json", "."], "is a folder"),
         (["--plot", "chart.xyz"], "must end in one of"),
+        (["--report", "nowhere/report.html"], "no folder nowhere"),
     ],
 )
 def test_fit_refuses_where_it_can_not_write_before_it_trains(
@@ -563,13 +794,14 @@ def test_fit_refuses_where_it_can_not_write_before_it_trains(
     assert err.count("\n") == 1
 
 
+@pytest.mark.parametrize("option", ["--plot", "--report"])
 def test_a_chart_without_matplotlib_says_how_to_get_it(
-    data: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    data: str, option: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"] or ["matplotlib"]:
         monkeypatch.setitem(sys.modules, name, None)
-    assert main(["fit", data, "--target", "y", "--plot", "chart.png"]) == 2
-    assert "pip install fastard[cli]" in capsys.readouterr().err
+    assert main(["fit", data, "--target", "y", option, "chart.png"]) == 2
+    assert f"{option} needs matplotlib: pip install fastard[cli]" in capsys.readouterr().err
 
 
 def _raise_at(evaluation: int) -> Callable[[], Any]:
@@ -968,7 +1200,7 @@ def test_info_from_the_module_without_a_cache(tmp_path: Path) -> None:
 
 
 def test_help_names_every_default(capsys: pytest.CaptureFixture[str]) -> None:
-    for command, defaults in (("fit", 13), ("predict", 5), ("demo", 2)):
+    for command, defaults in (("fit", 18), ("predict", 5), ("demo", 2)):
         with pytest.raises(SystemExit) as exit_:
             main([command, "--help"])
         assert exit_.value.code == 0
@@ -1011,7 +1243,7 @@ def _compiled() -> dict[str, set[Any]]:
 def test_warmup_leaves_nothing_to_compile(kernel: str, capsys: pytest.CaptureFixture[str]) -> None:
     warmup(kernel)
     before = _compiled()
-    assert sum(map(len, before.values())) > 10
+    assert any(before.values())  # how many depends on what other tests have called
     random = np.random.default_rng(0)
     X, Y = random.standard_normal((300, 2)), random.standard_normal((300, 3))
     X.flags.writeable = Y.flags.writeable = False

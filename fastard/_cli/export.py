@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
+
 from fastard._cli.study import Study
 from fastard._config import versions
 from fastard._files import replace_file
@@ -45,13 +47,20 @@ def check_destination(path: str | None, data: str, *, what: str = "data", is_cha
         if mode is not None and os.path.exists(data) and os.path.samefile(path, data):
             raise ExportError(f"{path}: is the {what}; give another name")
     if is_chart:
-        try:
-            from matplotlib.backends.backend_agg import FigureCanvasAgg
-        except ImportError:
-            raise ExportError("--plot needs matplotlib: pip install fastard[cli]") from None
+        check_matplotlib("--plot")
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+
         formats = FigureCanvasAgg.get_supported_filetypes()
         if _format(path) not in formats:
             raise ExportError(f"{path}: the name must end in one of .{', .'.join(sorted(formats))}")
+
+
+def check_matplotlib(option: str) -> None:
+    """Refuse an option that draws where nothing can."""
+    try:
+        import matplotlib.figure  # noqa: F401
+    except ImportError:
+        raise ExportError(f"{option} needs matplotlib: pip install fastard[cli]") from None
 
 
 def write_json(study: Study, path: str) -> None:
@@ -63,8 +72,10 @@ def write_json(study: Study, path: str) -> None:
         "shape": list(model.kernel),
         "target": data.target_name,
         "target_mean": float(data.y.mean()),
+        "mean": _mean(study),
         "n_training_rows": int(data.y.size),
         "feature_names": data.input_names,
+        **_columns(study),
         "length_scale": model.length_scale.tolist(),
         "relevance": model.relevance.tolist(),
         "features_by_relevance": [data.input_names[i] for i in order],
@@ -81,7 +92,26 @@ def write_json(study: Study, path: str) -> None:
     text = json.dumps(_finite(document), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     # JSON's own escapes for what a terminal would obey or hide
     text = "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
-    _write(path, lambda file: file.write(text.encode()))
+    write(path, lambda file: file.write(text.encode()))
+
+
+def _columns(study: Study) -> dict[str, Any]:
+    """Which inputs are categories, and of which levels; and which are periodic."""
+    kinds = study.model._encoding.kinds if study.model._encoding is not None else ()
+    named = list(zip(study.training.input_names, kinds, strict=False))
+    return {
+        "categorical": {name: list(kind) for name, kind in named if isinstance(kind, tuple)},
+        "periodic": {name: kind for name, kind in named if isinstance(kind, float)},
+    }
+
+
+def _mean(study: Study) -> Any:
+    """Its name, and the coefficients of one that has some."""
+    model, found = study.model, study.coefficients
+    if isinstance(model, GaussianProcess) and found is not None:
+        columns = {"basis": found.names, "coefficients": found.coefficients, "standard_errors": found.standard_errors}
+        return {"kind": model._settings["mean"], "estimation": model._mean_estimation, **columns}
+    return {"kind": model._settings.get("mean", "constant") if isinstance(model, GaussianProcess) else "constant"}
 
 
 def _likelihood(study: Study) -> dict[str, Any]:
@@ -107,7 +137,7 @@ def _likelihood(study: Study) -> dict[str, Any]:
 def _finite(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _finite(entry) for key, entry in value.items()}
-    if isinstance(value, list):
+    if isinstance(value, list | np.ndarray):
         return [_finite(entry) for entry in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
@@ -122,7 +152,7 @@ def write_chart(study: Study, path: str) -> None:
     figure.supxlabel("relevance: standard deviation / length scale, scaled to sum 1", fontsize="medium")
     target = plots.shortened(study.training.target_name)
     figure.suptitle(f"{target}: {which}, length scales beside their bars", fontsize="medium", parse_math=False)
-    _write(path, lambda file: figure.savefig(file, format=_format(path), dpi=150))
+    write(path, lambda file: figure.savefig(file, format=_format(path), dpi=150))
 
 
 def save_model(study: Study, path: str) -> None:
@@ -131,8 +161,9 @@ def save_model(study: Study, path: str) -> None:
     tell_written(path)
 
 
-def _write(path: str, write: Callable[[BinaryIO], object]) -> None:
-    replace_file(path, write)
+def write(path: str, write_to: Callable[[BinaryIO], object]) -> None:
+    """A file whole or not at all; says so."""
+    replace_file(path, write_to)
     tell_written(path)
 
 

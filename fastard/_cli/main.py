@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from fastard._text import printable
+from fastard._text import listed, printable, quoted
 from fastard.exceptions import NotPositiveDefiniteError
 from fastard.kernels import BY_NAME
 
@@ -46,8 +46,9 @@ def _parser() -> argparse.ArgumentParser:
 
     fit = commands.add_parser(
         "fit",
-        help="train on a table of numbers and report",
-        description="Train on a table of numbers and report the inputs by relevance, the noise and held-out errors.",
+        help="train on a table and report",
+        description="Train on a table of numbers, categories and dates, and report the inputs by relevance, the noise and "
+        "held-out errors.",
         epilog=_EXIT_STATUS,
         formatter_class=plain,
     )
@@ -55,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
         "data",
         type=_not_blank,
         metavar="data.csv",
-        help="numbers separated by commas, semicolons, tabs or blanks, with or without a header; ARFF; and, with "
+        help="a table separated by commas, semicolons, tabs or blanks, with or without a header; ARFF; and, with "
         "fastard[files], Parquet or the first sheet of an Excel workbook",
     )
     fit.add_argument(
@@ -74,12 +75,43 @@ def _parser() -> argparse.ArgumentParser:
             metavar="COLUMNS",
             help=f"columns {what}: names or numbers with commas between them; may be given again",
         )
+    fit.add_argument(
+        "--categorical",
+        type=_not_blank,
+        action="append",
+        default=[],
+        metavar="COLUMNS",
+        help="inputs whose entries are categories, numbers of machines say (default: those that hold a few texts)",
+    )
+    fit.add_argument(
+        "--periodic",
+        type=_not_blank,
+        action="append",
+        default=[],
+        metavar="COLUMN=P",
+        help="an input that begins anew after P of its units, wind=360 say; may be given again (default: none)",
+    )
     _add_reading(fit)
     fit.add_argument(
         "--kernel",
         choices=BY_NAME,
         help=f"one of {', '.join(BY_NAME)} (default: {_KERNEL}; {_KERNEL_OF_MANY} with --vecchia)",
         metavar="NAME",
+    )
+    fit.add_argument(
+        "--mean",
+        choices=("constant", "zero", "linear", "quadratic"),
+        default="constant",
+        metavar="NAME",
+        help="what the predictions go back to far from the data: constant, the mean of the target; zero; or linear or "
+        "quadratic in the inputs, with coefficients that the report shows (default: constant)",
+    )
+    fit.add_argument(
+        "--mean-estimation",
+        choices=("ml", "reml"),
+        metavar="NAME",
+        help="with --mean linear or quadratic: ml, the best coefficients; or reml, which integrates them out, better where "
+        "rows are few (default: ml)",
     )
     fit.add_argument(
         "--vecchia",
@@ -101,7 +133,8 @@ def _parser() -> argparse.ArgumentParser:
         type=_fraction,
         default=0.1,
         metavar="F",
-        help="fraction of the rows, 0 <= F < 1, held out of training to measure errors on (default: 0.1)",
+        help="share of the rows to keep out of training and measure errors on; 0 trains on all rows, as is best for a model "
+        "that is saved (default: 0.1, a tenth)",
     )
     fit.add_argument(
         "--seed", type=_natural_number, default=0, metavar="N", help="for the rows held out and the restarts (default: 0)"
@@ -111,6 +144,12 @@ def _parser() -> argparse.ArgumentParser:
         type=_not_blank,
         metavar="FILE",
         help="draw the relevances to a .png, .pdf or .svg; needs fastard[cli] (default: no chart)",
+    )
+    fit.add_argument(
+        "--report",
+        type=_not_blank,
+        metavar="FILE",
+        help="write an HTML page of tables and pictures, report.html say; needs fastard[cli] (default: not written)",
     )
     fit.add_argument(
         "--json",
@@ -171,11 +210,14 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_reading(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
+    choice = parser.add_mutually_exclusive_group()
+    choice.add_argument(
         "--header",
-        action=argparse.BooleanOptionalAction,
-        help="whether line 1 holds the columns' names (default: it does if something in it is no number)",
+        action="store_true",
+        default=None,
+        help="line 1 holds the columns' names (default: it does if something in it is no number)",
     )
+    choice.add_argument("--no-header", dest="header", action="store_false", help="line 1 is data")
     parser.add_argument(
         "--drop-missing",
         action="store_true",
@@ -228,12 +270,12 @@ def _fraction(text: str) -> float:
     except ValueError:
         fraction = -1.0
     if not 0.0 <= fraction < 1.0:
-        raise argparse.ArgumentTypeError(f"must be a number from 0 up to, but not, 1, got {text!r}")
+        raise argparse.ArgumentTypeError(f"must be at least 0 and less than 1, 0.2 for a fifth of the rows; got {text!r}")
     return fraction
 
 
 def _fit(options: argparse.Namespace) -> int:
-    from fastard._cli.export import check_destination, save_model, write_chart, write_json
+    from fastard._cli.export import check_destination, check_matplotlib, save_model, write_chart, write_json
     from fastard._cli.report import show_study
     from fastard._cli.study import split, study
     from fastard._cli.tables import read_dataset
@@ -243,21 +285,36 @@ def _fit(options: argparse.Namespace) -> int:
         raise OptionsError("--neighbors is of --vecchia; add that, or leave it out")
     if options.restarts and options.vecchia:
         raise OptionsError("--vecchia has one search, from where the exact one on some of the rows ends; leave --restarts out")
+    if options.mean != "constant" and options.vecchia:
+        raise OptionsError("--vecchia has a constant mean; leave --mean out")
+    if options.mean_estimation and options.mean not in ("linear", "quadratic"):
+        raise OptionsError("--mean-estimation is of --mean linear and --mean quadratic; add one of them, or leave it out")
     if options.target is None:
         return _list_columns(options)
     check_destination(options.json, options.data)
     check_destination(options.save, options.data)
     check_destination(options.plot, options.data, is_chart=True)
+    check_destination(options.report, options.data)
+    if options.report:
+        check_matplotlib("--report")
     data = read_dataset(
         options.data,
         options.target,
         options.header,
         inputs=options.inputs,
         ignore=options.ignore,
+        categorical=options.categorical,
+        periodic=options.periodic,
         drop_missing=options.drop_missing,
     )
     for line in data.notes:
         note(f"fastard: {options.data}: {line}")
+    if data.encoded and (options.vecchia or options.mean in ("linear", "quadratic")):
+        names = listed([quoted(name) for name in data.encoded])
+        raise OptionsError(
+            f"{'--vecchia' if options.vecchia else f'--mean {options.mean}'} is for inputs that are all numbers, and these "
+            f"hold categories or are periodic: {names}; leave them out by --ignore, or make them numbers in the file"
+        )
     training, test = split(data, options.test_fraction, options.seed)
     with progress(_ADVICE) as callback:
         result = study(
@@ -268,11 +325,17 @@ def _fit(options: argparse.Namespace) -> int:
             n_restarts=options.restarts,
             seed=options.seed,
             n_threads=options.threads,
+            mean=options.mean,
+            mean_estimation=options.mean_estimation or "ml",
             neighbors=(options.neighbors or _NEIGHBORS) if options.vecchia else None,
         )
     with contextlib.ExitStack() as others:  # what was learned is not lost where one of the ways to tell it fails
         if options.plot:
             others.callback(write_chart, result, options.plot)
+        if options.report:
+            from fastard._cli.page import write_page
+
+            others.callback(write_page, result, options.report, options.data, options.save)
         if options.json:
             others.callback(write_json, result, options.json)
         if options.save:

@@ -4,13 +4,13 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from fastard._model.summary import cells_of
+from fastard._model.summary import MOST_ROWS, cells_of
 from fastard._progress import _draws
 from fastard._text import printable, table
 
 if TYPE_CHECKING:
     from fastard._cli.study import Study
-    from fastard._model.summary import Summary
+    from fastard._model.trend import MeanCoefficients
     from fastard._vecchia.accuracy import Accuracy
 
 
@@ -72,12 +72,14 @@ def _draw(grid: Grid) -> None:
 
 def show_study(study: "Study") -> None:
     """Print the inputs by relevance, then what was learned and how well it predicts."""
-    summary = study.model.summary()
-    show(_inputs(study, summary))
-    show(_model(study, summary))
+    show(_inputs(study))
+    if study.coefficients is not None:
+        show(coefficients(study.coefficients))
+    show(Grid(f"Model, in units of {study.training.target_name}", "<<", (), facts(study)))
 
 
-def _inputs(study: "Study", summary: "Summary") -> Grid:
+def _inputs(study: "Study") -> Grid:
+    summary = study.summary
     largest = float(study.model.relevance.max(initial=0.0)) or 1.0
     rows = []
     for row in summary.inputs:
@@ -86,11 +88,22 @@ def _inputs(study: "Study", summary: "Summary") -> Grid:
     return Grid(f"Inputs of {study.training.target_name} by relevance", "<>>>><", summary.header, rows)
 
 
-def _model(study: "Study", summary: "Summary") -> Grid:
-    model, held_out = study.model, study.held_out
+def coefficients(found: "MeanCoefficients") -> Grid:
+    """The first of them, and how many more."""
+    columns = (found.names, found.coefficients, found.standard_errors)
+    rows = [(name, f"{value:.4g}", f"{error:.2g}") for name, value, error in zip(*columns, strict=True)]
+    left = len(rows) - MOST_ROWS
+    more = [(f"and {left} more, which --json has", "", "")] if left > 0 else []
+    return Grid("Coefficients of the mean", "<>>", ("of", "coefficient", "±"), [*rows[:MOST_ROWS], *more])
+
+
+def facts(study: "Study") -> list[tuple[str, str]]:
+    """What was learned, how well it predicts, and how the search went."""
+    model, held_out, summary = study.model, study.held_out, study.summary
     n, d = study.training.X.shape
     shapes = "".join(f", shape {value:.4g}" for value in model.kernel)
-    rows = [("trained on", f"{n} rows, {d} inputs, kernel {study.kernel_name}{shapes}"), *summary.facts]
+    rows = [("warning", note) for note in summary.notes]
+    rows += [("trained on", f"{n} rows, {d} inputs, kernel {study.kernel_name}{shapes}"), *summary.facts]
     if held_out is not None:
         count = f"{held_out.n} rows" if held_out.n > 1 else "1 row"
         rows += [
@@ -99,8 +112,7 @@ def _model(study: "Study", summary: "Summary") -> Grid:
         ]
     rows += _approximation(study.accuracy) if study.accuracy is not None else []
     with_compilation = "" if study.accuracy is None else " with compilation"
-    rows += [("seconds", f"{study.seconds:.2f}{with_compilation}"), *(("note", note) for note in summary.notes)]
-    return Grid(f"Model, in units of {study.training.target_name}", "<<", (), rows)
+    return [*rows, ("seconds", f"{study.seconds:.2f}{with_compilation}")]
 
 
 def _approximation(accuracy: "Accuracy") -> list[tuple[str, str]]:

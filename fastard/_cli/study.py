@@ -4,14 +4,18 @@ import math
 import time
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
-from fastard._arrays import Array
+from fastard._arrays import Array, NamedColumns
 from fastard._cli.formats import TableError
 from fastard._cli.tables import Dataset
 from fastard._limits import memory
 from fastard._model.gaussian_process import GaussianProcess
+from fastard._model.summary import Summary
+from fastard._model.trend import MeanCoefficients
 from fastard._progress import Callback
 from fastard._training.fit import fit
 from fastard._vecchia.accuracy import Accuracy
@@ -42,12 +46,24 @@ class Study:
     model: GaussianProcess | VecchiaGaussianProcess
     training: Dataset
     held_out: HeldOut | None
+    predicted: tuple[Array, Array, Array] | None  # of the rows held out the targets, means and standard deviations
     seconds: float  # of training; of the exact one without compilation
 
     @cached_property
     def accuracy(self) -> Accuracy | None:
         """What is lost, where the training was not exact."""
         return self.model.accuracy() if isinstance(self.model, VecchiaGaussianProcess) else None
+
+    @cached_property
+    def summary(self) -> Summary:
+        """What the model says."""
+        return self.model.summary()
+
+    @cached_property
+    def coefficients(self) -> MeanCoefficients | None:
+        """Of the mean, where it has some."""
+        model = self.model
+        return None if isinstance(model, VecchiaGaussianProcess) or model._trend is None else model.mean_coefficients()
 
     @property
     def kernel_name(self) -> str:
@@ -78,7 +94,19 @@ def split(data: Dataset, test_fraction: float, seed: int) -> tuple[Dataset, Data
     if n_test == 0:
         return data, None
     order = np.random.default_rng(seed).permutation(n)
-    return data.rows(np.sort(order[n_test:])), data.rows(np.sort(order[:n_test]))
+    needed = _last_of_levels(data, order)  # nothing can be predicted of a category that was not trained with
+    drawn = order[~np.isin(order, needed)][:n_test]
+    if drawn.size == 0:
+        raise TableError("each row has a category of its own, so that none can be held out; --test-fraction 0 holds none out")
+    return data.rows(np.setdiff1d(order, drawn)), data.rows(np.sort(drawn))
+
+
+def _last_of_levels(data: Dataset, order: NDArray[np.int64]) -> list[int]:
+    """For each level of each category the last row of it, in a given order of the rows."""
+    last: dict[tuple[int, Any], int] = {}
+    for j in data.categorical:
+        last |= {(j, data.X[row, j]): int(row) for row in order}
+    return [*last.values()]
 
 
 def study(
@@ -90,24 +118,41 @@ def study(
     n_restarts: int = 0,
     seed: int = 0,
     n_threads: int | None = None,
+    mean: str = "constant",
+    mean_estimation: Literal["ml", "reml"] = "ml",
     neighbors: int | None = None,
 ) -> Study:
     """Train and judge. With ``neighbors``, by ``fit_vecchia`` with so many; otherwise exactly, and what is compiled lazily is
     compiled before the clock starts."""
-    X, y = training.X, training.y
+    X, y = NamedColumns(training.X, training.input_names), training.y
     model: GaussianProcess | VecchiaGaussianProcess
     if neighbors is None:
         _check_memory(y.size)
         compile_training(kernel)
     began = time.perf_counter()
     if neighbors is None:
-        model = fit(X, y, kernel=kernel, n_restarts=n_restarts, rng=seed, callback=callback, n_threads=n_threads)
+        names = training.input_names
+        model = fit(
+            X,
+            y,
+            categorical=[names[j] for j in training.categorical],
+            periodic={names[j]: period for j, period in training.periodic},
+            kernel=kernel,
+            mean=mean,
+            mean_estimation=mean_estimation,
+            n_restarts=n_restarts,
+            rng=seed,
+            callback=callback,
+            n_threads=n_threads,
+        )
     else:
         model = fit_vecchia(X, y, kernel=kernel, neighbors=neighbors, rng=seed, callback=callback, n_threads=n_threads)
     seconds = time.perf_counter() - began
-    model.feature_names, model.target_names = training.input_names, [training.target_name]
-    held_out = _judge(model, training, test) if test is not None else None
-    return Study(model, training, held_out, seconds)
+    model.target_names = [training.target_name]
+    if test is None:
+        return Study(model, training, None, None, seconds)
+    predictions, std = model.predict(test.X, return_std=True, include_noise=True)
+    return Study(model, training, _judge(training.y, test.y, predictions, std), (test.y, predictions, std), seconds)
 
 
 def _check_memory(n: int) -> None:
@@ -119,14 +164,14 @@ def _check_memory(n: int) -> None:
         )
 
 
-def _judge(model: GaussianProcess | VecchiaGaussianProcess, training: Dataset, test: Dataset) -> HeldOut:
-    mean, std = model.predict(test.X, return_std=True, include_noise=True)
-    error = test.y - mean
+def _judge(training: Array, test: Array, mean: Array, std: Array) -> HeldOut:
+    """Targets, and predictions of those of the test."""
+    error = test - mean
     log_density = -0.5 * (error / std) ** 2 - np.log(std) - 0.5 * math.log(2.0 * math.pi)
     return HeldOut(
-        n=test.y.size,
+        n=test.size,
         rmse=_root_mean_square(error),
-        rmse_of_mean=_root_mean_square(test.y - training.y.mean()),
+        rmse_of_mean=_root_mean_square(test - training.mean()),
         mean_log_predictive_density=float(np.mean(log_density)),
     )
 

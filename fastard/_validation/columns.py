@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastard._arrays import Array
+from fastard._arrays import Array, NamedColumns
 from fastard._text import listed
 from fastard._validation.arrays import real_array
 from fastard._validation.data import inputs
@@ -62,7 +62,7 @@ def coded(X: Any, kinds: tuple[Kind, ...], names: list[str] | None, order: NDArr
     for j, levels in enumerate(kinds):
         if isinstance(levels, tuple):
             numbers[:, j] = codes(_called(j, names), numbers[:, j], levels)
-    return inputs(numbers if names is None else _Named(numbers, names), dimensions=len(kinds))
+    return inputs(numbers if names is None else NamedColumns(numbers, names), dimensions=len(kinds))
 
 
 def only_numbers(kinds: tuple[Kind, ...] | None, what: str) -> None:
@@ -72,16 +72,6 @@ def only_numbers(kinds: tuple[Kind, ...] | None, what: str) -> None:
             f"{what} is for models whose inputs are all numbers, and this one has categorical or periodic columns; encode the "
             "columns by hand and train on those"
         )
-
-
-class _Named:
-    """An array whose columns have names, for messages."""
-
-    def __init__(self, array: NDArray[Any], columns: list[str]) -> None:
-        self._array, self.columns = array, columns
-
-    def __array__(self, dtype: Any = None, copy: Any = None) -> NDArray[Any]:
-        return self._array if dtype is None else self._array.astype(dtype)
 
 
 def _has_numeric_dtypes(X: Any) -> bool:
