@@ -10,6 +10,8 @@ import numpy as np
 
 from fastard import _validation as validate
 from fastard._arrays import Array
+from fastard._bayes.model import BayesianGaussianProcess
+from fastard._bayes.storage import load
 from fastard._cli.export import tell_written
 from fastard._cli.tables import Points, read_points
 from fastard._files import replace_file
@@ -17,7 +19,6 @@ from fastard._model.gaussian_process import GaussianProcess
 from fastard._progress import note
 from fastard._text import printable, quoted
 from fastard._vecchia.model import VecchiaGaussianProcess
-from fastard._vecchia.storage import load
 
 _95_PERCENT = 1.959963984540054  # standard deviations
 
@@ -39,7 +40,7 @@ def predict_table(
     """Mean and standard deviation at each row of the table in a file."""
     model = load(model_path, n_threads=n_threads)
     validate.only_numbers(None if model._encoding is None else model._encoding.kinds, "fastard predict")
-    points = read_points(path, model.feature_names, model.length_scale.size, header, drop_missing=drop_missing)
+    points = read_points(path, model.feature_names, model._X.shape[1], header, drop_missing=drop_missing)
     known = None
     if include_noise and model._observation_variance is not None:
         known = 0.0
@@ -50,7 +51,7 @@ def predict_table(
     return Predicted(points, model.output_names, mean.reshape(q, -1), std.reshape(q, -1), outside, farthest)
 
 
-def _outside(model: GaussianProcess | VecchiaGaussianProcess, X: Array) -> tuple[Array, list[str]]:
+def _outside(model: GaussianProcess | VecchiaGaussianProcess | BayesianGaussianProcess, X: Array) -> tuple[Array, list[str]]:
     """Of each row the largest distance from an input's range in training over that range's width, and which input's it is."""
     if X.shape[1] == 0:
         return np.zeros(len(X)), [""] * len(X)
