@@ -3,8 +3,12 @@
 import io
 import json
 import math
+import os
 import pickle
+import signal
 import sys
+import threading
+import time
 import warnings
 
 import numpy as np
@@ -15,6 +19,7 @@ from scipy import stats
 
 import fastard
 from fastard._bayes import convergence
+from fastard._bayes.density import LogPosterior
 from fastard._bayes.sampling import log_posterior
 
 NONE = dict.fromkeys(("length_scale", "signal_variance", "noise_variance", "shape"))
@@ -367,6 +372,31 @@ def test_a_prior_that_raises_comes_as_it_is():
 
     with pytest.raises(ZeroDivisionError, match="mine"):
         sampled(noise_variance_prior=prior)
+
+
+@pytest.mark.parametrize("progress", [False, True])
+def test_an_interrupt_ends_the_chains(progress, monkeypatch):
+    """At once: within a trajectory, of which no evaluation follows those under way."""
+    pytest.importorskip("nutpie", exc_type=ImportError)
+    calls, call = [], LogPosterior.__call__
+
+    def counted(self, coordinates):
+        calls.append(threading.get_ident())
+        if len(calls) == 200:
+            os.kill(os.getpid(), signal.SIGINT)
+        if len(calls) > 200:
+            time.sleep(0.01)
+        return call(self, coordinates)
+
+    monkeypatch.setattr(LogPosterior, "__call__", counted)
+    with pytest.raises(KeyboardInterrupt):
+        sampled(n_draws=10**6, progress=progress)
+    ended = len(calls)
+    assert ended < 1000
+    time.sleep(0.1)
+    assert len(calls) == ended
+    monkeypatch.undo()
+    assert sampled(n_draws=4, n_warmup=4).n_draws == 4
 
 
 def test_the_posterior_of_two_parameters_is_that_of_quadrature():
