@@ -3,11 +3,10 @@ Few points, many inputs: average over the hyperparameters
 =========================================================
 
 Twenty-five measurements, eight inputs, of which two matter. One optimum of the likelihood has to decide which; the posterior
-distribution of the hyperparameters says how far the data decide it.
+distribution of the hyperparameters says how far the data decide it (``pip install 'fastard[bayes]'``).
 """
 
 import matplotlib.pyplot as plt
-import nutpie  # which fastard.sample_posterior needs: pip install 'fastard[bayes]'
 import numpy as np
 
 import fastard
@@ -27,17 +26,17 @@ y = truth(X) + 0.3 * rng.standard_normal(25)
 
 optimum = fastard.fit(X, y, kernel="matern52")
 posterior = fastard.sample_posterior(X, y, kernel="matern52", length_scale_prior="saas", target_accept=0.95, rng=0)
-print(f"nutpie {nutpie.__version__}: {posterior}")
 print(posterior.summary())
 
 # %%
 # Have the chains converged? Each should look like the others, and like no path that leads anywhere: the length scale of the
 # first input, and the global scale, which says how many inputs matter.
 
+COLORS = ["C0", "C1", "C3", "C4"]
 fig, panels = plt.subplots(2, 1, figsize=(8.0, 4.2), sharex=True, layout="constrained")
 for chain in range(posterior.n_chains):
-    panels[0].plot(posterior.length_scale[chain, :, 0], color=f"C{chain}", linewidth=0.6, label=f"chain {chain}")
-    panels[1].plot(posterior.global_scale[chain], color=f"C{chain}", linewidth=0.6)
+    panels[0].plot(posterior.length_scale[chain, :, 0], color=COLORS[chain], linewidth=0.6, label=f"chain {chain}")
+    panels[1].plot(posterior.global_scale[chain], color=COLORS[chain], linewidth=0.6)
 panels[0].set(ylabel="length scale of flow", yscale="log")
 panels[1].set(xlabel="draw", ylabel="global scale τ", yscale="log")
 fig.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=4, frameon=False)

@@ -55,8 +55,8 @@ def sample(
     """Draws from densities over coordinates (k,), from points near ``start``, where the density must be finite.
 
     Each chain asks ``density_of_chain`` for a density of its own, which it calls on another thread. What that raises ends the
-    chains and is raised here, and so does an interrupt. The draws do not depend on ``at_a_time``, the number of chains that run
-    at once.
+    chains and is raised here, and so does an interrupt. The draws do not depend on ``at_a_time``, the number of chains that
+    run at once.
     """
     nutpie = import_nutpie()
     import pyarrow
