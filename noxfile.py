@@ -34,7 +34,8 @@ def integration(session: nox.Session) -> None:
     """Programs that use it through other libraries, and coroutines in the place of threads."""
     session.install(".[test,integration]")
     clients = "tests/test_benchmarks.py::test_clients_regrets_are_compared"
-    session.run("pytest", "tests/test_sklearn_clients.py", "tests/test_surroundings.py", clients, *session.posargs)
+    files = [f"tests/test_{name}.py" for name in ("sklearn_clients", "surroundings", "bayes", "jax", "pymc")]
+    session.run("pytest", *files, clients, *session.posargs)
 
 
 @nox.session(default=False)

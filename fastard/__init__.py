@@ -2,7 +2,7 @@
 
 from fastard._bayes.model import BayesianGaussianProcess, PosteriorSummary
 from fastard._bayes.sampling import sample_posterior
-from fastard._bayes.storage import load_posterior
+from fastard._bayes.storage import load
 from fastard._config import show_config
 from fastard._model.additive import AdditiveGaussianProcess, Component
 from fastard._model.gaussian_process import GaussianProcess
@@ -20,7 +20,6 @@ from fastard._vecchia.accuracy import Accuracy, HeldOut
 from fastard._vecchia.fit import fit_vecchia
 from fastard._vecchia.likelihood import VecchiaLogLikelihood
 from fastard._vecchia.model import VecchiaGaussianProcess
-from fastard._vecchia.storage import load
 from fastard._version import __version__ as __version__
 from fastard._warmup import warmup
 from fastard.exceptions import NotPositiveDefiniteError
@@ -57,7 +56,6 @@ __all__ = [
     "fit",
     "fit_vecchia",
     "load",
-    "load_posterior",
     "log_marginal_likelihood",
     "loo_log_predictive_density",
     "sample_posterior",

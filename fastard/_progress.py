@@ -31,6 +31,13 @@ def note(line: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
 
+def end_line() -> None:
+    """In a terminal, after another library's progress bars, which leave the cursor behind the last one."""
+    with contextlib.suppress(AttributeError, ValueError):  # as in `_draws`
+        if sys.stderr.isatty():
+            note("")
+
+
 @contextlib.contextmanager
 def progress(advice: str = "") -> Iterator[TrainingProgress]:
     """Show a training's evaluations on stderr while it works; yields the callback for ``fit``.

@@ -16,6 +16,7 @@ ROOMS = [
     "sklearn",
     "gpytorch",
     "jax",
+    "pymc",
     "__init__",
     "_warmup",
     "_bayes",
@@ -40,11 +41,13 @@ ROOMS = [
     "_text",
     "_version",
 ]
-INTEGRATIONS = ["sklearn", "gpytorch", "jax"]
+INTEGRATIONS = ["sklearn", "gpytorch", "jax", "pymc"]
 OPTIONAL = {"sklearn", "torch", "gpytorch", "botorch", "linear_operator", "pandas", "pyarrow", "matplotlib", "rich"} | {
     "nutpie",
     "arviz",
     "jax",
+    "pymc",
+    "pytensor",
 }
 COMPILED = ["_engine", "_engine/loops", "kernels", "_numba"]  # who may import compiled code
 # Who else than `_validation` raises ValueError or TypeError, and about what.

@@ -1,8 +1,14 @@
 """The posterior distribution of the hyperparameters: the density, the chains, and what is asked of the draws."""
 
+import io
+import json
 import math
+import os
 import pickle
+import signal
 import sys
+import threading
+import time
 import warnings
 
 import numpy as np
@@ -13,6 +19,7 @@ from scipy import stats
 
 import fastard
 from fastard._bayes import convergence
+from fastard._bayes.density import LogPosterior
 from fastard._bayes.sampling import log_posterior
 
 NONE = dict.fromkeys(("length_scale", "signal_variance", "noise_variance", "shape"))
@@ -237,15 +244,114 @@ def test_predictions_are_averages_over_the_draws(model):
 
 def test_saved_and_loaded(model, tmp_path):
     model.save(tmp_path / "posterior.npz")
-    loaded = fastard.load_posterior(tmp_path / "posterior.npz")
+    loaded = fastard.load(tmp_path / "posterior.npz")
     points = data()[0][:3]
     for again in (loaded, pickle.loads(pickle.dumps(model))):
         assert (again.predict(points) == model.predict(points)).all()
         assert str(again.summary()) == str(model.summary())
-    with pytest.raises(ValueError, match="no posterior"):
-        fastard.load_posterior(__file__)
-    with pytest.raises(ValueError, match="not a model"):
-        fastard.load(tmp_path / "posterior.npz")
+
+
+def test_saved_and_loaded_with_all_that_there_may_be(tmp_path):
+    """Two outputs, names, known variances, a shape, a global scale."""
+    pytest.importorskip("nutpie", exc_type=ImportError)
+    pandas = pytest.importorskip("pandas")
+    X, y = data()
+    frame = pandas.DataFrame(X, columns=["a", "é", "c"])
+    targets = pandas.DataFrame({"u": y, "v": y**2})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = fastard.sample_posterior(
+            frame, targets, kernel="rational_quadratic", length_scale_prior="saas", observation_variance=np.full(25, 0.01),
+            n_chains=1, n_draws=5, n_warmup=20, rng=0,
+        )  # fmt: skip
+    model.save(tmp_path / "posterior.npz")
+    loaded = fastard.load(tmp_path / "posterior.npz", n_threads=1)
+    assert loaded.n_threads == 1
+    for name, value in vars(model).items():
+        other = getattr(loaded, name)
+        if isinstance(value, np.ndarray):
+            np.testing.assert_array_equal(other, value)
+            assert (other.dtype, other.flags.writeable) == (value.dtype, value.flags.writeable), name
+        elif name not in ("n_threads", "_members"):
+            assert other == value, name
+
+
+def members(content):
+    with np.load(io.BytesIO(content)) as archive:
+        return dict(archive)
+
+
+def archive_of(arrays):
+    file = io.BytesIO()
+    np.savez(file, **arrays)
+    return file.getvalue()
+
+
+def changed(content, **entries):
+    arrays = members(content)
+    header = json.loads(str(arrays["header"])) | entries
+    return archive_of(arrays | {"header": np.array(json.dumps(header))})
+
+
+def with_array(name, change):
+    return lambda content: archive_of(members(content) | {name: change(members(content)[name])})
+
+
+FOREIGN = {
+    "cut_off": lambda content: content[: len(content) // 2],
+    "exact_format": lambda content: changed(content, format="fastard model"),
+    "other_kernel": lambda content: changed(content, kernel="periodic"),
+    "evaluations_true": lambda content: changed(content, n_evaluations=True),
+    "negative_evaluations": lambda content: changed(content, n_evaluations=-1),
+    "more_failures_than_evaluations": lambda content: changed(content, n_not_positive_definite=10**9),
+    "short_names": lambda content: changed(content, feature_names=["a"]),
+    "missing": lambda content: archive_of({k: v for k, v in members(content).items() if k != "diverging"}),
+    "more": lambda content: archive_of(members(content) | {"alpha": np.ones(3)}),
+    "no_draws": lambda content: archive_of(
+        {k: v[:, :0] if v.shape[:2] == (2, 100) else v for k, v in members(content).items()}
+    ),
+    "flat": with_array("signal_variance", np.ravel),
+    "other_size": with_array("length_scale", lambda x: x[..., :2]),
+    "float32": with_array("y", np.float32),
+    "not_finite": with_array("log_posterior", lambda x: x * np.nan),
+    "divergence_of_two": with_array("diverging", lambda x: x + 2),
+    "divergence_of_bool": with_array("diverging", lambda x: x > 0),
+    "negative_length_scale": with_array("length_scale", np.negative),
+    "tiny_length_scale": with_array("length_scale", lambda x: x * 1e-300),
+    "no_signal": with_array("signal_variance", np.zeros_like),
+    "negative_noise": with_array("noise_variance", np.negative),
+    "negative_known": lambda content: archive_of(members(content) | {"observation_variance": np.full(25, -1.0)}),
+    "negative_global_scale": lambda content: archive_of(members(content) | {"global_scale": np.full((2, 100), -1.0)}),
+}
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_what_is_no_posterior(kind, model, tmp_path):
+    path = tmp_path / "file.npz"
+    model.save(path)
+    path.write_bytes(FOREIGN[kind](path.read_bytes()))
+    with pytest.raises(ValueError, match=r"file\.npz is not a model that fastard saved, or is damaged"):
+        fastard.load(path)
+
+
+def test_a_later_version(model, tmp_path):
+    path = tmp_path / "file.npz"
+    model.save(path)
+    path.write_bytes(changed(path.read_bytes(), version=99, fastard="9.0"))
+    with pytest.raises(ValueError, match=r"fastard 9\.0.*upgrade"):
+        fastard.load(path)
+
+
+def test_the_command_predicts_from_a_posterior(model, tmp_path, capsys):
+    from fastard.__main__ import main
+
+    model.save(tmp_path / "posterior.npz")
+    points = data()[0][:3]
+    np.savetxt(tmp_path / "new.csv", points, delimiter=",", header="x0,x1,x2", comments="")
+    assert main(["predict", str(tmp_path / "posterior.npz"), str(tmp_path / "new.csv")]) == 0
+    found = [line.split(",") for line in capsys.readouterr().out.splitlines()]
+    at = found[0].index("y mean")
+    np.testing.assert_allclose([float(row[at]) for row in found[1:]], model.predict(points), rtol=1e-12)
 
 
 def test_as_inference_data(model):
@@ -266,6 +372,31 @@ def test_a_prior_that_raises_comes_as_it_is():
 
     with pytest.raises(ZeroDivisionError, match="mine"):
         sampled(noise_variance_prior=prior)
+
+
+@pytest.mark.parametrize("progress", [False, True])
+def test_an_interrupt_ends_the_chains(progress, monkeypatch):
+    """At once: within a trajectory, of which no evaluation follows those under way."""
+    pytest.importorskip("nutpie", exc_type=ImportError)
+    calls, call = [], LogPosterior.__call__
+
+    def counted(self, coordinates):
+        calls.append(threading.get_ident())
+        if len(calls) == 200:
+            os.kill(os.getpid(), signal.SIGINT)
+        if len(calls) > 200:
+            time.sleep(0.01)
+        return call(self, coordinates)
+
+    monkeypatch.setattr(LogPosterior, "__call__", counted)
+    with pytest.raises(KeyboardInterrupt):
+        sampled(n_draws=10**6, progress=progress)
+    ended = len(calls)
+    assert ended < 1000
+    time.sleep(0.1)
+    assert len(calls) == ended
+    monkeypatch.undo()
+    assert sampled(n_draws=4, n_warmup=4).n_draws == 4
 
 
 def test_the_posterior_of_two_parameters_is_that_of_quadrature():

@@ -1,5 +1,6 @@
 """The benchmarks measure the same thing for everyone, and every class of theirs still runs."""
 
+import importlib.util
 import inspect
 import json
 import re
@@ -18,7 +19,7 @@ sys.path.append(str(ROOT))  # after what is installed: the fastard under test st
 
 pytest.importorskip("benchmarks", reason="the benchmarks come with the source only")
 
-from benchmarks import fits, many_cores, oversubscription, peers, sklearn_clients, timing  # noqa: E402
+from benchmarks import bayes, fits, many_cores, oversubscription, peers, sklearn_clients, timing  # noqa: E402
 from benchmarks.implementations import IMPLEMENTATIONS  # noqa: E402
 from benchmarks.longdouble import reference  # noqa: E402
 from benchmarks.problems import KERNELS, make_problem, smooth_data  # noqa: E402
@@ -188,6 +189,16 @@ def test_fits_race_and_one_whose_parameters_are_misread_is_left_out():
     assert fits.end(X, y, answer) == pytest.approx(found.log_marginal_likelihood, rel=1e-9)
     with pytest.raises(peers.PeerError, match="fastard gives"):
         fits.end(X, y, answer | {"length_scale": found.length_scale**2})
+
+
+def test_samplers_take_turns(capsys):
+    pytest.importorskip("nutpie", exc_type=ImportError)
+    names = ["fastard"] + [name for name in bayes.CONTESTANTS[1:] if importlib.util.find_spec("numpyro")]
+    text, figures = bayes.table([(12, 3)], names, turns=1, chains=1, draws=20, warmup=20)
+    assert [each["name"] for each in figures] == names
+    assert all(np.isfinite(each["sampling"]) and len(each["mean"]) == 5 for each in figures)
+    assert text.count("\n") == 1 + len(names)
+    assert capsys.readouterr().out.count("12 x 3") == len(names)
 
 
 @pytest.mark.parametrize("n", [100, 300, 1000, 1500, 3500])

@@ -140,7 +140,7 @@ def engine(X, y, kernel, number, theta, *, free=None, tied=False, known=None, un
         np.log(theta), number, np.full(number.size, 1e-30), np.full(number.size, 1e30), np.array([0.0, unit])
     )
     prior = prior or Densities(np.full(number.size, -1), np.ones((number.size, 3)), 0.0)
-    made = descent.Descent(term, X, central(X), y, known, parameters, prior, 0.0, size, threads)
+    made = descent.Descent(descent.Loss(term, X, central(X), y, known, parameters, prior, 0.0, size, threads))
     start = np.zeros(size)
     for i, k in enumerate(number):
         if k >= 0:
@@ -150,10 +150,10 @@ def engine(X, y, kernel, number, theta, *, free=None, tied=False, known=None, un
 
 def evaluated(made, start, mean=0.0):
     """The Descent after one evaluation at the start, with its workspace."""
-    if made._before[10][1] != 0.0:
-        start[-1] = mean / made._before[10][1]
+    if made.loss._before[10][1] != 0.0:
+        start[-1] = mean / made.loss._before[10][1]
     memory = descent.memory(start, np.tile([-80.0, 80.0], (start.size, 1)), np.full(start.size, np.inf))
-    workspace = Workspace(*made.shape)
+    workspace = Workspace(*made.loss.shape)
     made.go_on(memory, descent.EVALUATE_WITH_INFORMATION, workspace, 1, 10, None)
     return made._scratch[0].copy()
 
@@ -251,11 +251,11 @@ def test_the_loss_is_that_of_python():
         return -value - sum(prior.logpdf(x) for prior, x in zip(scipys, natural, strict=True) if prior is not None)
 
     gradient = [(expected(start + 1e-6 * e) - expected(start - 1e-6 * e)) / 2e-6 for e in np.eye(4)]
-    assert_agree(made.result[1:], np.array(gradient), 1e-7)
+    assert_agree(made.loss.result[1:], np.array(gradient), 1e-7)
     # The constants are not in it: differences are the same.
-    first, there = float(made.result[0]), start + np.array([0.2, -0.3, 0.1, 0.4])
+    first, there = float(made.loss.result[0]), start + np.array([0.2, -0.3, 0.1, 0.4])
     evaluated(made, there)
-    assert made.result[0] - first == pytest.approx(expected(there) - expected(start), rel=1e-11, abs=1e-11)
+    assert made.loss.result[0] - first == pytest.approx(expected(there) - expected(start), rel=1e-11, abs=1e-11)
 
 
 def test_what_compiled_code_leaves_to_python_is_no_evaluation():

@@ -5,7 +5,7 @@ nuts         The chains, by nutpie.
 convergence  Have they converged? R-hat and effective sample sizes.
 model        What is asked of the draws: intervals, relevance, predictions.
 archive      The draws to a file.
-storage      The draws from a file.
+storage      load(): the draws, or any other model, from a file.
 conversion   The draws as ArviZ has them.
 sampling     From the arguments to all of these.
 """

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import os
 from typing import Any
 
 import numpy as np
 
-from fastard._files import replace_file
-from fastard._version import __version__
-from fastard.kernels import BY_NAME
+from fastard._model.archive import write
 
-_FORMAT, _VERSION = "fastard posterior", 1
+FORMAT, VERSION = "fastard posterior", 1
 
-_IN_HEADER = ("n_evaluations", "n_not_positive_definite", "feature_names", "target_names")
-_ARRAYS = ("length_scale", "signal_variance", "noise_variance", "shape", "log_posterior", "diverging", "_X", "_y", "_y_mean")
-_MAY_LACK = ("global_scale", "_observation_variance")
+IN_HEADER = ("n_evaluations", "n_not_positive_definite", "feature_names", "target_names")
+
+ARRAYS = ("length_scale", "signal_variance", "noise_variance", "shape", "log_posterior", "diverging", "_X", "_y", "_y_mean")
+
+MAY_LACK = ("global_scale", "_observation_variance")
 
 
 def save(model: Any, path: str | os.PathLike[str]) -> None:
     """Write the draws and the data; what follows from them is made again."""
-    kernel = {kind: name for name, kind in BY_NAME.items()}[type(model.kernel)]
-    header = {"format": _FORMAT, "version": _VERSION, "fastard": __version__, "kernel": kernel, "start": [*model.kernel]}
-    header |= {name: getattr(model, name) for name in _IN_HEADER}
-    arrays = {name: getattr(model, name) for name in (*_ARRAYS, *_MAY_LACK)}
-    arrays = {name.lstrip("_"): array for name, array in arrays.items() if array is not None}
-    replace_file(path, lambda file: np.savez(file, header=np.array(json.dumps(header)), **arrays))
+    header = {"format": FORMAT, "version": VERSION, **{name: getattr(model, name) for name in IN_HEADER}}
+    found = {name.lstrip("_"): getattr(model, name) for name in (*ARRAYS, *MAY_LACK)}
+    arrays = {name: array for name, array in found.items() if array is not None}
+    write(path, model.kernel, header, {**arrays, "diverging": model.diverging.astype(np.int32)})

@@ -25,8 +25,7 @@ def to_inference_data(model: Any) -> Any:
     if model.global_scale is not None:
         posterior["global_scale"] = model.global_scale
     statistics = {"lp": model.log_posterior, "diverging": model.diverging}
-    inputs = model.feature_names or [f"x{i}" for i in range(model._X.shape[1])]
-    of_each = {"coords": {"input": inputs}, "dims": {"length_scale": ["input"], "relevance": ["input"]}}
+    of_each = {"coords": {"input": model.input_names}, "dims": {"length_scale": ["input"], "relevance": ["input"]}}
     if hasattr(arviz, "InferenceData"):
         return arviz.from_dict(posterior=posterior, sample_stats=statistics, **of_each)
     return arviz.from_dict({"posterior": posterior, "sample_stats": statistics}, **of_each)  # from ArviZ 1 on

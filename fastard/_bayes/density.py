@@ -9,10 +9,12 @@ import numpy as np
 
 from fastard import _validation as validate
 from fastard._arrays import Array
+from fastard._engine import descent
 from fastard._engine.evaluate import Evaluation
 from fastard._objectives.likelihood import LogMarginalLikelihood
 from fastard._parameters import FIXED, Parameters, ParameterSpace
 from fastard._training.priors import Priors, log_density
+from fastard._training.search import compiled_loss
 
 _FARTHEST = 1e100  # times the start, or 1 over it: no prior that is meant leaves anything beyond
 
@@ -54,6 +56,7 @@ class LogPosterior:
     ) -> None:
         self.likelihood, self.space, self.priors = likelihood, space, priors
         self.n_evaluations = self.n_singular = 0
+        self._loss = compiled_loss(likelihood, space, priors)
         self._of_scales = space.is_length_scale
         self._log_ranges = None if saas_ranges is None else np.log(saas_ranges)
         self.size = space.start.size + (saas_ranges is not None)
@@ -82,27 +85,39 @@ class LogPosterior:
 
     def __call__(self, coordinates: Array) -> tuple[float, Array]:
         self.n_evaluations += 1
-        space, no_density = self.space, (-math.inf, np.zeros(self.size))
         free = self.free_theta(coordinates)
-        if not ((free > self._low) & (free < self._high)).all():
-            return no_density
-        parameters = space.natural(free)
-        of_prior, slope, objection = log_density(self.priors, parameters, self.space.size)
-        if objection:
-            return no_density
-        try:
-            evaluation = self._evaluate(parameters)
-        except ValueError:  # not positive definite, or an overflow
-            self.n_singular += 1
-            return no_density
-        value = evaluation.log_marginal_likelihood + of_prior + float(self._jacobian @ free)
-        gradient = space.free_gradient(self.likelihood.assemble(evaluation, parameters[2]) + slope) + self._jacobian
+        found = self._at(free) if ((free > self._low) & (free < self._high)).all() else None
+        if found is None:
+            return -math.inf, np.zeros(self.size)
+        value, gradient = found[0] + float(self._jacobian @ free), found[1] + self._jacobian
         if self._log_ranges is not None:
             more, gradient = self._saas(coordinates, gradient)
             value += more
         if not (math.isfinite(value) and np.isfinite(gradient).all()):
-            return no_density
+            return -math.inf, np.zeros(self.size)
         return value, gradient
+
+    def _at(self, free: Array) -> tuple[float, Array] | None:
+        """Likelihood and priors, and the gradient by the free logarithms; None where there is no density."""
+        if self._loss is not None:
+            with self.likelihood.workspace() as workspace:
+                outcome = self._loss.evaluate(np.ascontiguousarray(free), workspace)
+            if outcome == descent.FOUND:
+                return -float(self._loss.result[0]), -self._loss.result[1:]
+            if outcome != descent.NEEDS_PYTHON:
+                self.n_singular += outcome == descent.SINGULAR
+                return None
+        parameters = self.space.natural(free)
+        of_prior, slope, objection = log_density(self.priors, parameters, self.space.size)
+        if objection:
+            return None
+        try:
+            evaluation = self._evaluate(parameters)
+        except ValueError:  # not positive definite, or an overflow
+            self.n_singular += 1
+            return None
+        gradient = self.likelihood.assemble(evaluation, parameters[2]) + slope
+        return evaluation.log_marginal_likelihood + of_prior, self.space.free_gradient(gradient)
 
     def _evaluate(self, parameters: Parameters) -> Evaluation:
         space = self.space

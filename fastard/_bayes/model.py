@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -101,6 +101,19 @@ class BayesianGaussianProcess:
     _y_mean: Array  # (m,)
     _observation_variance: Array | None  # (n,)
     _members: dict[int, GaussianProcess] = field(default_factory=dict)  # by the number of the draw
+
+    _encoding: ClassVar[None] = None  # its inputs are numbers
+
+    @property
+    def input_names(self) -> list[str]:
+        """``feature_names``, or x0, x1 ... where there are none."""
+        return self.feature_names or [f"x{i}" for i in range(self._X.shape[1])]
+
+    @property
+    def output_names(self) -> list[str]:
+        """``target_names``, or y, or y0, y1 ... where there are none."""
+        m = self._y.shape[1]
+        return self.target_names or (["y"] if m == 1 else [f"y{t}" for t in range(m)])
 
     @property
     def n_chains(self) -> int:
@@ -341,7 +354,7 @@ class BayesianGaussianProcess:
         return to_inference_data(self)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the draws and the data to a file that :func:`fastard.load_posterior` reads: NumPy's npz without pickle.
+        """Write the draws and the data to a file that :func:`fastard.load` reads: NumPy's npz without pickle.
 
         Parameters
         ----------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import warnings
 from collections.abc import Callable
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastard._arrays import Array
+from fastard._progress import end_line
 
 _JITTER, _TRIES = 1.0, 50  # of each coordinate of a chain's first point, and how often it is drawn anew
 
@@ -53,7 +55,8 @@ def sample(
     """Draws from densities over coordinates (k,), from points near ``start``, where the density must be finite.
 
     Each chain asks ``density_of_chain`` for a density of its own, which it calls on another thread. What that raises ends the
-    chains and is raised here. The draws do not depend on ``at_a_time``, the number of chains that run at once.
+    chains and is raised here, and so does an interrupt. The draws do not depend on ``at_a_time``, the number of chains that
+    run at once.
     """
     nutpie = import_nutpie()
     import pyarrow
@@ -95,26 +98,30 @@ def sample(
         ["coordinates"],
         make_initial_point_fn=first_point,
     )
+    sampler = nutpie.sample(
+        model,
+        draws=n_draws,
+        tune=n_warmup,
+        chains=n_chains,
+        cores=at_a_time,
+        seed=seed,
+        target_accept=target_accept,
+        progress_bar=progress,
+        return_raw_trace=True,
+        blocking=False,
+    )
     try:
-        trace = nutpie.sample(
-            model,
-            draws=n_draws,
-            tune=n_warmup,
-            chains=n_chains,
-            cores=at_a_time,
-            seed=seed,
-            target_accept=target_accept,
-            progress_bar=progress,
-            return_raw_trace=True,
-        )
-    except RuntimeError:
-        if not failures:
-            raise
+        trace = sampler.wait()
+    except BaseException as error:  # an interrupt, or what nutpie makes of a failure
+        failures.append(error)
+        with contextlib.suppress(Exception):
+            sampler.abort()  # waits for the evaluations under way
+    finally:
+        if progress:
+            end_line()
     if failures:
         raise failures[0]
     draws, statistics = trace.get_arrow_trace()
-    if len(draws) < n_chains or any(each.num_rows < n_warmup + n_draws for each in draws):  # nutpie has caught it
-        raise KeyboardInterrupt
 
     def columns(tables: Any, name: str) -> Any:
         arrays = [pyarrow.array(table.column(name)) for table in tables]

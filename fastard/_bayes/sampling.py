@@ -89,7 +89,7 @@ def sample_posterior(
     rng : int, numpy.random.Generator or RandomState, optional
         An integer gives the same draws again, with the same release of nutpie.
     progress : bool, default False
-        Whether to show nutpie's progress bars.
+        Whether to show nutpie's progress bars, in a notebook, or where stderr is a terminal (110 columns wide or more).
     n_threads : int, optional
         Threads in all; all available by default.
 
@@ -106,6 +106,8 @@ def sample_posterior(
         If the covariance is not positive definite where the chains are to begin.
     ImportError
         Where nutpie is not installed.
+    KeyboardInterrupt
+        On Ctrl-C, once the evaluations under way have ended. The draws until then are lost.
 
     Warns
     -----

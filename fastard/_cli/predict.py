@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastard._arrays import Array
+from fastard._bayes.model import BayesianGaussianProcess
+from fastard._bayes.storage import load
 from fastard._cli.export import tell_written
 from fastard._cli.tables import Points, read_points
 from fastard._files import replace_file
@@ -17,7 +19,6 @@ from fastard._model.gaussian_process import GaussianProcess
 from fastard._progress import note
 from fastard._text import printable, quoted
 from fastard._vecchia.model import VecchiaGaussianProcess
-from fastard._vecchia.storage import load
 
 _95_PERCENT = 1.959963984540054  # standard deviations
 
@@ -49,12 +50,14 @@ def predict_table(
     return Predicted(points, model.output_names, mean.reshape(q, -1), std.reshape(q, -1), outside, farthest)
 
 
-def _kinds(model: GaussianProcess | VecchiaGaussianProcess) -> tuple[Any, ...]:
+def _kinds(model: GaussianProcess | VecchiaGaussianProcess | BayesianGaussianProcess) -> tuple[Any, ...]:
     """Of each input what it is: None, a period, or levels."""
     return (None,) * len(model.input_names) if model._encoding is None else model._encoding.kinds
 
 
-def _outside(model: GaussianProcess | VecchiaGaussianProcess, X: NDArray[Any]) -> tuple[Array, list[str]]:
+def _outside(
+    model: GaussianProcess | VecchiaGaussianProcess | BayesianGaussianProcess, X: NDArray[Any]
+) -> tuple[Array, list[str]]:
     """Of each row the largest distance from an input's range in training over that range's width, and which input's it is.
 
     A category has no range, nor has an angle.

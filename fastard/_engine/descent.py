@@ -1,8 +1,8 @@
-"""A search for the lowest loss: minus the log marginal likelihood, less the priors' log densities."""
+"""The loss in compiled code, minus the log marginal likelihood less the priors' log densities; and a search for the lowest."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from fastard._arrays import Array, read_only
 from fastard._engine.evaluate import watching_steps
 from fastard._engine.loops.likelihood import OF_LENGTH_SCALES, VALUE
-from fastard._engine.loops.objective import FOUND, NEEDS_PYTHON, NO_DENSITY, SINGULAR, descend, natural
+from fastard._engine.loops.objective import FOUND, NEEDS_PYTHON, NO_DENSITY, SINGULAR, descend, evaluate, natural
 from fastard._engine.loops.profiles import compiled
 from fastard._engine.loops.quasi_newton import (
     ACCEPTED,
@@ -58,6 +58,7 @@ __all__ = [
     "STUCK",
     "Descent",
     "FreeParameters",
+    "Loss",
     "Memory",
     "advance",
     "iterate",
@@ -81,8 +82,14 @@ class FreeParameters(NamedTuple):
     mean: Array  # (2,): the mean of y, and the unit of the last free parameter's departure from it; 0 where that is none
 
 
-class Descent:
-    """A search whose every evaluation is compiled."""
+class Loss:
+    """The loss at one point after another.
+
+    Attributes
+    ----------
+    result : ndarray, shape (1 + size,)
+        Of the last evaluation: the loss, and its derivatives by the free parameters.
+    """
 
     def __init__(
         self,
@@ -102,10 +109,8 @@ class Descent:
         self.threads, self.shape = threads, (n, m)
         self.natural = np.empty(parameters.theta.size)
         self.result, self.out = np.empty(1 + size), np.empty(OF_LENGTH_SCALES + free)
-        self.lowest, self.last = np.full(1 + 2 * size, np.inf), np.empty(size)
-        self.counts = np.zeros(4, dtype=np.int64)
+        self._outcome = np.empty(1, dtype=np.int64)
         self._columns, self._free, self._shapes = columns, free, len(term.kernel)
-        self._scratch = np.empty((size, size)), np.empty((m, n))
         self._before = (
             *parameters[:4], self.natural, priors.family, priors.rows, np.empty(self.natural.size), priors.constant, offset,
             parameters.mean, *compiled(term.kernel), read_only(X), read_only(center), columns, free, tied,
@@ -113,6 +118,47 @@ class Descent:
         )  # fmt: skip
         self._after = np.empty((n, m)), np.empty(n), self.out, self.result
         self._workspace: Workspace | None = None
+
+    def evaluate(self, free_theta: Array, workspace: Workspace) -> int:
+        """``result`` at a point (size,), and FOUND where it is finite; otherwise why it is not."""
+        self.run(evaluate, workspace, None, self._outcome, free_theta)
+        return int(self._outcome[0])
+
+    def run(self, function: Any, workspace: Workspace, watch: Watch | None, *own: Any) -> None:
+        """A compiled function that takes arguments of its own and then those of `loss`."""
+        if workspace is not self._workspace:
+            self._workspace = workspace
+            self._state = new_state(workspace.places)
+            tiles = workspace.pairs_of_tiles
+            stages, contracted = (FILL | INVERT, 0) if self._shapes else (FILL | INVERT | CONTRACT, tiles)
+            of_tiles = np.empty((tiles, self._free + 1 + self._shapes)) if self._shapes else None
+            self._arguments = (
+                *self._before, workspace.scaled_points(self._columns.size), workspace.diagonal, workspace.buffer,
+                workspace.rhs, workspace.space, workspace.pivot, workspace.logs, np.empty((contracted, self._free)),
+                workspace.tile, workspace.block, stages, *self._after, of_tiles,
+            )  # fmt: skip
+        self._state[:] = 0
+        n = self.shape[0]
+        run(
+            float(n) ** 3, evaluation_threads(n, self.threads), function, self._state, *own, *self._arguments,
+            watch=None if watch is None else watching_steps(watch, workspace.logs.shape[1], INVERT),
+        )  # fmt: skip
+
+    @property
+    def log_marginal_likelihood(self) -> float:
+        """Of the last evaluation."""
+        return float(self.out[VALUE])
+
+
+class Descent:
+    """A search whose every evaluation is compiled."""
+
+    def __init__(self, loss: Loss) -> None:
+        size = loss.result.size - 1
+        self.loss = loss
+        self.lowest, self.last = np.full(1 + 2 * size, np.inf), np.empty(size)
+        self.counts = np.zeros(4, dtype=np.int64)
+        self._scratch = np.empty((size, size)), np.empty(loss.shape[::-1])
 
     def go_on(
         self,
@@ -124,34 +170,14 @@ class Descent:
         watch: Watch | None,
     ) -> None:
         """From the trial point on; see `descend` for ``counts`` and ``lowest``. ``status`` is what `advance` answered last."""
-        if workspace is not self._workspace:
-            self._workspace = workspace
-            self._state = new_state(workspace.places)
-            tiles = workspace.pairs_of_tiles
-            stages, contracted = (FILL | INVERT, 0) if self._shapes else (FILL | INVERT | CONTRACT, tiles)
-            self._of_tiles = np.empty((tiles, self._free + 1 + self._shapes)) if self._shapes else None
-            self._of_workspace = (
-                workspace.scaled_points(self._columns.size), workspace.diagonal, workspace.buffer, workspace.rhs,
-                workspace.space, workspace.pivot, workspace.logs, np.empty((contracted, self._free)),
-                workspace.tile, workspace.block, stages,
-            )  # fmt: skip
-        self._state[:] = 0
         self.counts[2] = status
-        n = self.shape[0]
-        run(
-            float(n) ** 3, evaluation_threads(n, self.threads), descend, self._state, most_evaluations, most_iterations,
-            self.counts, memory, self.lowest, self.last, *self._scratch, *self._before, *self._of_workspace, *self._after,
-            self._of_tiles,
-            watch=None if watch is None else watching_steps(watch, workspace.logs.shape[1], INVERT),
+        self.loss.run(
+            descend, workspace, watch, most_evaluations, most_iterations, self.counts, memory, self.lowest, self.last,
+            *self._scratch,
         )  # fmt: skip
 
     @property
     def lowest_point(self) -> tuple[Array, float, Array]:
         """Where, the loss and its gradient."""
-        size = self.result.size - 1
+        size = self.last.size
         return self.lowest[1 : 1 + size].copy(), float(self.lowest[0]), self.lowest[1 + size :].copy()
-
-    @property
-    def log_marginal_likelihood(self) -> float:
-        """Of the last evaluation."""
-        return float(self.out[VALUE])

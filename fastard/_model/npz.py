@@ -100,7 +100,7 @@ def _fill(stream: IO[bytes], buffer: Any) -> None:
 # fail in ways of its own, or take any amount of memory.
 _NPY_HEADER = re.compile(
     rb"\{'descr': '([<>](?:f8|i8|i4|U\d{1,9}))', 'fortran_order': (True|False), "
-    rb"'shape': \((?:(0|[1-9]\d{0,17}),(?: (0|[1-9]\d{0,17}))?)?\), \} *\n"
+    rb"'shape': \((?:(0|[1-9]\d{0,17}),(?: (0|[1-9]\d{0,17})(?:, (0|[1-9]\d{0,17}))?)?)?\), \} *\n"
 )
 
 
@@ -225,8 +225,13 @@ def check_parameters(
     validate.length_scales(scales if of_column is None else scales[of_column], X if columns is None else X[:, columns])
     if header["n_evaluations"] < 1 or slots.min() < AT_UPPER_BOUND or slots.max() >= slots.size:
         raise ValueError("its parameters are those of no training")
+    check_names(header, d, m)
+    return validate.known_variances(arrays.get("observation_variance"), n)
+
+
+def check_names(header: dict[str, Any], d: int, m: int) -> None:
+    """Of the inputs and the outputs."""
     for key, size in (("feature_names", d), ("target_names", m)):
         names = header[key]
         if names is not None and (len(names) != size or not all(isinstance(name, str) for name in names)):
             raise ValueError(f"its {key} are {reprlib.repr(names)}")
-    return validate.known_variances(arrays.get("observation_variance"), n)

@@ -413,6 +413,16 @@ class LogMarginalLikelihood:
         return {**self.__dict__, "watch": None, "_last": [], "_spare": []}
 
 
+def or_minus_infinity(objective: LogMarginalLikelihood, theta: Array) -> tuple[float, Array]:
+    """Value and gradient for a sampler: -inf and zeros where there is no likelihood in float64; NaN where theta has a NaN."""
+    if np.isnan(theta).any():
+        return math.nan, np.full(theta.size, math.nan)
+    try:
+        return objective(theta)
+    except ValueError:  # not positive definite, or no float64 number
+        return -math.inf, np.zeros(theta.size)
+
+
 def orthonormal(H: Array) -> tuple[Array, Array]:
     """A basis E (n, p) of the same functions with orthonormal columns, and E = H transform, (p, p)."""
     lengths = np.sqrt(np.sum(H * H, axis=0))

@@ -31,7 +31,7 @@ class PriorRow(NamedTuple):
 
 def log_priors(space: ParameterSpace, X: Array, priors: dict[str, Any]) -> Priors:
     """Of the kinds of parameters that have a prior and are not all fixed: name, places in theta, and log density."""
-    validate.shape_prior(priors["shape"], space.kernel)
+    validate.about_shape("shape_prior", priors["shape"], space.kernel)
     result = []
     for name, own_places in kinds_of(space.d, space.noises or 1).items():
         where = space.columns if name == "length_scale" and space.columns is not None else own_places

@@ -357,35 +357,9 @@ class Search:
 
     def _compiled(self) -> descent.Descent | None:
         """The objective as compiled code evaluates it; None where a part of it is Python's."""
-        space, likelihood, priors = self.space, self.likelihood, self._compiled_priors()
-        is_ours = self.objective is _marginal_likelihood or space.unit_of_mean > 0.0
-        own_variances, is_sum = likelihood.own_variances, isinstance(space.kernel, Sum)
-        if not is_ours or priors is None or likelihood.basis is not None or own_variances or space.noises or is_sum:
-            return None
-        term = Term(space.kernel, np.ones(space.d), 1.0, space.free_length_scales, tied=space.isotropic)
-        return descent.Descent(
-            term,
-            likelihood.X,
-            likelihood.center,
-            likelihood.y,
-            likelihood.observation_variance,
-            descent.FreeParameters(*space.natural_arrays, np.array([0.0, space.unit_of_mean])),
-            priors,
-            self.offset,
-            space.start.size,
-            likelihood.n_threads,
-        )
-
-    def _compiled_priors(self) -> Densities | None:
-        """All of them together; None where one is a callable of Python."""
-        size = self.space.number.size
-        family, rows, constant = np.full(size, -1), np.ones((size, 3)), 0.0
-        for _, where, prior in self.priors:
-            if not isinstance(prior, Densities) or (family[where] >= 0).any():
-                return None
-            family[where], rows[where] = prior.family, prior.rows
-            constant += prior.constant
-        return Densities(family, rows, constant)
+        is_ours = self.objective is _marginal_likelihood or self.space.unit_of_mean > 0.0
+        loss = compiled_loss(self.likelihood, self.space, self.priors, self.offset) if is_ours else None
+        return None if loss is None else descent.Descent(loss)
 
     def _slice(self, compiled: descent.Descent, memory: descent.Memory, status: int, count: int, max_iterations: int) -> None:
         """Up to ``count`` evaluations in compiled code, and what is known of the search afterwards."""
@@ -407,8 +381,8 @@ class Search:
             self._why = _SINGULAR if failure == descent.SINGULAR else _NO_DENSITY
         self._iterate = _Point(*descent.iterate(memory))
         if self.callbacks and outcome == descent.FOUND:
-            value, slope = -float(compiled.result[0]) - self.offset, -compiled.result[1:]
-            self._report(self.space.natural(compiled.last), compiled.log_marginal_likelihood, value, slope)
+            value, slope = -float(compiled.loss.result[0]) - self.offset, -compiled.loss.result[1:]
+            self._report(self.space.natural(compiled.last), compiled.loss.log_marginal_likelihood, value, slope)
 
     def _forget_points(self) -> None:
         """Of an earlier local search."""
@@ -495,3 +469,37 @@ class Search:
         answers = [callback(state) for callback in self.callbacks]
         if any(answers):
             raise _StopSearchError
+
+
+def compiled_loss(
+    likelihood: LogMarginalLikelihood, space: ParameterSpace, priors: Priors, offset: float = 0.0
+) -> descent.Loss | None:
+    """Minus the log marginal likelihood and ``offset``, less the priors; None where a part of it is Python's."""
+    compiled_priors = _compiled(priors, space.number.size)
+    own_variances, is_sum = likelihood.own_variances, isinstance(space.kernel, Sum)
+    if compiled_priors is None or likelihood.basis is not None or own_variances or space.noises or is_sum:
+        return None
+    term = Term(space.kernel, np.ones(space.d), 1.0, space.free_length_scales, tied=space.isotropic)
+    return descent.Loss(
+        term,
+        likelihood.X,
+        likelihood.center,
+        likelihood.y,
+        likelihood.observation_variance,
+        descent.FreeParameters(*space.natural_arrays, np.array([0.0, space.unit_of_mean])),
+        compiled_priors,
+        offset,
+        space.start.size,
+        likelihood.n_threads,
+    )
+
+
+def _compiled(priors: Priors, size: int) -> Densities | None:
+    """All of them together; None where one is a callable of Python."""
+    family, rows, constant = np.full(size, -1), np.ones((size, 3)), 0.0
+    for _, where, prior in priors:
+        if not isinstance(prior, Densities) or (family[where] >= 0).any():
+            return None
+        family[where], rows[where] = prior.family, prior.rows
+        constant += prior.constant
+    return Densities(family, rows, constant)

@@ -86,19 +86,20 @@ from fastard._validation.parameters import (
     one_length_scale,
     parameter_names,
     safe_logarithm,
+    shape_of_variable,
     starts,
     starts_within,
     theta_of_floats,
 )
 from fastard._validation.priors import (
     a_prior_for_each,
+    about_shape,
     density_at_start,
     prior_kind,
     prior_name,
     prior_of_each,
     prior_parameters,
     prior_value,
-    shape_prior,
 )
 from fastard._validation.terms import (
     columns_of_start,
@@ -118,6 +119,7 @@ from fastard._validation.terms import (
 __all__ = [
     "ESTIMATIONS",
     "a_prior_for_each",
+    "about_shape",
     "as_kernel",
     "axes",
     "basis",
@@ -193,7 +195,7 @@ __all__ = [
     "prior_value",
     "probability",
     "safe_logarithm",
-    "shape_prior",
+    "shape_of_variable",
     "some_columns",
     "some_inputs",
     "something_to_sample",

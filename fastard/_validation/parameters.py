@@ -158,6 +158,12 @@ def theta_of_floats(shape: tuple[int, ...], size: int, floats: bool) -> None:
         )
 
 
+def shape_of_variable(name: str, shape: tuple[int | None, ...], size: int) -> None:
+    """Of a symbolic variable that stands for so many numbers: one for all of them, or as many; None is not known yet."""
+    if len(shape) > 1 or any(known not in (None, 1, size) for known in shape):
+        raise ValueError(f"{name} must be a number or have shape ({size},), got shape {shape}")
+
+
 def _exp(theta: Array) -> Array:
     natural: Array = np.exp(theta)
     natural.flags.writeable = False

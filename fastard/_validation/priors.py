@@ -13,10 +13,10 @@ from fastard._text import listed
 from fastard.kernels import Kernel
 
 
-def shape_prior(prior: Any, kernel: Kernel) -> None:
+def about_shape(name: str, value: Any, kernel: Kernel) -> None:
     """None for a kernel without a shape parameter."""
-    if prior is not None and len(kernel) == 0:
-        raise ValueError(f"shape_prior is given, but {kernel!r} has no shape parameter")
+    if value is not None and len(kernel) == 0:
+        raise ValueError(f"{name} is given, but {kernel!r} has no shape parameter")
 
 
 def prior_name(name: str, value: str) -> None:

@@ -1,57 +1,18 @@
-"""load(): a trained model from a file, an exact one or one of many points."""
+"""A trained model of many points in a file: what its header and its arrays have to be."""
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastard import _validation as validate
-from fastard._model.archive import _FORMAT as EXACT_FORMAT
-from fastard._model.gaussian_process import GaussianProcess
 from fastard._model.npz import TYPES, Format, Member, check_parameters, check_shapes, check_types, kernel_in, read_finite
-from fastard._model.npz import read as read_npz
-from fastard._model.storage import EXACT
-from fastard._vecchia.archive import FORMAT, IN_HEADER, VERSION
+from fastard._vecchia.archive import IN_HEADER, VERSION
 from fastard._vecchia.blocks import Blocks
 from fastard._vecchia.likelihood import VecchiaLogLikelihood
 from fastard._vecchia.model import VecchiaGaussianProcess
-
-
-def load(path: str | os.PathLike[str], *, n_threads: int | None = None) -> GaussianProcess | VecchiaGaussianProcess:
-    """A model that its ``save`` wrote; it predicts with the same bits.
-
-    Nothing in the file is executed: it holds arrays and text.
-
-    Parameters
-    ----------
-    path : str or path-like
-        The file.
-    n_threads : int, optional
-        Threads for the compiled loops of the model; all available by default.
-
-    Returns
-    -------
-    model : GaussianProcess or VecchiaGaussianProcess
-        Whichever was saved.
-
-    Raises
-    ------
-    OSError
-        If there is no such file, or it may not be read.
-    ValueError
-        If it is no fastard model, is damaged, or was written by a later version.
-    MemoryError
-        If its arrays do not fit the memory.
-
-    Notes
-    -----
-    Names, sizes and kinds are looked at before any array is read. A compressed file is taken too (``save`` writes none) unless
-    it would expand to more than a hundred times its size and 16 MiB.
-    """
-    return read_npz(path, _FORMATS, validate.thread_count(n_threads))  # type: ignore[no-any-return]
 
 
 def _model(header: dict[str, Any], members: dict[str, Member], threads: int) -> VecchiaGaussianProcess:
@@ -111,12 +72,9 @@ def _blocks(arrays: dict[str, NDArray[Any]], neighbors: int, block_size: int) ->
     return Blocks(order, first, starts, near)
 
 
-_FORMATS = {
-    EXACT_FORMAT: EXACT,
-    FORMAT: Format(
-        version=VERSION,
-        arrays=frozenset({"length_scale", "X", "y", "y_mean", "slots", "order", "starts", "neighbors"}),
-        optional=frozenset({"observation_variance"}),
-        model=_model,
-    ),
-}
+VECCHIA = Format(
+    version=VERSION,
+    arrays=frozenset({"length_scale", "X", "y", "y_mean", "slots", "order", "starts", "neighbors"}),
+    optional=frozenset({"observation_variance"}),
+    model=_model,
+)

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from fastard import _validation as validate
 from fastard._arrays import Array
-from fastard._objectives.likelihood import LogMarginalLikelihood
+from fastard._objectives.likelihood import LogMarginalLikelihood, or_minus_infinity
 from fastard.kernels import Kernel
 
 
@@ -66,11 +66,8 @@ def _of(objective: LogMarginalLikelihood) -> Any:
     def evaluate(theta: Any) -> tuple[Array, Array]:
         """Values and gradients at thetas (..., P)."""
         given = np.asarray(theta)
-        if given.ndim == 1 and not np.isnan(given).any():  # with less around it than a batch has
-            try:
-                value, gradient = objective(np.asarray(given, dtype=np.float64))
-            except ValueError:  # not positive definite, or no float64 number
-                value, gradient = -np.inf, np.zeros(given.size)
+        if given.ndim == 1:  # with less around it than a batch has
+            value, gradient = or_minus_infinity(objective, np.asarray(given, dtype=np.float64))
             with np.errstate(over="ignore"):
                 return np.asarray(value).astype(given.dtype), gradient.astype(given.dtype)
         thetas = np.array(given, dtype=np.float64).reshape(-1, objective.n_parameters)

@@ -134,6 +134,22 @@ def loss(
 
 
 @jit(cold=True)
+def evaluate(
+    state, outcome, free_theta, theta, number, low, high, parameters, family, prior, slopes, of_priors, offset, mean, kernel,
+    shape, X, center, columns, free, tied, y, known, U, diagonal, A, R, space, S, logs, partial, tile, block, stages, alpha,
+    weights, out, result, of_tiles,
+):  # fmt: skip
+    """`loss` once: ``outcome[0]`` is what it returns."""
+    pool, workers = state[POOL], state[WORKERS]
+    state[POOL] = 0
+    outcome[0] = loss(
+        state, pool, workers, free_theta, theta, number, low, high, parameters, family, prior, slopes, of_priors, offset, mean,
+        kernel, shape, X, center, columns, free, tied, y, known, U, diagonal, A, R, space, S, logs, partial, tile, block,
+        stages, alpha, weights, out, result, of_tiles,
+    )  # fmt: skip
+
+
+@jit(cold=True)
 def descend(
     state, most_evaluations, most_iterations, counts, memory, lowest, last, information, residual, theta, number, low, high,
     parameters, family, prior, slopes, of_priors, offset, mean, kernel, shape, X, center, columns, free, tied, y, known, U,
