@@ -1,5 +1,6 @@
 """Text for people: from files and from the shell, with escapes for what is not printable, and lists that are cut."""
 
+import unicodedata
 from collections.abc import Sequence
 
 
@@ -14,6 +15,11 @@ def shortened(text: str, longest: int = 60) -> str:
     """The same, cut where it is longer than so many characters."""
     shown = printable(text)
     return shown if len(shown) <= longest else shown[: longest - 1] + "…"
+
+
+def folded(name: str) -> str:
+    """A name as it is compared: composed letters, and any run of white space, line breaks included, as one blank."""
+    return " ".join(unicodedata.normalize("NFC", name).split())
 
 
 def quoted(text: str) -> str:

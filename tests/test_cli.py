@@ -192,12 +192,12 @@ def test_a_mean_that_the_rows_do_not_determine_is_told_by_name(tmp_path: Path, c
 # --- fit: which columns and rows ---------------------------------------------------------------------------------
 
 MESSY = """day,colour,temp,"p, bar",remark,y
-2024-05-01,red,1.0,2.0,fine,3
-2024-05-02,blue,2.0,,bad,4
-2024-05-03,red,3.0,2.5,,5.5
-2024-05-04,blue,4.0,2.2,odd,6
-2024-05-05,red,NA,2.0,x,7
-2024-05-06,red,4.4,2.9,y,6.1
+1.5.2024,red,1.0,2.0,fine,3
+2.5.2024,blue,2.0,,bad,4
+3.5.2024,red,3.0,2.5,,5.5
+4.5.2024,blue,4.0,2.2,odd,6
+5.5.2024,red,NA,2.0,x,7
+6.5.2024,red,4.4,2.9,y,6.1
 """
 
 
@@ -212,13 +212,13 @@ def test_one_message_names_all_columns_that_are_no_numbers(messy: str, capsys: p
     assert main(["fit", messy, "--target", "y"]) == 2
     (error,) = capsys.readouterr().err.splitlines()
     for part in (
-        "5 columns",
-        "'day' holds dates or times ('2024-05-01' in line 2)",
-        "'colour' holds 2 categories (red, blue)",
+        "4 columns",
+        "'day' holds dates or times ('1.5.2024' in line 2)",
         "'temp' lacks 1 of 6 values (the first in line 6)",
         "'p, bar' lacks 1 of 6 values (the first in line 3)",
         "'remark' holds text ('fine' in line 2) and lacks 1",
-        "--ignore day,colour,remark;",
+        "write dates as 2024-05-31",
+        "--ignore day,remark;",
         "--drop-missing",
     ):
         assert part in error
@@ -282,6 +282,108 @@ def test_without_a_target_the_columns_are_listed(messy: str, capsys: pytest.Capt
     assert "--target" in err
 
 
+def _mixed(path: Path, n: int = 60) -> tuple[str, Any]:
+    """A file with a date, text, an angle and numbered machines; and its X as fit takes it."""
+    pandas = pytest.importorskip("pandas")
+    random = np.random.default_rng(0)
+    frame = pandas.DataFrame(
+        {
+            "day": pandas.date_range("2024-01-01", periods=n).strftime("%Y-%m-%d"),
+            "material": random.choice(["steel", "wood", "sheet glass"], n),
+            "wind": random.uniform(0.0, 360.0, n).round(1),
+            "machine": random.integers(1, 4, n),
+        }
+    )
+    y = np.cos(np.deg2rad(frame.wind)) + 0.3 * frame.machine + frame.material.map(len) + 0.01 * np.arange(n)
+    frame.assign(y=y + 0.1 * random.standard_normal(n)).to_csv(path, index=False)
+    frame["day"] = np.arange(n) + 19723.0
+    return str(path), frame
+
+
+_KINDS = ["--categorical", "machine", "--periodic", "wind=360"]
+
+
+def test_categories_dates_and_angles(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, X = _mixed(tmp_path / "data.csv")
+    y = np.loadtxt(path, delimiter=",", skiprows=1, usecols=4)
+    model_path, json_path, new = (str(tmp_path / name) for name in ("model.npz", "model.json", "new.csv"))
+    options = ["--target", "y", *_KINDS, "--test-fraction", "0", "--save", model_path, "--json", json_path]
+    assert main(["fit", path, *options]) == 0
+    out, err = capsys.readouterr()
+    assert "60 rows, 4 inputs" in out
+    assert "text is taken for categories: 'material' (3)" in err
+    assert "dates are taken as days since 1970-01-01: 'day'" in err
+    written = json.loads(Path(json_path).read_text(encoding="utf-8"))
+    assert written["categorical"] == {"material": ["sheet glass", "steel", "wood"], "machine": [1, 2, 3]}
+    assert written["periodic"] == {"wind": 360.0}
+    model = fit(X, y, categorical=["machine"], periodic={"wind": 360.0})
+    np.testing.assert_allclose(written["length_scale"], model.length_scale, rtol=1e-10)
+
+    Path(new).write_text(
+        "machine,wind,material,day\n2.0,370,sheet  glass,2024-01-05\n1,-5,wood,2024-02-29\n3,9,steel,2025-03-01\n"
+    )
+    assert main(["predict", model_path, new]) == 0
+    out, err = capsys.readouterr()
+    assert "1 of 3 rows lie outside" in err
+    assert "farthest is line 4, by 6.2 times the width of the range of 'day'" in err
+    points = X[:3].assign(
+        machine=[2, 1, 3], wind=[370.0, -5.0, 9.0], material=["sheet glass", "wood", "steel"], day=[19727.0, 19782.0, 20148.0]
+    )
+    mean, std = model.predict(points, return_std=True, include_noise=True)
+    _, *rows = csv.reader(out.splitlines())
+    np.testing.assert_allclose(np.array([row[4:6] for row in rows], dtype=float), np.column_stack([mean, std]), rtol=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("cells", "options", "message"),
+    [
+        (
+            "4,9,wood,2024-01-05",
+            [],
+            "line 3, column 'machine': '4' is a category that the model was not trained with; it knows",
+        ),
+        (
+            "1,9,Wood,2024-01-05",
+            [],
+            "'Wood' is a category that the model was not trained with; it knows 'sheet glass', 'steel'",
+        ),
+        (",9,wood,2024-01-05", [], "line 3, column 'machine': the cell is empty"),
+        ("1,9,wood,1.5.2024", [], "column 'day': '1.5.2024' is not a number; write dates as 2024-05-31"),
+        (",9,wood,2024-01-05", ["--drop-missing"], "1 of 2 rows are left out"),
+    ],
+)
+def test_predict_refuses_categories_of_no_training(
+    tmp_path: Path, cells: str, options: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, _ = _mixed(tmp_path / "data.csv")
+    model_path, new = str(tmp_path / "model.npz"), tmp_path / "new.csv"
+    assert main(["fit", path, "--target", "y", *_KINDS, "--save", model_path]) == 0
+    new.write_text(f"machine,wind,material,day\n1,9,wood,2024-01-05\n{cells}\n")
+    assert main(["predict", model_path, str(new), *options]) == (0 if options else 2)
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", [["--vecchia"], ["--mean", "linear"]])
+def test_what_is_for_numbers_alone_says_so(tmp_path: Path, option: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    path, _ = _mixed(tmp_path / "data.csv")
+    assert main(["fit", path, "--target", "y", "--periodic", "wind=360", *option]) == 2
+    assert "these hold categories or are periodic: 'material', 'wind'" in capsys.readouterr().err
+
+
+def test_no_level_is_held_out_altogether(tmp_path: Path) -> None:
+    """Of a level that training had not, nothing can be predicted."""
+    path = tmp_path / "data.csv"
+    path.write_text("colour,y\n" + "".join(f"c{i % 10},{i}\n" for i in range(20)))
+    data = read_dataset(str(path), "y")
+    for seed in range(5):
+        training, test = _study.split(data, 0.7, seed)
+        assert set(training.X[:, 0]) == {f"c{i}" for i in range(10)}
+        assert test is not None
+        assert sorted([*training.y, *test.y]) == list(range(20))
+    with pytest.raises(TableError, match="a category of its own"):
+        _study.split(read_dataset(str(path), "y", categorical=["colour"]).rows(np.arange(10)), 0.5, 0)
+
+
 # --- predict -----------------------------------------------------------------------------------------------------
 
 
@@ -342,8 +444,6 @@ def test_predict_refuses_what_does_not_go_with_the_model(
     assert main(["predict", str(new), str(new)]) == 2
     assert "is not a model that fastard saved" in capsys.readouterr().err
     assert main(["predict", str(tmp_path / "none.npz"), str(new)]) == 1
-    fit([[0, 1.0], [1, 2.0], [0, 3.0]], [1.0, 2.0, 3.0], categorical=[0], max_iterations=1).save(model_path)
-    assert "fastard predict is for models whose inputs are all numbers" in error("0,1\n")
 
 
 def test_predict_of_several_targets_and_known_variances(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -1022,7 +1122,7 @@ def test_info_from_the_module_without_a_cache(tmp_path: Path) -> None:
 
 
 def test_help_names_every_default(capsys: pytest.CaptureFixture[str]) -> None:
-    for command, defaults in (("fit", 15), ("predict", 5), ("demo", 2)):
+    for command, defaults in (("fit", 17), ("predict", 5), ("demo", 2)):
         with pytest.raises(SystemExit) as exit_:
             main([command, "--help"])
         assert exit_.value.code == 0

@@ -4,10 +4,12 @@ import bz2
 import gzip
 import io
 import lzma
+import re
 import sys
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,10 +24,10 @@ Read = Callable[..., Dataset]
 def read(tmp_path: Path) -> Read:
     """Reads a file of some content; the target is y."""
 
-    def read(content: str | bytes, target: str = "y", header: bool | None = None) -> Dataset:
+    def read(content: str | bytes, target: str = "y", header: bool | None = None, **options: Any) -> Dataset:
         path = tmp_path / "data"
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return read_dataset(str(path), target, header)
+        return read_dataset(str(path), target, header, **options)
 
     return read
 
@@ -276,7 +278,7 @@ def test_an_error_of_a_spreadsheet_is_no_comment(read: Read, value: str) -> None
         ("a,y\nm,s\n1,2\n", ["line 2: no cell is a number", "units"]),
         ('a,y\n1,"2\n3,4\n', ["line 2", "not closed"]),
         (" 0.1D+00  0.2D+00\n 0.3D+01 0.5D+00\n", ["line 1", "'0.1D+00' is not a number", "E in the place of D"]),
-        ("day,y\n2024-05-01,2\n", ["line 2, column 'day'", "encode text and dates as numbers"]),
+        ("day,y\n01/05/2024,2\n", ["line 2, column 'day'", "write dates as 2024-05-31"]),
         ("a,y\n1,2,3\n", ["line 2: 3 cells, where line 1 has 2", "decimal commas"]),
         ("a|y\n1|2\n", ["one column only, 'a|y'", "commas, semicolons, tabs or blanks"]),
         ('[{"a": 1, "y": 2}]', ["is JSON"]),
@@ -355,8 +357,7 @@ def test_arff(read: Read) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "parts"),
     [
-        ("b\treal", "b {red, green}", ["line 5, attribute 'b': is nominal", "numbers"]),
-        ("b\treal", "b date", ["line 5, attribute 'b': is of type 'date'"]),
+        ("b\treal", "b relational", ["line 5, attribute 'b': is of type 'relational'"]),
         ("b\treal", "b", ["line 5", "@attribute NAME TYPE"]),
         ("1,2.5,3", "{0 1, 1 2.5}", ["line 8: is sparse ARFF", "CSV"]),
         ("2.5", "?", ["line 8, column 'b'", "missing"]),
@@ -368,6 +369,84 @@ def test_arff_of_other_kinds_is_refused(read: Read, old: str, new: str, parts: l
     with pytest.raises(TableError) as error:
         read(ARFF.replace(old, new))
     _says(error, *parts)
+
+
+# --- categories, dates and angles ---------------------------------------------------------------------------------
+
+
+def test_text_that_comes_again_is_categories(read: Read) -> None:
+    table = read("a,colour,y\n1,red,2\n2, blue ,3\n3,red,4\n")
+    assert table.X.tolist() == [[1.0, "red"], [2.0, "blue"], [3.0, "red"]]
+    assert table.categorical == (1,)
+    assert table.notes == ("text is taken for categories: 'colour' (2); --ignore leaves such columns out",)
+    with pytest.raises(TableError, match=r"'pale' is not a number; declare .*--categorical colour, or .*--ignore"):
+        read("a,colour,y\n1,pale,2\n2,red,3\n")  # all different: a remark, maybe
+
+
+def test_a_number_that_is_mistyped_makes_no_categories(read: Read) -> None:
+    with pytest.raises(TableError, match=r"line 3, column 'a': 'n\.d\.' is not a number; make it one, or leave"):
+        read("a,y\n1,2\nn.d.,3\nn.d.,4\n3,1\n")
+
+
+def test_columns_may_be_declared_categories(read: Read) -> None:
+    content = "machine,part,y\n1,a1,2\n02,7,3\n1.0,a1,4\n"
+    table = read(content, categorical=["machine", "part"])
+    assert table.X.tolist() == [[1, "a1"], [2, "7"], [1, "a1"]]  # numbers where all are
+    assert table.categorical == (0, 1)
+    assert read(content, categorical=["machine,part"]).X.tolist() == table.X.tolist()
+    with pytest.raises(TableError, match="--categorical names 'y', which is no input"):
+        read(content, categorical=["y"])
+
+
+def test_a_category_that_is_missing_is_like_a_number(read: Read) -> None:
+    content = "colour,y\nred,2\n,3\nred,4\nblue,1\nNA,1\n"
+    with pytest.raises(TableError, match="line 3, column 'colour': the cell is empty"):
+        read(content)
+    table = read(content, drop_missing=True)
+    assert table.X.tolist() == [["red"], ["red"], ["blue"]]
+
+
+@pytest.mark.parametrize(
+    ("cells", "days"),
+    [
+        (("2024-05-01", "2024-05-03"), (19844.0, 19846.0)),
+        (("1969/12/31", "1970/01/02"), (-1.0, 1.0)),
+        (("2024-05-01 06:00", "2024-05-01T18:00:00.000"), (19844.25, 19844.75)),
+        (("2024-05-01T00:00Z", "2024-05-01 02:00+02:00"), (19844.0, 19844.0)),
+    ],
+)
+def test_dates_are_days(read: Read, cells: tuple[str, str], days: tuple[float, float]) -> None:
+    table = read(f"day,y\n{cells[0]},1\n{cells[1]},2\n")
+    assert table.X[:, 0].tolist() == list(days)
+    expected = [np.datetime64(cell.replace("/", "-").removesuffix("Z")) for cell in cells if "+" not in cell]
+    since = [(day - np.datetime64("1970-01-01")) / np.timedelta64(1, "D") for day in expected]
+    assert since == list(days[: len(since)])
+    assert table.notes == ("dates are taken as days since 1970-01-01: 'day'",)
+
+
+@pytest.mark.parametrize("second", ["2024-02-30", "02.05.2024", "12:30", "2024-05-02T00:00Z", "2024-5-2"])
+def test_what_is_no_date_among_dates_is_told(read: Read, second: str) -> None:
+    with pytest.raises(TableError, match=f"line 3, column 'day': '{re.escape(second)}' is not a number; "):
+        read(f"day,y\n2024-05-01,1\n{second},2\n")
+
+
+def test_periods(read: Read) -> None:
+    table = read("wind,k=1,y\n1,2,3\n4,5,6\n", periodic=["wind=360", "k=1=7.5"])
+    assert table.periodic == ((0, 360.0), (1, 7.5))
+    for choice in ("wind", "wind=", "wind=0", "wind=-1", "wind=inf", "=3"):
+        with pytest.raises(TableError, match="--periodic takes a column and its period"):
+            read("wind,y\n1,2\n3,4\n", periodic=[choice])
+    with pytest.raises(TableError, match="both name 'wind'"):
+        read("wind,y\n1,2\n3,4\n", periodic=["wind=3"], categorical=["wind"])
+    with pytest.raises(TableError, match="--periodic names 'wind', which is no input"):
+        read("wind,a,y\n1,2,3\n3,4,5\n", periodic=["wind=3"], ignore=["wind"])
+
+
+def test_arff_declares_categories(read: Read) -> None:
+    content = ARFF.replace("b\treal", "b {2.5, 4}").replace("2.5", "4")
+    table = read(content)
+    assert table.categorical == (table.input_names.index("b"),)
+    assert {type(entry) for entry in table.X[:, table.categorical[0]]} <= {int, float}
 
 
 @pytest.mark.parametrize("kind", ["parquet", "excel"])

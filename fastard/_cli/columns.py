@@ -26,6 +26,8 @@ _AMBIGUOUS_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
 
 _DATE = re.compile(r"\d{1,4}([-/.])\d{1,2}\1\d{1,4}([T ].*)?|\d{1,2}:\d{2}(:\d{2})?.*")
 
+_DATES = "write dates as 2024-05-31, and times of the day as numbers"  # the remedy
+
 _MOST_CATEGORIES = 20  # more different texts than these are no categories
 
 
@@ -94,7 +96,7 @@ def check_numbers(
     place, column, row = min(bad, key=lambda entry: (entry[2], entry[0]))
     first = body[row].cells[place]
     if len(bad) == 1 or (number(first) is None and resembles_number(first)):  # else what is wrong is how numbers are written
-        complaint = _complaint(first, column.name if column.name not in needed else None)
+        complaint = _complaint(first, column, column.name not in needed, _is_text(column, body))
         raise TableError(f"{path}, line {body[row].line}, column {quoted(column.name)}: {complaint}")
     told = [f"{quoted(column.name)} {_troubles(column, body, place)}" for place, column, _ in bad]
     remedies = []
@@ -102,7 +104,7 @@ def check_numbers(
         column.name for _, column, _ in bad if column.name not in needed and (column.wrong or len(column.missing) == len(body))
     ]
     if any(column.wrong for _, column, _ in bad):
-        remedies.append("encode text and dates as numbers: for each category a column of 0 and 1, days since the first date")
+        remedies.append(_remedy([(column, body, place) for place, column, _ in bad if column.name not in needed]))
     if others:
         remedies.append(f"leave columns out: --ignore {_shell(others)}")
     if any(0 < len(column.missing) < len(body) for _, column, _ in bad):
@@ -163,19 +165,40 @@ def _of_wrong(column: Column, body: list[Record], place: int) -> str:
         return f"holds dates or times ({where})"
     if any(map(resembles_number, distinct)):
         return f"holds numbers in another form ({where})"
-    if len(distinct) <= _MOST_CATEGORIES and len(distinct) < len(texts):
+    if holds_categories(texts):
         return f"holds {len(distinct)} categories ({', '.join(map(shortened, distinct[:4]))}{', ...' * (len(distinct) > 4)})"
     return f"holds text ({where})"
 
 
-def _shell(names: list[str]) -> str:
+def holds_categories(texts: list[str]) -> bool:
+    """Whether they are few, and some of them more than once; and no numbers, nor dates."""
+    distinct = set(texts)
+    few = len(distinct) <= _MOST_CATEGORIES and len(distinct) < len(texts)
+    return few and not any(resembles_number(text) or _DATE.fullmatch(text) for text in distinct)
+
+
+def _remedy(columns: list[tuple[Column, list[Record], int]]) -> str:
+    """What may be done about text."""
+    dates, categories = False, []
+    for column, body, place in columns:
+        texts = [body[row].cells[place].strip() for row in column.wrong]
+        if any(map(_DATE.fullmatch, texts)):
+            dates = True
+        elif len(set(texts)) < len(texts) and _is_text(column, body):
+            categories.append(column.name)
+    remedies = [_DATES] if dates else []
+    remedies += [f"declare categories: --categorical {_shell(categories, ' --categorical ')}"] if categories else []
+    return "; or ".join(remedies or ["make text numbers"])
+
+
+def _shell(names: list[str], option: str = " --ignore ") -> str:
     """As the shell takes them, for a command line that is to be copied."""
     if any("," in name for name in names):
-        return " --ignore ".join(shlex.quote(shortened(name)) for name in names)
+        return option.join(shlex.quote(shortened(name)) for name in names)
     return shlex.quote(",".join(map(shortened, names)))
 
 
-def _complaint(cell: str, may_be_ignored: str | None) -> str:
+def _complaint(cell: str, column: Column, may_be_ignored: bool, may_be_category: bool) -> str:
     text, shown = cell.strip(), quoted(cell.strip())
     drop = "drop or impute such rows; --drop-missing drops them"
     if not text:
@@ -188,5 +211,15 @@ def _complaint(cell: str, may_be_ignored: str | None) -> str:
         return f"{shown} is not a number; write it without separators of thousands"
     if has_fortran_exponent(cell):
         return f"{shown} is not a number; write its exponent with E in the place of D"
-    ignore = f", or leave the column out: --ignore {_shell([may_be_ignored])}" if may_be_ignored is not None else ""
-    return f"{shown} is not a number; encode text and dates as numbers{ignore}"
+    ignore = f", or leave the column out: --ignore {_shell([column.name])}" if may_be_ignored else ""
+    remedy = "make it one"
+    if _DATE.fullmatch(text):
+        remedy = _DATES
+    elif may_be_ignored and may_be_category:
+        remedy = f"declare its column's entries categories: --categorical {_shell([column.name])}"
+    return f"{shown} is not a number; {remedy}{ignore}"
+
+
+def _is_text(column: Column, body: list[Record]) -> bool:
+    """Whether none of its cells is a number."""
+    return len(column.wrong) + len(column.missing) == len(body)

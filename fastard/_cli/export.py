@@ -68,6 +68,7 @@ def write_json(study: Study, path: str) -> None:
         "mean": _mean(study),
         "n_training_rows": int(data.y.size),
         "feature_names": data.input_names,
+        **_columns(study),
         "length_scale": model.length_scale.tolist(),
         "relevance": model.relevance.tolist(),
         "features_by_relevance": [data.input_names[i] for i in order],
@@ -85,6 +86,16 @@ def write_json(study: Study, path: str) -> None:
     # JSON's own escapes for what a terminal would obey or hide
     text = "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
     _write(path, lambda file: file.write(text.encode()))
+
+
+def _columns(study: Study) -> dict[str, Any]:
+    """Which inputs are categories, and of which levels; and which are periodic."""
+    kinds = study.model._encoding.kinds if study.model._encoding is not None else ()
+    named = list(zip(study.training.input_names, kinds, strict=False))
+    return {
+        "categorical": {name: list(kind) for name, kind in named if isinstance(kind, tuple)},
+        "periodic": {name: kind for name, kind in named if isinstance(kind, float)},
+    }
 
 
 def _mean(study: Study) -> Any:

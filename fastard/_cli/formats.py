@@ -31,6 +31,7 @@ class Rows(NamedTuple):
     names: list[str] | None = None  # where the format says what they are
     commented: Record | None = None  # the last comment above the first record, which may hold names
     notes: tuple[str, ...] = ()  # for the user
+    nominal: tuple[str, ...] = ()  # names of columns that the format says are categories
 
 
 _DELIMITERS = (",", ";", "\t", " ")  # where several serve equally well, the first
@@ -267,6 +268,7 @@ _ATTRIBUTE = re.compile(r"""\s*@attribute\s+('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"
 def _arff(path: str, text: str) -> Rows:
     """WEKA's format: names and types, then comma-separated rows."""
     names: list[str] = []
+    nominal: list[str] = []
     lines = io.StringIO(text, newline=None)
     for line_number, line in enumerate(lines, 1):
         keyword = line.strip().casefold()
@@ -280,11 +282,12 @@ def _arff(path: str, text: str) -> Rows:
         name, kind = found[1], found[2].split()[0].casefold()
         if name[0] in "'\"":
             name = re.sub(r"\\(.)", r"\1", name[1:-1])
-        if kind not in ("numeric", "real", "integer"):
-            what = "nominal" if kind.startswith("{") else f"of type {quoted(kind)}"
+        if kind.startswith("{"):
+            nominal.append(name)
+        elif kind not in ("numeric", "real", "integer", "string", "date"):
             raise TableError(
-                f"{path}, line {line_number}, attribute {quoted(name)}: is {what}, and numbers are needed; encode it as "
-                "numbers (0 and 1 for each value) and declare it numeric, or take it out"
+                f"{path}, line {line_number}, attribute {quoted(name)}: is of type {quoted(kind)}, and numbers or categories "
+                "are needed; take it out"
             )
         names.append(name)
     else:
@@ -295,7 +298,7 @@ def _arff(path: str, text: str) -> Rows:
     for record in records:
         if record.cells[0].lstrip().startswith("{"):
             raise TableError(f"{path}, line {record.line}: is sparse ARFF; save it as CSV (WEKA's filter SparseToNonSparse)")
-    return Rows(records, names)
+    return Rows(records, names, nominal=tuple(nominal))
 
 
 # --- through pandas ---------------------------------------------------------------------------------------------
@@ -331,7 +334,9 @@ def _parquet(pandas: Any, content: bytes) -> Rows:
     if not isinstance(frame.index, pandas.RangeIndex):
         index = ", ".join(quoted(str(name)) for name in frame.index.names if name is not None)
         notes = (f"the table's index{f' {index}' if index else ''} is left out",)
-    return Rows(_frame_records(pandas, frame, 2), [str(name) for name in frame.columns], notes=notes)
+    names = [str(name) for name in frame.columns]
+    nominal = tuple(name for name, dtype in zip(names, frame.dtypes, strict=True) if str(dtype) == "category")
+    return Rows(_frame_records(pandas, frame, 2), names, notes=notes, nominal=nominal)
 
 
 def _excel(pandas: Any, content: bytes) -> Rows:

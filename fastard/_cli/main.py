@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from fastard._text import printable
+from fastard._text import listed, printable, quoted
 from fastard.exceptions import NotPositiveDefiniteError
 from fastard.kernels import BY_NAME
 
@@ -46,8 +46,9 @@ def _parser() -> argparse.ArgumentParser:
 
     fit = commands.add_parser(
         "fit",
-        help="train on a table of numbers and report",
-        description="Train on a table of numbers and report the inputs by relevance, the noise and held-out errors.",
+        help="train on a table and report",
+        description="Train on a table of numbers, categories and dates, and report the inputs by relevance, the noise and "
+        "held-out errors.",
         epilog=_EXIT_STATUS,
         formatter_class=plain,
     )
@@ -55,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
         "data",
         type=_not_blank,
         metavar="data.csv",
-        help="numbers separated by commas, semicolons, tabs or blanks, with or without a header; ARFF; and, with "
+        help="a table separated by commas, semicolons, tabs or blanks, with or without a header; ARFF; and, with "
         "fastard[files], Parquet or the first sheet of an Excel workbook",
     )
     fit.add_argument(
@@ -74,6 +75,22 @@ def _parser() -> argparse.ArgumentParser:
             metavar="COLUMNS",
             help=f"columns {what}: names or numbers with commas between them; may be given again",
         )
+    fit.add_argument(
+        "--categorical",
+        type=_not_blank,
+        action="append",
+        default=[],
+        metavar="COLUMNS",
+        help="inputs whose entries are categories, numbers of machines say (default: those that hold a few texts)",
+    )
+    fit.add_argument(
+        "--periodic",
+        type=_not_blank,
+        action="append",
+        default=[],
+        metavar="COLUMN=P",
+        help="an input that begins anew after P of its units, wind=360 say; may be given again (default: none)",
+    )
     _add_reading(fit)
     fit.add_argument(
         "--kernel",
@@ -273,10 +290,18 @@ def _fit(options: argparse.Namespace) -> int:
         options.header,
         inputs=options.inputs,
         ignore=options.ignore,
+        categorical=options.categorical,
+        periodic=options.periodic,
         drop_missing=options.drop_missing,
     )
     for line in data.notes:
         note(f"fastard: {options.data}: {line}")
+    if data.encoded and (options.vecchia or options.mean in ("linear", "quadratic")):
+        names = listed([quoted(name) for name in data.encoded])
+        raise OptionsError(
+            f"{'--vecchia' if options.vecchia else f'--mean {options.mean}'} is for inputs that are all numbers, and these "
+            f"hold categories or are periodic: {names}; leave them out by --ignore, or make them numbers in the file"
+        )
     training, test = split(data, options.test_fraction, options.seed)
     with progress(_ADVICE) as callback:
         result = study(

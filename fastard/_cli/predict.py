@@ -4,11 +4,11 @@ import csv
 import io
 import sys
 from collections.abc import Iterable
-from typing import NamedTuple, TextIO
+from typing import Any, NamedTuple, TextIO
 
 import numpy as np
+from numpy.typing import NDArray
 
-from fastard import _validation as validate
 from fastard._arrays import Array
 from fastard._cli.export import tell_written
 from fastard._cli.tables import Points, read_points
@@ -38,8 +38,7 @@ def predict_table(
 ) -> Predicted:
     """Mean and standard deviation at each row of the table in a file."""
     model = load(model_path, n_threads=n_threads)
-    validate.only_numbers(None if model._encoding is None else model._encoding.kinds, "fastard predict")
-    points = read_points(path, model.feature_names, model.length_scale.size, header, drop_missing=drop_missing)
+    points = read_points(path, model.feature_names, _kinds(model), header, drop_missing=drop_missing)
     known = None
     if include_noise and model._observation_variance is not None:
         known = 0.0
@@ -50,16 +49,27 @@ def predict_table(
     return Predicted(points, model.output_names, mean.reshape(q, -1), std.reshape(q, -1), outside, farthest)
 
 
-def _outside(model: GaussianProcess | VecchiaGaussianProcess, X: Array) -> tuple[Array, list[str]]:
-    """Of each row the largest distance from an input's range in training over that range's width, and which input's it is."""
-    if X.shape[1] == 0:
+def _kinds(model: GaussianProcess | VecchiaGaussianProcess) -> tuple[Any, ...]:
+    """Of each input what it is: None, a period, or levels."""
+    return (None,) * model.length_scale.size if model._encoding is None else model._encoding.kinds
+
+
+def _outside(model: GaussianProcess | VecchiaGaussianProcess, X: NDArray[Any]) -> tuple[Array, list[str]]:
+    """Of each row the largest distance from an input's range in training over that range's width, and which input's it is.
+
+    A category has no range, nor has an angle.
+    """
+    plain = [j for j, kind in enumerate(_kinds(model)) if kind is None]
+    if not plain:
         return np.zeros(len(X)), [""] * len(X)
-    low, high = model._X.min(axis=0), model._X.max(axis=0)
+    trained = model._X[:, plain if model._encoding is None else model._encoding.first[plain]]
+    X = X[:, plain].astype(np.float64)
+    low, high = trained.min(axis=0), trained.max(axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):  # one that was constant: infinitely far
         distance = np.maximum(np.maximum(low - X, X - high), 0.0) / (high - low)
     distance[np.isnan(distance)] = 0.0
     which = distance.argmax(axis=1)
-    return distance.max(axis=1), [model.input_names[i] for i in which]
+    return distance.max(axis=1), [model.input_names[plain[i]] for i in which]
 
 
 def tell_outside(predicted: Predicted) -> None:

@@ -4,9 +4,10 @@ import math
 import time
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastard._arrays import Array, NamedColumns
 from fastard._cli.formats import TableError
@@ -86,7 +87,19 @@ def split(data: Dataset, test_fraction: float, seed: int) -> tuple[Dataset, Data
     if n_test == 0:
         return data, None
     order = np.random.default_rng(seed).permutation(n)
-    return data.rows(np.sort(order[n_test:])), data.rows(np.sort(order[:n_test]))
+    needed = _last_of_levels(data, order)  # nothing can be predicted of a category that was not trained with
+    held_out = order[~np.isin(order, needed)][:n_test]
+    if held_out.size == 0:
+        raise TableError("each row has a category of its own, so that none can be held out; --test-fraction 0 holds none out")
+    return data.rows(np.setdiff1d(order, held_out)), data.rows(np.sort(held_out))
+
+
+def _last_of_levels(data: Dataset, order: NDArray[np.int64]) -> list[int]:
+    """For each level of each category the last row of it, in a given order of the rows."""
+    last: dict[tuple[int, Any], int] = {}
+    for j in data.categorical:
+        last |= {(j, data.X[row, j]): int(row) for row in order}
+    return [*last.values()]
 
 
 def study(
@@ -111,10 +124,20 @@ def study(
         compile_training(kernel)
     began = time.perf_counter()
     if neighbors is None:
+        names = training.input_names
         model = fit(
-            X, y, kernel=kernel, mean=mean, mean_estimation=mean_estimation, n_restarts=n_restarts, rng=seed,
-            callback=callback, n_threads=n_threads,
-        )  # fmt: skip
+            X,
+            y,
+            categorical=[names[j] for j in training.categorical],
+            periodic={names[j]: period for j, period in training.periodic},
+            kernel=kernel,
+            mean=mean,
+            mean_estimation=mean_estimation,
+            n_restarts=n_restarts,
+            rng=seed,
+            callback=callback,
+            n_threads=n_threads,
+        )
     else:
         model = fit_vecchia(X, y, kernel=kernel, neighbors=neighbors, rng=seed, callback=callback, n_threads=n_threads)
     seconds = time.perf_counter() - began

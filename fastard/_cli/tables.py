@@ -1,36 +1,44 @@
-"""Reading a table of numbers: which columns are inputs, which the target, and where something is wrong.
+"""Reading a table: which columns are inputs, which the target, and where something is wrong.
 
 Nothing is guessed that could be otherwise: what a file leaves open is an error with the remedy, and what is left out, or taken
 for the names though it might be numbers, is said in a note.
 """
 
 import difflib
+import math
 import re
-import unicodedata
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastard._arrays import Array
-from fastard._cli.columns import check_decimal_commas, check_numbers, complete_rows, contents, read_column
-from fastard._cli.formats import Record, Rows, TableError, is_blank, is_missing, read_rows, resembles_number
-from fastard._text import listed, quoted, shortened
+from fastard._cli.columns import Column, check_decimal_commas, check_numbers, complete_rows, contents, read_column
+from fastard._cli.formats import Record, Rows, TableError, is_blank, is_missing, number, read_rows, resembles_number
+from fastard._cli.kinds import EPOCH, entries_of, is_category, known_entries, with_days
+from fastard._text import folded, listed, quoted, shortened
 
 
 class Dataset(NamedTuple):
     """Inputs (n, d), targets (n,), what the file calls them, and what its user is to be told of how it was read."""
 
-    X: Array
+    X: NDArray[Any]  # numbers, or with categories objects
     y: Array
     input_names: list[str]
     target_name: str
     notes: tuple[str, ...] = ()
+    categorical: tuple[int, ...] = ()  # columns of X
+    periodic: tuple[tuple[int, float], ...] = ()  # columns of X and their periods
 
     def rows(self, which: NDArray[np.int64]) -> "Dataset":
         """Some of the rows."""
         return self._replace(X=self.X[which], y=self.y[which])
+
+    @property
+    def encoded(self) -> list[str]:
+        """The inputs that are no plain numbers."""
+        return [self.input_names[j] for j in sorted({*self.categorical, *(j for j, _ in self.periodic)})]
 
 
 class _Header(NamedTuple):
@@ -48,6 +56,7 @@ class _Table(NamedTuple):
     body: list[Record]
     where: str | None  # the names stand; None where there are none, and these are ours
     left_out: int  # columns at the left, which are the rows' index
+    nominal: frozenset[str]  # names of columns that the file declares to be categories
 
 
 def read_dataset(
@@ -57,6 +66,8 @@ def read_dataset(
     *,
     inputs: Sequence[str] = (),
     ignore: Sequence[str] = (),
+    categorical: Sequence[str] = (),
+    periodic: Sequence[str] = (),
     drop_missing: bool = False,
 ) -> Dataset:
     """The table in a file of text, its delimiter a comma, semicolon, tab or blanks, in ARFF, Parquet or Excel.
@@ -70,6 +81,10 @@ def read_dataset(
         Whether the first line holds names. By default it does where something in it is neither a number nor missing.
     inputs, ignore : sequence of str
         Columns as ``target``, or several between commas: the inputs, all others by default, and those that are none.
+    categorical : sequence of str
+        Columns that are categories, beside those of a few texts and those that the file declares to be such.
+    periodic : sequence of str
+        "COLUMN=PERIOD".
     drop_missing : bool
         Whether rows that lack a value in a column that is used are left out.
 
@@ -91,42 +106,76 @@ def read_dataset(
         raise TableError(
             f"{path}: column {column + 1} is the rows' index and no target; give a name, or a number that counts it too"
         )
-    if left_out and (_integer(target) or 0) > 0 and names[column] != _folded(target):
+    if left_out and (_integer(target) or 0) > 0 and names[column] != folded(target):
         notes.append(f"the target is column {column + 1} counted with what is left out, {quoted(names[column])}")
     places = _inputs(table, column, inputs, ignore)
     if table.where is None and _counts([record.cells[0] for record in table.body]) and 0 in places:
         notes.append("column 1 counts the rows and is an input; if it is an index, take it out")
-    values, _ = _numbers(table, [*places, column], [names[column]], drop_missing, notes)
+    periods = _periods(table, places, periodic)
+    chosen = {place for choice in categorical for place in _find_columns(table, choice)}
+    _among("--categorical", table, sorted(chosen), places)
+    if both := sorted(chosen & periods.keys()):
+        raise TableError(f"{path}: --categorical and --periodic both name {quoted(names[both[0]])}; leave one of them out")
+    chosen |= {place for place in places if names[place] in table.nominal}
+    columns, categories, dates = [], {}, []
+    for place in places:
+        cells = [record.cells[place] for record in table.body]
+        read = read_column(names[place], cells)
+        found = None if place in chosen else with_days(read, cells)
+        if place in chosen or (place not in periods and found is None and is_category(read, cells)):
+            read, categories[place] = entries_of(read, cells)
+        elif found is not None:
+            read = found
+            dates.append(place)
+        columns.append((place, read))
+    columns.append((column, read_column(names[column], [record.cells[column] for record in table.body])))
+    rows = _check(table, columns, [names[column]], drop_missing, notes)
+    taken = [place for place in categories if place not in chosen]
+    if taken:
+        told = listed([f"{quoted(names[i])} ({len({*categories[i]} - {None})})" for i in taken])
+        notes.append(f"text is taken for categories: {told}; --ignore leaves such columns out")
+    _tell_dates(table, dates, notes)
     return Dataset(
-        np.ascontiguousarray(values[:, :-1]),
-        np.ascontiguousarray(values[:, -1]),
+        _entries(columns[:-1], categories, rows),
+        np.ascontiguousarray(columns[-1][1].values[rows]),
         [names[i] for i in places],
         names[column],
         tuple(notes),
+        tuple(j for j, place in enumerate(places) if place in categories),
+        tuple((j, periods[place]) for j, place in enumerate(places) if place in periods),
     )
 
 
 class Points(NamedTuple):
     """Inputs (q, d) in a model's order, the rows that they come from as text, and what the user is to be told."""
 
-    X: Array
+    X: NDArray[Any]  # numbers, or with categories objects
     records: list[Record]
     names: list[str]  # of the records' cells
     notes: tuple[str, ...]
 
 
 def read_points(
-    path: str, wanted: list[str] | None, d: int, header: bool | None = None, *, drop_missing: bool = False
+    path: str,
+    wanted: list[str] | None,
+    kinds: Sequence[Any],
+    header: bool | None = None,
+    *,
+    drop_missing: bool = False,
 ) -> Points:
-    """The columns named ``wanted``, wherever they stand; or d columns in order, where the model or the file has no names."""
+    """The columns named ``wanted``, wherever they stand; or all in order, where the model or the file has no names.
+
+    ``kinds``: of each what the model knows of it, as :class:`fastard._model.encoding.Encoding` has them.
+    """
+    d = len(kinds)
     notes: list[str] = []
     table = _table(path, "", header, notes)
     own = list(range(table.left_out, len(table.names)))
     names = [table.names[i] for i in own]
-    lacking = [name for name in wanted or [] if _folded(name) not in names]
-    twice = [name for name in wanted or [] if names.count(_folded(name)) > 1]
+    lacking = [name for name in wanted or [] if folded(name) not in names]
+    twice = [name for name in wanted or [] if names.count(folded(name)) > 1]
     if wanted and not lacking and not twice:
-        places = [own[names.index(_folded(name))] for name in wanted]
+        places = [own[names.index(folded(name))] for name in wanted]
     elif len(own) == d and (wanted is None or table.where is None):
         notes.append(f"the columns are taken in order for the model's inputs, {listed(wanted or [f'x{i}' for i in range(d)])}")
         places = own
@@ -143,8 +192,20 @@ def read_points(
         raise TableError(
             f"{path}: {len(own)} columns without names, where the model has {d} inputs; give those alone, or a header"
         )
-    values, rows = _numbers(table, places, table.names, drop_missing, notes)
-    return Points(values, [record for record, kept in zip(table.body, rows, strict=True) if kept], table.names, tuple(notes))
+    columns, categories, dates = [], {}, []
+    for place, kind in zip(places, kinds, strict=True):
+        cells = [record.cells[place] for record in table.body]
+        read = read_column(table.names[place], cells)
+        if isinstance(kind, tuple):
+            read, categories[place] = known_entries(path, table.body, place, read, kind)
+        elif (found := with_days(read, cells)) is not None:
+            read = found
+            dates.append(place)
+        columns.append((place, read))
+    rows = _check(table, columns, table.names, drop_missing, notes)
+    _tell_dates(table, dates, notes)
+    kept = [record for record, is_kept in zip(table.body, rows, strict=True) if is_kept]
+    return Points(_entries(columns, categories, rows), kept, table.names, tuple(notes))
 
 
 def describe_columns(path: str, header: bool | None = None) -> tuple[list[tuple[str, str, str]], tuple[str, ...]]:
@@ -177,7 +238,7 @@ def _table(path: str, target: str, header: bool | None, notes: list[str]) -> _Ta
             "a title or units say"
         )
     left_out = _index_columns(path, names, body, notes) if found.where is not None else 0
-    return _Table(path, names, body, found.where, left_out)
+    return _Table(path, names, body, found.where, left_out, frozenset(map(folded, rows.nominal)))
 
 
 def _inputs(table: _Table, target: int, inputs: Sequence[str], ignore: Sequence[str]) -> list[int]:
@@ -202,30 +263,64 @@ def _inputs(table: _Table, target: int, inputs: Sequence[str], ignore: Sequence[
 
 def _find_columns(table: _Table, choice: str) -> list[int]:
     """A column, or several between commas."""
-    parts = [choice] if _folded(choice) in table.names else [part for part in choice.split(",") if part.strip()]
+    parts = [choice] if folded(choice) in table.names else [part for part in choice.split(",") if part.strip()]
     return [_find_column(table.path, part, table.names, table.where, table.left_out) for part in parts]
 
 
-def _numbers(
-    table: _Table, places: list[int], needed: list[str], drop_missing: bool, notes: list[str]
-) -> tuple[Array, NDArray[np.bool_]]:
-    """The columns at these places, (rows, places), of which some are needed; and which rows they are of, (n,)."""
+def _among(option: str, table: _Table, chosen: Sequence[int], inputs: Sequence[int]) -> None:
+    """Refuse columns that are no inputs."""
+    for place in chosen:
+        if place not in inputs:
+            raise TableError(f"{table.path}: {option} names {quoted(table.names[place])}, which is no input")
+
+
+def _periods(table: _Table, inputs: Sequence[int], choices: Sequence[str]) -> dict[int, float]:
+    """Of places their periods, from "COLUMN=PERIOD"."""
+    periods = {}
+    for choice in choices:
+        name, _, text = choice.rpartition("=")
+        period = number(text)
+        if not name.strip() or period is None or not 0.0 < period < math.inf:
+            raise TableError(
+                f"--periodic takes a column and its period in that column's units, wind=360 say; got {quoted(choice)}"
+            )
+        place = _find_column(table.path, name, table.names, table.where, table.left_out)
+        _among("--periodic", table, [place], inputs)
+        periods[place] = period
+    return periods
+
+
+def _check(
+    table: _Table, columns: list[tuple[int, Column]], needed: list[str], drop_missing: bool, notes: list[str]
+) -> NDArray[np.bool_]:
+    """Which rows are used, (n,), where all their cells can be; ``needed`` are names of columns that cannot be left out."""
     path, body = table.path, table.body
-    columns = [(i, read_column(table.names[i], [record.cells[i] for record in body])) for i in places]
     rows = np.ones(len(body), dtype=np.bool_)
     if drop_missing:
         rows = complete_rows(path, [column for _, column in columns], len(body), notes)
     check_numbers(path, body, columns, rows, needed)
     check_decimal_commas(path, body, columns)
-    return np.column_stack([column.values for _, column in columns])[rows], rows
+    return rows
+
+
+def _entries(columns: list[tuple[int, Column]], categories: dict[int, list[Any]], rows: NDArray[np.bool_]) -> NDArray[Any]:
+    """The used rows, (rows, columns): numbers, or objects where there are categories."""
+    values: NDArray[Any] = np.column_stack([column.values for _, column in columns])
+    if categories:
+        values = values.astype(object)
+        for j, (place, _) in enumerate(columns):
+            if place in categories:
+                values[:, j] = categories[place]
+    return values[rows]
+
+
+def _tell_dates(table: _Table, dates: list[int], notes: list[str]) -> None:
+    if dates:
+        names = listed([quoted(table.names[place]) for place in dates])
+        notes.append(f"dates are taken as days since {EPOCH}: {names}")
 
 
 # --- names ------------------------------------------------------------------------------------------------------
-
-
-def _folded(name: str) -> str:
-    """A name as it is compared: composed letters, and any run of white space, line breaks included, as one blank."""
-    return " ".join(unicodedata.normalize("NFC", name).split())
 
 
 def _header(path: str, rows: Rows, target: str, choice: bool | None, notes: list[str]) -> tuple[_Header, list[Record]]:
@@ -241,7 +336,7 @@ def _header(path: str, rows: Rows, target: str, choice: bool | None, notes: list
         return _named(comment.cells, f"line {comment.line}"), rows.records
     if choice is None:
         choice = bool(texts) or _counts_columns(path, rows.records, target, notes)
-        if texts and any(map(resembles_number, first.cells)) and _folded(target) not in map(_folded, texts):
+        if texts and any(map(resembles_number, first.cells)) and folded(target) not in map(folded, texts):
             notes.append(
                 f"line {first.line} is taken for the columns' names, as {quoted(texts[0])} is no number; "
                 "--no-header if it is data"
@@ -257,15 +352,15 @@ def _are_names(cells: list[str], width: int) -> bool:
 
 
 def _named(cells: list[str], where: str) -> _Header:
-    return _Header([_folded(cell) for cell in cells], where)
+    return _Header([folded(cell) for cell in cells], where)
 
 
 def _tell_numbered(cells: list[str], target: str, notes: list[str]) -> None:
     """Say it where a target is a name and could be a number of another column."""
-    names = [_folded(cell) for cell in cells]
+    names = [folded(cell) for cell in cells]
     position = _integer(target)
-    if position is not None and _folded(target) in names and names.index(_folded(target)) + 1 != position:
-        notes.append(f"the target is column {names.index(_folded(target)) + 1}, whose name is {quoted(target)}")
+    if position is not None and folded(target) in names and names.index(folded(target)) + 1 != position:
+        notes.append(f"the target is column {names.index(folded(target)) + 1}, whose name is {quoted(target)}")
 
 
 def _counts_columns(path: str, records: list[Record], target: str, notes: list[str]) -> bool:
@@ -322,7 +417,7 @@ def _integer(text: str) -> int | None:
 def _find_column(path: str, target: str, names: list[str], header: str | None, left_out: int) -> int:
     """The index of the target among the columns."""
     width, shown = len(names), quoted(target)
-    wanted = _folded(target)
+    wanted = folded(target)
     if header is not None:
         matches = [i for i, name in enumerate(names) if name == wanted and i >= left_out]
         if len(matches) > 1:
