@@ -1,8 +1,10 @@
 """The command line, show_config and warmup: what they print, write and return, and how they refuse."""
 
+import base64
 import contextlib
 import csv
 import errno
+import html.parser
 import io
 import json
 import math
@@ -23,6 +25,7 @@ from fastard import _progress, _warmup
 from fastard._cli import baseline as _plain
 from fastard._cli import demo as _demo
 from fastard._cli import export as _export
+from fastard._cli import page as _page
 from fastard._cli import report as _report
 from fastard._cli import study as _study
 from fastard._cli.formats import TableError
@@ -591,6 +594,78 @@ def test_fit_draws_a_chart_without_a_display(
     assert "matplotlib.pyplot" not in sys.modules
 
 
+class _Page(html.parser.HTMLParser):
+    """Tags that are opened and closed in order, the texts, and what pictures are."""
+
+    def __init__(self, document: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.pictures: list[tuple[str, bytes]] = []
+        self.text = ""
+        self.feed(document)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in ("meta", "img"):
+            self.open.append(tag)
+        for name, value in attrs:
+            assert name in ("lang", "charset", "name", "content", "class", "alt", "src"), f"{name} may ask a network"
+            if name == "src" and value is not None:
+                kind, data = value.split(";base64,")
+                self.pictures.append((kind, base64.b64decode(data, validate=True)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@pytest.mark.parametrize("options", [[], ["--mean", "linear", "--save", "m.npz"], ["--test-fraction", "0"], ["--vecchia"]])
+def test_a_report_is_one_page(tmp_path: Path, options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("matplotlib")
+    data = _csv(tmp_path / "data.csv", header='<script>wave,"sl & pe",idle,y</title>')
+    options = [str(tmp_path / option) if option.endswith(".npz") else option for option in options]
+    path = tmp_path / "report.html"
+    assert main(["fit", data, "--target", "y</title>", "--report", str(path), *options]) == 0
+    out, err = capsys.readouterr()
+    assert f"wrote {path}" in err
+    document = path.read_text(encoding="utf-8")
+    assert not re.search(r"https?:|url\(|@import|<script|<link", document)
+    page = _Page(document)
+    for line in out.splitlines():  # all that was printed, but for bars, rules and titles
+        for cell in re.split(r"\s{2,}", line.strip(" █")) if line.startswith("  ") else []:
+            assert cell in page.text or set(cell) == {"-"}, cell
+    for kind, content in page.pictures:
+        assert kind == "data:image/svg+xml"
+        assert b"</svg>" in content
+    exact, held_out = "--vecchia" not in options, "--test-fraction" not in options
+    assert len(page.pictures) == 1 + exact + held_out + 2
+    assert ("Leave-one-out: " in page.text) == exact
+    assert ("Held out: 6 rows" in page.text) == held_out
+    assert ("Coefficients of the mean" in page.text) == ("linear" in options)
+    assert ("The model was not saved" in page.text) == ("--save" not in options)
+    for version in (fastard.__version__, np.__version__):
+        assert version in page.text
+
+
+def test_a_report_warns_of_a_search_that_has_not_converged(data: str) -> None:
+    pytest.importorskip("matplotlib")
+    result = _study.study(read_dataset(data, "y"), None, callback=lambda state: state.evaluation == 3)
+    document = _Page(_page.page(result, "data.csv", None))
+    assert "had not converged when it ended (stopped by the callback)" in document.text
+
+
+def test_a_report_of_many_points_has_pixels(data: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("matplotlib")
+    monkeypatch.setattr(_page, "_MOST_DRAWN", 50)
+    result = _study.study(read_dataset(data, "y"), None, callback=lambda _: None)
+    pictures = _Page(_page.page(result, "data.csv", None)).pictures
+    assert [kind for kind, _ in pictures] == [f"data:image/{kind}" for kind in ("svg+xml", "png", "png", "svg+xml")]
+    assert pictures[1][1].startswith(b"\x89PNG")
+
+
 def test_fit_without_held_out_rows(data: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "model.json"
     assert main(["fit", data, "--target", "y", "--test-fraction", "0", "--json", str(path)]) == 0
@@ -699,6 +774,7 @@ def test_fit_refuses_bad_options_in_one_line(
         (["--json", "nowhere/model.json"], "no folder nowhere"),
         (["--json", "."], "is a folder"),
         (["--plot", "chart.xyz"], "must end in one of"),
+        (["--report", "nowhere/report.html"], "no folder nowhere"),
     ],
 )
 def test_fit_refuses_where_it_can_not_write_before_it_trains(
@@ -717,13 +793,14 @@ def test_fit_refuses_where_it_can_not_write_before_it_trains(
     assert err.count("\n") == 1
 
 
+@pytest.mark.parametrize("option", ["--plot", "--report"])
 def test_a_chart_without_matplotlib_says_how_to_get_it(
-    data: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    data: str, option: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"] or ["matplotlib"]:
         monkeypatch.setitem(sys.modules, name, None)
-    assert main(["fit", data, "--target", "y", "--plot", "chart.png"]) == 2
-    assert "pip install fastard[cli]" in capsys.readouterr().err
+    assert main(["fit", data, "--target", "y", option, "chart.png"]) == 2
+    assert f"{option} needs matplotlib: pip install fastard[cli]" in capsys.readouterr().err
 
 
 def _raise_at(evaluation: int) -> Callable[[], Any]:
@@ -1122,7 +1199,7 @@ def test_info_from_the_module_without_a_cache(tmp_path: Path) -> None:
 
 
 def test_help_names_every_default(capsys: pytest.CaptureFixture[str]) -> None:
-    for command, defaults in (("fit", 17), ("predict", 5), ("demo", 2)):
+    for command, defaults in (("fit", 18), ("predict", 5), ("demo", 2)):
         with pytest.raises(SystemExit) as exit_:
             main([command, "--help"])
         assert exit_.value.code == 0

@@ -47,13 +47,20 @@ def check_destination(path: str | None, data: str, *, what: str = "data", is_cha
         if mode is not None and os.path.exists(data) and os.path.samefile(path, data):
             raise ExportError(f"{path}: is the {what}; give another name")
     if is_chart:
-        try:
-            from matplotlib.backends.backend_agg import FigureCanvasAgg
-        except ImportError:
-            raise ExportError("--plot needs matplotlib: pip install fastard[cli]") from None
+        check_matplotlib("--plot")
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+
         formats = FigureCanvasAgg.get_supported_filetypes()
         if _format(path) not in formats:
             raise ExportError(f"{path}: the name must end in one of .{', .'.join(sorted(formats))}")
+
+
+def check_matplotlib(option: str) -> None:
+    """Refuse an option that draws where nothing can."""
+    try:
+        import matplotlib.figure  # noqa: F401
+    except ImportError:
+        raise ExportError(f"{option} needs matplotlib: pip install fastard[cli]") from None
 
 
 def write_json(study: Study, path: str) -> None:
@@ -85,7 +92,7 @@ def write_json(study: Study, path: str) -> None:
     text = json.dumps(_finite(document), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     # JSON's own escapes for what a terminal would obey or hide
     text = "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
-    _write(path, lambda file: file.write(text.encode()))
+    write(path, lambda file: file.write(text.encode()))
 
 
 def _columns(study: Study) -> dict[str, Any]:
@@ -145,7 +152,7 @@ def write_chart(study: Study, path: str) -> None:
     figure.supxlabel("relevance: standard deviation / length scale, scaled to sum 1", fontsize="medium")
     target = plots.shortened(study.training.target_name)
     figure.suptitle(f"{target}: {which}, length scales beside their bars", fontsize="medium", parse_math=False)
-    _write(path, lambda file: figure.savefig(file, format=_format(path), dpi=150))
+    write(path, lambda file: figure.savefig(file, format=_format(path), dpi=150))
 
 
 def save_model(study: Study, path: str) -> None:
@@ -154,8 +161,9 @@ def save_model(study: Study, path: str) -> None:
     tell_written(path)
 
 
-def _write(path: str, write: Callable[[BinaryIO], object]) -> None:
-    replace_file(path, write)
+def write(path: str, write_to: Callable[[BinaryIO], object]) -> None:
+    """A file whole or not at all; says so."""
+    replace_file(path, write_to)
     tell_written(path)
 
 

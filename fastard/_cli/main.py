@@ -145,6 +145,12 @@ def _parser() -> argparse.ArgumentParser:
         help="draw the relevances to a .png, .pdf or .svg; needs fastard[cli] (default: no chart)",
     )
     fit.add_argument(
+        "--report",
+        type=_not_blank,
+        metavar="FILE",
+        help="write an HTML page of tables and pictures, report.html say; needs fastard[cli] (default: not written)",
+    )
+    fit.add_argument(
         "--json",
         type=_not_blank,
         metavar="FILE",
@@ -265,7 +271,7 @@ def _fraction(text: str) -> float:
 
 
 def _fit(options: argparse.Namespace) -> int:
-    from fastard._cli.export import check_destination, save_model, write_chart, write_json
+    from fastard._cli.export import check_destination, check_matplotlib, save_model, write_chart, write_json
     from fastard._cli.report import show_study
     from fastard._cli.study import split, study
     from fastard._cli.tables import read_dataset
@@ -284,6 +290,9 @@ def _fit(options: argparse.Namespace) -> int:
     check_destination(options.json, options.data)
     check_destination(options.save, options.data)
     check_destination(options.plot, options.data, is_chart=True)
+    check_destination(options.report, options.data)
+    if options.report:
+        check_matplotlib("--report")
     data = read_dataset(
         options.data,
         options.target,
@@ -319,6 +328,10 @@ def _fit(options: argparse.Namespace) -> int:
     with contextlib.ExitStack() as others:  # what was learned is not lost where one of the ways to tell it fails
         if options.plot:
             others.callback(write_chart, result, options.plot)
+        if options.report:
+            from fastard._cli.page import write_page
+
+            others.callback(write_page, result, options.report, options.data, options.save)
         if options.json:
             others.callback(write_json, result, options.json)
         if options.save:

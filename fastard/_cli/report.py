@@ -10,7 +10,6 @@ from fastard._text import printable, table
 
 if TYPE_CHECKING:
     from fastard._cli.study import Study
-    from fastard._model.summary import Summary
     from fastard._model.trend import MeanCoefficients
     from fastard._vecchia.accuracy import Accuracy
 
@@ -73,14 +72,14 @@ def _draw(grid: Grid) -> None:
 
 def show_study(study: "Study") -> None:
     """Print the inputs by relevance, then what was learned and how well it predicts."""
-    summary = study.model.summary()
-    show(_inputs(study, summary))
+    show(_inputs(study))
     if study.coefficients is not None:
-        show(_coefficients(study.coefficients))
-    show(_model(study, summary))
+        show(coefficients(study.coefficients))
+    show(Grid(f"Model, in units of {study.training.target_name}", "<<", (), facts(study)))
 
 
-def _inputs(study: "Study", summary: "Summary") -> Grid:
+def _inputs(study: "Study") -> Grid:
+    summary = study.summary
     largest = float(study.model.relevance.max(initial=0.0)) or 1.0
     rows = []
     for row in summary.inputs:
@@ -89,7 +88,7 @@ def _inputs(study: "Study", summary: "Summary") -> Grid:
     return Grid(f"Inputs of {study.training.target_name} by relevance", "<>>>><", summary.header, rows)
 
 
-def _coefficients(found: "MeanCoefficients") -> Grid:
+def coefficients(found: "MeanCoefficients") -> Grid:
     """The first of them, and how many more."""
     columns = (found.names, found.coefficients, found.standard_errors)
     rows = [(name, f"{value:.4g}", f"{error:.2g}") for name, value, error in zip(*columns, strict=True)]
@@ -98,8 +97,9 @@ def _coefficients(found: "MeanCoefficients") -> Grid:
     return Grid("Coefficients of the mean", "<>>", ("of", "coefficient", "±"), [*rows[:MOST_ROWS], *more])
 
 
-def _model(study: "Study", summary: "Summary") -> Grid:
-    model, held_out = study.model, study.held_out
+def facts(study: "Study") -> list[tuple[str, str]]:
+    """What was learned, how well it predicts, and how the search went."""
+    model, held_out, summary = study.model, study.held_out, study.summary
     n, d = study.training.X.shape
     shapes = "".join(f", shape {value:.4g}" for value in model.kernel)
     rows = [("trained on", f"{n} rows, {d} inputs, kernel {study.kernel_name}{shapes}"), *summary.facts]
@@ -111,8 +111,7 @@ def _model(study: "Study", summary: "Summary") -> Grid:
         ]
     rows += _approximation(study.accuracy) if study.accuracy is not None else []
     with_compilation = "" if study.accuracy is None else " with compilation"
-    rows += [("seconds", f"{study.seconds:.2f}{with_compilation}"), *(("note", note) for note in summary.notes)]
-    return Grid(f"Model, in units of {study.training.target_name}", "<<", (), rows)
+    return [*rows, ("seconds", f"{study.seconds:.2f}{with_compilation}"), *(("note", note) for note in summary.notes)]
 
 
 def _approximation(accuracy: "Accuracy") -> list[tuple[str, str]]:

@@ -14,6 +14,7 @@ from fastard._cli.formats import TableError
 from fastard._cli.tables import Dataset
 from fastard._limits import memory
 from fastard._model.gaussian_process import GaussianProcess
+from fastard._model.summary import Summary
 from fastard._model.trend import MeanCoefficients
 from fastard._progress import Callback
 from fastard._training.fit import fit
@@ -45,12 +46,18 @@ class Study:
     model: GaussianProcess | VecchiaGaussianProcess
     training: Dataset
     held_out: HeldOut | None
+    predicted: tuple[Array, Array, Array] | None  # of the rows held out the targets, means and standard deviations
     seconds: float  # of training; of the exact one without compilation
 
     @cached_property
     def accuracy(self) -> Accuracy | None:
         """What is lost, where the training was not exact."""
         return self.model.accuracy() if isinstance(self.model, VecchiaGaussianProcess) else None
+
+    @cached_property
+    def summary(self) -> Summary:
+        """What the model says."""
+        return self.model.summary()
 
     @cached_property
     def coefficients(self) -> MeanCoefficients | None:
@@ -88,10 +95,10 @@ def split(data: Dataset, test_fraction: float, seed: int) -> tuple[Dataset, Data
         return data, None
     order = np.random.default_rng(seed).permutation(n)
     needed = _last_of_levels(data, order)  # nothing can be predicted of a category that was not trained with
-    held_out = order[~np.isin(order, needed)][:n_test]
-    if held_out.size == 0:
+    drawn = order[~np.isin(order, needed)][:n_test]
+    if drawn.size == 0:
         raise TableError("each row has a category of its own, so that none can be held out; --test-fraction 0 holds none out")
-    return data.rows(np.setdiff1d(order, held_out)), data.rows(np.sort(held_out))
+    return data.rows(np.setdiff1d(order, drawn)), data.rows(np.sort(drawn))
 
 
 def _last_of_levels(data: Dataset, order: NDArray[np.int64]) -> list[int]:
@@ -142,8 +149,10 @@ def study(
         model = fit_vecchia(X, y, kernel=kernel, neighbors=neighbors, rng=seed, callback=callback, n_threads=n_threads)
     seconds = time.perf_counter() - began
     model.target_names = [training.target_name]
-    held_out = _judge(model, training, test) if test is not None else None
-    return Study(model, training, held_out, seconds)
+    if test is None:
+        return Study(model, training, None, None, seconds)
+    predictions, std = model.predict(test.X, return_std=True, include_noise=True)
+    return Study(model, training, _judge(training.y, test.y, predictions, std), (test.y, predictions, std), seconds)
 
 
 def _check_memory(n: int) -> None:
@@ -155,14 +164,14 @@ def _check_memory(n: int) -> None:
         )
 
 
-def _judge(model: GaussianProcess | VecchiaGaussianProcess, training: Dataset, test: Dataset) -> HeldOut:
-    mean, std = model.predict(test.X, return_std=True, include_noise=True)
-    error = test.y - mean
+def _judge(training: Array, test: Array, mean: Array, std: Array) -> HeldOut:
+    """Targets, and predictions of those of the test."""
+    error = test - mean
     log_density = -0.5 * (error / std) ** 2 - np.log(std) - 0.5 * math.log(2.0 * math.pi)
     return HeldOut(
-        n=test.y.size,
+        n=test.size,
         rmse=_root_mean_square(error),
-        rmse_of_mean=_root_mean_square(test.y - training.y.mean()),
+        rmse_of_mean=_root_mean_square(test - training.mean()),
         mean_log_predictive_density=float(np.mean(log_density)),
     )
 

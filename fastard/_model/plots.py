@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.stats import binom, chi2
@@ -50,14 +50,21 @@ def relevance_height(d: int) -> float:
     return 1.4 + 0.28 * min(d, _MOST_BARS)
 
 
-def draw_relevance(axes: Any, model: Any, names: Sequence[str]) -> str:
-    """A bar for each input's relevance, the most relevant on top; returns in words which inputs they are."""
+def draw_relevance(axes: Any, model: Any, names: Sequence[str], errors: Array | None = None) -> str:
+    """A bar for each input's relevance, the most relevant on top; returns in words which inputs they are.
+
+    ``errors``: two standard errors (d,), NaN where there is none.
+    """
     order = np.argsort(-model.relevance, kind="stable")[:_MOST_BARS]
-    bars = axes.barh(range(len(order)), model.relevance[order], color=_BLUE)
+    lines = (
+        {} if errors is None else {"xerr": np.nan_to_num(errors[order]), "error_kw": {"ecolor": "#222222", "elinewidth": 1.2}}
+    )
+    bars = axes.barh(range(len(order)), model.relevance[order], color=_BLUE, **lines)
     axes.bar_label(bars, labels=[f"{model.length_scale[i]:.3g}" for i in order], padding=3, fontsize=8)
     axes.set_yticks(range(len(order)), [shortened(names[i]) for i in order], parse_math=False)  # a $ starts no formula
     axes.set_ylim(max(len(order), 1) - 0.4, -0.6)
     axes.margins(x=0.12)
+    axes.set_xlim(left=0.0)
     axes.set_ylabel("input")
     axes.spines[["top", "right"]].set_visible(False)
     d = len(names)
@@ -73,13 +80,36 @@ def plot_relevance(model: Any, ax: Any) -> Any:
     return axes
 
 
-def _left_out(model: Any) -> tuple[LeaveOneOut, list[tuple[str, Array, Array, Array, Array]]]:
-    """Of each output its name, targets, means, standard deviations and standardised residuals."""
-    found = model.loo()
-    n, m = model._y.shape
-    arrays = (model._targets, found.mean, np.sqrt(found.variance), found.standardized_residuals)
-    columns = [array.reshape(n, m).T for array in arrays]
-    return found, list(zip(map(shortened, model.output_names), *columns, strict=True))
+class Judged(NamedTuple):
+    """Targets beside what was predicted for them.
+
+    ``outputs`` has of each one its name, targets, means, standard deviations and standardised residuals, (n,) each.
+    """
+
+    what: str  # of a title
+    by: str  # of an axis
+    unit: str
+    outputs: list[tuple[str, Array, Array, Array, Array]]
+
+    @property
+    def residuals(self) -> Array:
+        """Standardised, of all outputs."""
+        return np.concatenate([each[4] for each in self.outputs])
+
+
+def judged(model: Any, what: str, by: str, targets: Array, mean: Array, deviation: Array) -> Judged:
+    """Predictions of targets, (n, m) or (n,) each, by a model."""
+    names = list(map(shortened, model.output_names))
+    n, m = len(targets), len(names)
+    columns = [array.reshape(n, m).T for array in (targets, mean, deviation, (targets - mean) / deviation)]
+    unit = f" ({names[0]})" if model.target_names and m == 1 else ""
+    return Judged(what, by, unit, list(zip(names, *columns, strict=True)))
+
+
+def left_out(model: Any, found: LeaveOneOut) -> Judged:
+    """What a model's ``loo`` found."""
+    targets = model._targets.reshape(found.mean.shape)
+    return judged(model, "leave-one-out", "predicted from the others", targets, found.mean, np.sqrt(found.variance))
 
 
 def _finish(axes: Any, has_legend: bool) -> Any:
@@ -94,8 +124,12 @@ def _finish(axes: Any, has_legend: bool) -> Any:
 
 def plot_loo(model: Any, ax: Any) -> Any:
     """See :meth:`fastard.GaussianProcess.plot_loo`."""
-    axes = _axes(ax, 5.2)
-    found, outputs = _left_out(model)
+    return draw_predictions(_axes(ax, 5.2), left_out(model, model.loo()))
+
+
+def draw_predictions(axes: Any, of: Judged) -> Any:
+    """Each prediction over its target."""
+    outputs = of.outputs
     for color, (name, targets, mean, deviation, _) in zip(_colors(len(outputs)), outputs, strict=True):
         _, _, (bars,) = axes.errorbar(
             targets, mean, 2.0 * deviation, fmt="o", markersize=3.5, color=color, elinewidth=1.2, label=name
@@ -104,35 +138,40 @@ def plot_loo(model: Any, ax: Any) -> Any:
     limits = _limits(*(values for each in outputs for values in (each[1], each[2] - 2.0 * each[3], each[2] + 2.0 * each[3])))
     axes.set(xlim=limits, ylim=limits, aspect="equal")
     axes.plot(limits, limits, color=_GREY, linewidth=0.8, zorder=0)
-    unit = f" ({outputs[0][0]})" if model.target_names and len(outputs) == 1 else ""
-    axes.set_xlabel(f"target{unit}", parse_math=False)
-    axes.set_ylabel("predicted from the others, ± 2 standard deviations")
-    residuals = np.concatenate([each[4] for each in outputs])
-    rmse, outside = math.sqrt(float(np.mean(found.errors**2))), np.mean(np.abs(residuals) > 2.0)
-    axes.set_title(f"leave-one-out: RMSE {rmse:.4g}, {outside:.0%} outside (4.6% expected)", size="medium")
+    axes.set_xlabel(f"target{of.unit}", parse_math=False)
+    axes.set_ylabel(f"{of.by}, ± 2 standard deviations")
+    squares = [float(np.mean((targets - mean) ** 2)) for _, targets, mean, *_ in outputs]
+    rmse, outside = math.sqrt(np.mean(squares)), np.mean(np.abs(of.residuals) > 2.0)
+    axes.set_title(f"{of.what}: RMSE {rmse:.4g}, {outside:.0%} outside (4.6% expected)", size="medium")
     return _finish(axes, len(outputs) > 1)
 
 
 def plot_residuals(model: Any, ax: Any) -> Any:
     """See :meth:`fastard.GaussianProcess.plot_residuals`."""
-    axes = _axes(ax, 4.0)
-    _, outputs = _left_out(model)
+    return draw_residuals(_axes(ax, 4.0), left_out(model, model.loo()))
+
+
+def draw_residuals(axes: Any, of: Judged) -> Any:
+    """Each standardised residual over the prediction."""
+    outputs = of.outputs
     for height, style in ((0.0, "-"), (-2.0, "--"), (2.0, "--")):
         axes.axhline(height, color=_GREY, linewidth=0.8, linestyle=style, zorder=0)
     for color, (name, _, mean, _, residuals) in zip(_colors(len(outputs)), outputs, strict=True):
         axes.plot(mean, residuals, "o", markersize=3.5, color=color, label=name)
-    unit = f" ({outputs[0][0]})" if model.target_names and len(outputs) == 1 else ""
-    axes.set_xlabel(f"predicted from the others{unit}", parse_math=False)
+    axes.set_xlabel(f"{of.by}{of.unit}", parse_math=False)
     axes.set_ylabel("(target - predicted) / standard deviation")
-    residuals = np.concatenate([each[4] for each in outputs])
-    axes.set_title(f"leave-one-out residuals: standard deviation {residuals.std():.3g} (1 expected)", size="medium")
+    axes.set_title(f"{of.what} residuals: standard deviation {of.residuals.std():.3g} (1 expected)", size="medium")
     return _finish(axes, len(outputs) > 1)
 
 
 def plot_calibration(model: Any, ax: Any) -> Any:
     """See :meth:`fastard.GaussianProcess.plot_calibration`."""
-    axes = _axes(ax, 4.8)
-    _, outputs = _left_out(model)
+    return draw_calibration(_axes(ax, 4.8), left_out(model, model.loo()))
+
+
+def draw_calibration(axes: Any, of: Judged) -> Any:
+    """For each probability the share of targets that the interval of that probability holds."""
+    outputs = of.outputs
     n = outputs[0][4].size
     nominal = np.linspace(0.0, 1.0, 101)
     axes.plot([0.0, 1.0], [0.0, 1.0], color=_GREY, linewidth=0.8, zorder=0)
@@ -144,7 +183,7 @@ def plot_calibration(model: Any, ax: Any) -> Any:
     axes.set(xlim=(0.0, 1.0), ylim=(0.0, 1.0), aspect="equal")
     axes.set_xlabel("probability of the interval around the prediction")
     axes.set_ylabel("share of targets that it holds")
-    axes.set_title("leave-one-out calibration", size="medium")
+    axes.set_title(f"{of.what} calibration", size="medium")
     return _finish(axes, True)
 
 
