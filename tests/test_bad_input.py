@@ -150,6 +150,29 @@ def test_shape_of_known_variances(function, shape):
     refuses(function, ValueError, "observation_variance", str(shape), observation_variance=np.ones(shape))
 
 
+@pytest.mark.parametrize("name", ["length_scale", "signal_variance", "noise_variance"])
+def test_fixed_is_a_bound(name):
+    refuses(fit, TypeError, name, "'fixed'", f"{name}_bounds='fixed'", **{name: "fixed"})
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("Matern52", "matern52"), ("MATERN-3/2", "matern32"), ("Rational Quadratic", "rational_quadratic"), ("Gaussian", "rbf")],
+)
+def test_a_kernel_in_other_letters(name, meant):
+    with pytest.raises(ValueError, match=rf"did you mean '{meant}'\?$"):
+        fastard.fit([[1.0]], [1.0], kernel=name)
+
+
+def test_a_mean_in_other_letters():
+    with pytest.raises(ValueError, match=r"did you mean 'linear'\?$"):
+        fastard.fit([[1.0]], [1.0], mean="Linear")
+
+
+def test_one_known_variance_says_how_to_give_it():
+    refuses(fit, ValueError, "observation_variance", f"numpy.full({N}, 0.5)", observation_variance=0.5)
+
+
 @pytest.mark.parametrize("function", WITH_Y)
 def test_negative_known_variances(function):
     refuses(function, ValueError, "observation_variance", ">= 0", "-0.5", observation_variance=[0.0] * (N - 1) + [-0.5])

@@ -654,7 +654,7 @@ def test_a_report_warns_of_a_search_that_has_not_converged(data: str) -> None:
     pytest.importorskip("matplotlib")
     result = _study.study(read_dataset(data, "y"), None, callback=lambda state: state.evaluation == 3)
     document = _Page(_page.page(result, "data.csv", None))
-    assert "had not converged when it ended (stopped by the callback)" in document.text
+    assert "The search had not converged, and the numbers are provisional: stopped by the callback." in document.text
 
 
 def test_a_report_of_many_points_has_pixels(data: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -750,7 +750,8 @@ def test_fit_refuses_a_bad_file_in_one_line(
 @pytest.mark.parametrize(
     ("options", "part"),
     [
-        (["--target", "y", "--test-fraction", "1"], "--test-fraction: must be a number from 0 up to, but not, 1, got '1'"),
+        (["--target", "y", "--test-fraction", "1"], "--test-fraction: must be at least 0 and less than 1"),
+        (["--target", "y", "--header", "--no-header"], "--no-header: not allowed with argument --header"),
         (["--target", "y", "--test-fraction", "nan"], "--test-fraction"),
         (["--target", "y", "--restarts", "-1"], "--restarts: must be a whole number >= 0, got '-1'"),
         (["--target", "y", "--threads", "0"], "--threads: must be a whole number >= 1, got '0'"),

@@ -201,6 +201,10 @@ def test_groups_bounds_fixed_and_priors_hold():
         held.standard_errors()
     assert held.signal_variance == 1e-2
     assert re.search("at a bound: .*signal_variance", held.message)
+    assert "variance 0.01 (at its upper bound)" in dict(held.summary().facts)["signal"]
+    held = fastard.fit_vecchia(X[:, :2], y, neighbors=20, block_size=5, rng=0, noise_variance_bounds=(0.5, 1.0))
+    assert re.search("at a bound: .*noise_variance", held.message)
+    assert "variance 0.5 (at its lower bound)" in dict(held.summary().facts)["noise"]
 
 
 def test_known_variances_and_shapes():

@@ -41,7 +41,8 @@ def test_html_of_a_search_that_has_not_converged():
     assert not model.converged
     cells = [html.unescape(cell) for cell in re.findall(r"<td>(.*?)</td>", model._repr_html_())]
     assert cells[cells.index("search") + 1] == f"not converged: {model.message}"
-    assert "not converged" in repr(model)
+    assert repr(model).endswith(f"NOT CONVERGED ({model.message})>")
+    assert "NOT CONVERGED" in model._repr_html_()
 
 
 @pytest.fixture

@@ -47,6 +47,56 @@ def test_constant_targets_have_no_r2():
         assert np.isnan(fastard.fit(data(6, 1)[0], np.full(6, 0.1), max_iterations=2).loo().r2)
 
 
+def test_constant_targets_are_told():
+    X = data(6, 1)[0]
+    found = fastard.fit(X, np.full(6, 0.1)).summary()
+    assert "all values of y are equal: nothing can be learned from them" in found.notes
+    found = fastard.fit(X, np.column_stack([np.full(6, 0.1), np.full(6, 3.0)])).summary(standard_errors=None, loo=False)
+    assert found.notes == ["all values of y0, y1 are equal: nothing can be learned from them"]
+    assert fastard.fit(X, X[:, 0]).summary(standard_errors=None, loo=False).notes == []
+    assert fastard.fit(X[:1], [0.1]).summary(standard_errors=None, loo=False).notes == []  # one target is no series of equals
+    many = fastard.fit_vecchia(X, np.full(6, 0.1), rng=0).summary(standard_errors=False)
+    assert "all values of y are equal: nothing can be learned from them" in many.notes
+
+
+def test_what_is_not_determined_says_why():
+    """Of columns that are the same the length scales are not determined, converged or not."""
+    X, y = problem()
+    twice = np.column_stack([X[:, 0], X[:, 0]])
+    converged = fastard.fit(twice, y, length_scale=[1.0, 2.0], max_iterations=200)
+    stopped = fastard.fit(twice, y, length_scale=[1.0, 2.0], max_iterations=1)
+    for model in (converged, stopped):
+        remarks = {row.remark for row in model.summary().inputs} - {""}
+        assert remarks <= {"not determined" if model.converged else "not determined: the search had not converged"}
+    assert not stopped.converged
+
+
+def test_results_are_short_to_read():
+    """In a terminal: no arrays that scroll."""
+    X, y = problem()
+    X = X[:, :2]  # the others' coefficients, or errors, are not determined
+    model = fastard.fit(X, y, mean="linear")
+    loo, errors, coefficients = model.loo(), model.standard_errors(), model.mean_coefficients()
+    assert repr(loo) == str(loo)
+    assert f"<LeaveOneOut of {len(y)} targets: r2 {loo.r2:.4g}, rmse {loo.rmse:.4g}, coverage {loo.coverage:.4g}" in repr(loo)
+    for found, name, number in (
+        (errors, "noise_variance", errors.standard_errors[-1]),
+        (coefficients, "x0", coefficients.coefficients[1]),
+    ):
+        line = next(line for line in repr(found).splitlines() if line.split()[0] == name)
+        assert float(line.split()[1]) == pytest.approx(number, rel=5e-3)
+    two = fastard.fit(X, np.column_stack([y, 2.0 * y]), mean="linear")
+    assert "output 1" in repr(two.mean_coefficients())
+    assert repr(two.loo()).count(",") > repr(loo).count(",")
+    plain = fastard.fit(X, y)
+    assert repr(plain.sobol(n_samples=0)) == str(plain.sobol(n_samples=0))
+    assert repr(plain.effects()).startswith("<Effects of x0, x1: ")
+    for found in (loo, errors, coefficients, plain.effects()):
+        assert "array(" not in repr(found)
+    assert isinstance(loo, tuple)
+    assert loo[0] is loo.mean
+
+
 def test_errors_of_relevances():
     """The delta method against differences."""
     rng = np.random.default_rng(1)
@@ -153,6 +203,9 @@ def test_remarks():
     assert dict(stopped.facts)["search"].startswith("not converged: max_iterations")
     assert stopped.notes
     assert stopped.notes[0] in str(stopped)
+    assert "the search had not converged, and the numbers are provisional: max_iterations reached" in stopped.notes
+    assert str(stopped).splitlines()[0].endswith("; NOT CONVERGED")
+    assert "CONVERGED" not in str(bounded)
     by_loo = fastard.fit(X, y, objective="loo").summary()
     assert "trained by loo" in by_loo.notes[0]
 

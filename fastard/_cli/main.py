@@ -133,7 +133,8 @@ def _parser() -> argparse.ArgumentParser:
         type=_fraction,
         default=0.1,
         metavar="F",
-        help="fraction of the rows, 0 <= F < 1, held out of training to measure errors on (default: 0.1)",
+        help="share of the rows to keep out of training and measure errors on; 0 trains on all rows, as is best for a model "
+        "that is saved (default: 0.1, a tenth)",
     )
     fit.add_argument(
         "--seed", type=_natural_number, default=0, metavar="N", help="for the rows held out and the restarts (default: 0)"
@@ -209,11 +210,14 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_reading(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
+    choice = parser.add_mutually_exclusive_group()
+    choice.add_argument(
         "--header",
-        action=argparse.BooleanOptionalAction,
-        help="whether line 1 holds the columns' names (default: it does if something in it is no number)",
+        action="store_true",
+        default=None,
+        help="line 1 holds the columns' names (default: it does if something in it is no number)",
     )
+    choice.add_argument("--no-header", dest="header", action="store_false", help="line 1 is data")
     parser.add_argument(
         "--drop-missing",
         action="store_true",
@@ -266,7 +270,7 @@ def _fraction(text: str) -> float:
     except ValueError:
         fraction = -1.0
     if not 0.0 <= fraction < 1.0:
-        raise argparse.ArgumentTypeError(f"must be a number from 0 up to, but not, 1, got {text!r}")
+        raise argparse.ArgumentTypeError(f"must be at least 0 and less than 1, 0.2 for a fifth of the rows; got {text!r}")
     return fraction
 
 

@@ -67,10 +67,8 @@ def page(study: Study, data: str, saved: str | None) -> str:
 
 
 def _warnings(study: Study) -> list[str]:
-    if study.model.converged:
-        return []
-    text = f"The search had not converged when it ended ({study.model.message}): take the numbers below as provisional."
-    return [f'<p class="warning">{_text(text)}</p>']
+    """What is wrong with the fit, if anything is."""
+    return [f'<p class="warning">{_text(note[0].upper() + note[1:])}.</p>' for note in study.summary.notes]
 
 
 def _inputs(study: Study) -> list[str]:
@@ -95,7 +93,7 @@ def _inputs(study: Study) -> list[str]:
     if summary.inputs:
         height = plots.relevance_height(len(summary.inputs))
         parts.append(_pictures([_picture(draw, height, 0, "relevance of each input, with standard errors")]))
-    return parts + [_paragraph(f"Note: {note}") for note in (*study.training.notes, *summary.notes)]
+    return parts + [_paragraph(f"Note: {note}") for note in study.training.notes]
 
 
 def _mean(study: Study) -> list[str]:

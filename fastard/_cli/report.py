@@ -102,7 +102,8 @@ def facts(study: "Study") -> list[tuple[str, str]]:
     model, held_out, summary = study.model, study.held_out, study.summary
     n, d = study.training.X.shape
     shapes = "".join(f", shape {value:.4g}" for value in model.kernel)
-    rows = [("trained on", f"{n} rows, {d} inputs, kernel {study.kernel_name}{shapes}"), *summary.facts]
+    rows = [("warning", note) for note in summary.notes]
+    rows += [("trained on", f"{n} rows, {d} inputs, kernel {study.kernel_name}{shapes}"), *summary.facts]
     if held_out is not None:
         count = f"{held_out.n} rows" if held_out.n > 1 else "1 row"
         rows += [
@@ -111,7 +112,7 @@ def facts(study: "Study") -> list[tuple[str, str]]:
         ]
     rows += _approximation(study.accuracy) if study.accuracy is not None else []
     with_compilation = "" if study.accuracy is None else " with compilation"
-    return [*rows, ("seconds", f"{study.seconds:.2f}{with_compilation}"), *(("note", note) for note in summary.notes)]
+    return [*rows, ("seconds", f"{study.seconds:.2f}{with_compilation}")]
 
 
 def _approximation(accuracy: "Accuracy") -> list[tuple[str, str]]:

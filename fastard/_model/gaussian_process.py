@@ -160,8 +160,8 @@ class GaussianProcess:
         return_std, return_cov : bool, default False
             Whether to return standard deviations, or the (q, q) covariance, beside the mean. Not both.
         include_noise : bool, default False
-            Whether they are of new noisy targets, whose variances have ``noise_variance`` added; otherwise of the function
-            itself.
+            Whether they are of new noisy targets, whose variances have ``noise_variance`` added: where a new measurement will
+            fall. Otherwise of the function itself: how well it is known.
         observation_variance : float or array-like, shape (q,), optional
             Known variances of the new targets, added too; only with ``include_noise``. A model that was trained with such
             needs them: pass 0 for targets with ``noise_variance`` alone.
@@ -1013,7 +1013,7 @@ class GaussianProcess:
 
     def __repr__(self) -> str:
         n, d = len(self._X), self.length_scale.size
-        state = "converged" if self.converged else "not converged"
+        state = "converged" if self.converged else f"NOT CONVERGED ({self.message.partition(':')[0]})"
         noise = f"variance {self.noise_variance:.4g}"
         if self._noise_groups is not None:
             noise = f"variances of {len(self.noise_variances)} groups"

@@ -68,7 +68,7 @@ class SobolIndices(NamedTuple):
     mean: Any
     variance: Any
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         d = len(self.names)
         first, total, first_std, total_std = (np.reshape(each, (d, -1)) for each in self[1:5])
         lines = []
@@ -99,6 +99,9 @@ class Effects(NamedTuple):
     points: Array
     mean: Array
     std: Array
+
+    def __repr__(self) -> str:
+        return f"<Effects of {_text.listed(self.names)}: points, mean and std at {self.points.shape[1]} values each>"
 
 
 class Distribution(NamedTuple):

@@ -19,7 +19,7 @@ from fastard._numba.threads import thread_map
 from fastard._objectives.likelihood import LogMarginalLikelihood
 from fastard._parameters import AT_BOUND, AT_UPPER_BOUND, tied_groups
 from fastard._progress import Progress
-from fastard._text import listed
+from fastard._text import listed, printable_lines, table
 from fastard.kernels import curvature
 
 _BLOCK_ENTRIES = 2**19  # of all arrays of a block of rows, which NumPy goes through one call after the other
@@ -60,11 +60,23 @@ class StandardErrors(NamedTuple):
     covariance: Array
     correlation: Array
 
+    def __repr__(self) -> str:
+        rows = [
+            (name, "" if math.isnan(error) else f"{error:.3g}", shown_factor(math.exp(min(error, 700.0))))
+            for name, error in zip(self.names, self.standard_errors.tolist(), strict=True)
+        ]
+        return printable_lines(table(("parameter", "standard error of its logarithm", "×/÷"), rows, "<>>"))
+
     def of(self, places: NDArray[np.int64]) -> StandardErrors:
         """Those of some of the parameters."""
         names = [self.names[i] for i in places]
         square = np.ix_(places, places)
         return StandardErrors(names, self.standard_errors[places], self.covariance[square], self.correlation[square])
+
+
+def shown_factor(factor: float) -> str:
+    """1.08, say; nothing where there is none."""
+    return "" if math.isnan(factor) else f"{factor:.2f}" if factor < 100.0 else f"{factor:.0e}"
 
 
 class Note(NamedTuple):

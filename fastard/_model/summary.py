@@ -12,7 +12,7 @@ from fastard import _text
 from fastard import _validation as validate
 from fastard._arrays import Array
 from fastard._model.encoding import by_column, places
-from fastard._model.standard_errors import METHODS, StandardErrors, visible_influence
+from fastard._model.standard_errors import METHODS, StandardErrors, shown_factor, visible_influence
 from fastard._objectives.leave_one_out import LeaveOneOut
 from fastard._parameters import AT_BOUND, AT_UPPER_BOUND, FIXED
 from fastard.kernels import BY_NAME
@@ -37,7 +37,8 @@ class InputSummary(NamedTuple):
         See :attr:`fastard.GaussianProcess.relevance`; and its standard error, by the delta method.
     remark : str
         "no visible influence" (where the mean has basis functions "none beyond the mean"), "constant", "fixed", "tied to
-        ...", "at its upper bound", "at its lower bound", "not determined", or nothing.
+        ...", "at its upper bound", "at its lower bound", "not determined" (and why, where the search did not converge), or
+        nothing.
     """
 
     name: str
@@ -116,11 +117,6 @@ def columns_of(summary: Summary, cells: tuple[str, ...]) -> tuple[str, ...]:
     return cells if summary.standard_errors is not None else (*cells[:2], cells[3], cells[5])
 
 
-def shown_factor(factor: float) -> str:
-    """1.08, say; nothing where there is none."""
-    return "" if math.isnan(factor) else f"{factor:.2f}" if factor < 100.0 else f"{factor:.0e}"
-
-
 def summary(model: Any, errors: str | None, loo: bool) -> Summary:
     """See :meth:`fastard.GaussianProcess.summary`."""
     if errors is not None:
@@ -135,7 +131,7 @@ def summary(model: Any, errors: str | None, loo: bool) -> Summary:
         *search_of(model),
         *_restarts(model.search_values),
     ]
-    told = [note.text for note in notes if note.about == "fit"]  # of the others there are remarks
+    told = [*about_fit(model), *(note.text for note in notes if note.about == "fit")]  # of the others there are remarks
     return Summary(title_of(model), inputs_of(model, found), facts, told, left_out, found)
 
 
@@ -145,7 +141,8 @@ def title_of(model: Any) -> str:
     kernel = next(name for name, kind in BY_NAME.items() if type(model.kernel) is kind)
     shape = "".join(f", {name} {value:.4g}" for name, value in zip(model.kernel.shape_names, model.kernel, strict=True))
     points, inputs = (f"{count} {what}{'s' * (count != 1)}" for count, what in ((n, "point"), (d, "input")))
-    return f"Gaussian process of {_text.listed(model.output_names)}: {points}, {inputs}, kernel {kernel}{shape}"
+    state = "" if model.converged else "; NOT CONVERGED"
+    return f"Gaussian process of {_text.listed(model.output_names)}: {points}, {inputs}, kernel {kernel}{shape}{state}"
 
 
 def inputs_of(model: Any, errors: StandardErrors | None) -> list[InputSummary]:
@@ -197,11 +194,16 @@ def _remarks(model: Any, without_error: Any) -> list[str]:
         elif slot in _AT:
             remark = _AT[slot]
         elif undetermined:
-            remark = "not determined"
+            remark = _undetermined(model)
         else:
             remark = f"tied to {names[first]}" if first != i else ""
         remarks.append(remark)
     return remarks
+
+
+def _undetermined(model: Any) -> str:
+    """The curvature says nothing of a parameter: it is flat, or the search has not come where it says something."""
+    return "not determined" if model.converged else "not determined: the search had not converged"
 
 
 def _places(model: Any) -> Any:
@@ -221,7 +223,7 @@ def variances_of(model: Any, errors: StandardErrors | None) -> list[tuple[str, s
     for place, (name, variance) in enumerate(rows, d):
         deviation = 0.0 if errors is None else errors.standard_errors[place]
         factor = f" (×/÷ {shown_factor(math.exp(0.5 * deviation))})" if 0.0 < deviation < 100.0 else ""
-        remark = _AT.get(slots[place], "not determined" if math.isnan(deviation) else "")
+        remark = _AT.get(slots[place], _undetermined(model) if math.isnan(deviation) else "")
         text = f"standard deviation {math.sqrt(variance):.4g}{factor}, variance {variance:.4g}"
         facts.append((name, f"{text}{f' ({remark})' if remark else ''}"))
     if model._observation_variance is not None:
@@ -256,6 +258,18 @@ def search_of(model: Any) -> list[tuple[str, str]]:
         ("search", f"{'converged' if model.converged else 'not converged'}: {reason}"),
         ("evaluations", f"{model.n_evaluations}"),
     ]
+
+
+def about_fit(model: Any) -> list[str]:
+    """Notes on what makes the numbers worth little."""
+    notes, names = [], model.output_names
+    if len(model._y) > 1:
+        constant = [name for name, is_so in zip(names, validate.constant(model._targets), strict=True) if is_so]
+        notes += [f"all values of {_text.listed(constant)} are equal: nothing can be learned from them"] * bool(constant)
+    if not model.converged:
+        reason = model.message.partition("; at a bound: ")[0]
+        notes.append(f"the search had not converged, and the numbers are provisional: {reason}")
+    return notes
 
 
 def _restarts(search_values: list[float]) -> list[tuple[str, str]]:

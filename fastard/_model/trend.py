@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fastard import _text
 from fastard import _validation as validate
 from fastard._arrays import Array, read_only
 from fastard._blas import one_blas_thread, solve
@@ -44,6 +45,16 @@ class MeanCoefficients(NamedTuple):
     coefficients: Array
     standard_errors: Array
     covariance: Array
+
+    def __repr__(self) -> str:
+        columns = np.reshape(self.coefficients, (len(self.names), -1)).tolist()
+        rows = [
+            (name, *(f"{value:.4g}" for value in values), f"{error:.2g}")
+            for name, values, error in zip(self.names, columns, self.standard_errors.tolist(), strict=True)
+        ]
+        m = len(columns[0])
+        header = ("of", *(["coefficient"] if m == 1 else [f"output {t}" for t in range(m)]), "±")
+        return _text.printable_lines(_text.table(header, rows, "<" + ">" * (m + 1)))
 
 
 class Trend(NamedTuple):

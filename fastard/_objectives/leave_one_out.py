@@ -38,6 +38,15 @@ class LeaveOneOut(NamedTuple):
     standardized_residuals: Array
     log_predictive_density: float
 
+    def __repr__(self) -> str:
+        r2, rmse, coverage = (
+            ", ".join(f"{x:.4g}" for x in np.atleast_1d(each)) for each in (self.r2, self.rmse, self.coverage)
+        )
+        return (
+            f"<LeaveOneOut of {len(self.mean)} targets: r2 {r2}, rmse {rmse}, coverage {coverage} of 95 % intervals, "
+            f"log_predictive_density {self.log_predictive_density:.6g}>"
+        )
+
     @property
     def errors(self) -> Array:
         """y - mean, the shape of ``mean``."""

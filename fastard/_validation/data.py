@@ -82,7 +82,10 @@ def known_variances(value: ArrayLike | None, n: int) -> Array | None:
         return None
     array = real_array("observation_variance", value)
     if array.shape != (n,):
-        raise ValueError(f"observation_variance must have shape ({n},), one for each row of X, got {array.shape}")
+        hint = ""
+        if array.size == 1:
+            hint = f"; for one variance of all rows pass numpy.full({n}, {float(array.reshape(()))!r})"
+        raise ValueError(f"observation_variance must have shape ({n},), one for each row of X, got {array.shape}{hint}")
     if (array < 0.0).any():
         raise ValueError(f"observation_variance must be >= 0, got {float(array.min())!r}; it is a variance, not its logarithm")
     return array

@@ -1,5 +1,6 @@
 """Is it a mean, are its basis functions those of these points, and is it one that a method can do with?"""
 
+import difflib
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,11 @@ def mean_kind(value: Any) -> str:
     """One of MEANS, or "basis" for a matrix or a callable."""
     if isinstance(value, str):
         if value not in MEANS:
+            near = difflib.get_close_matches(value.strip().lower(), MEANS, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
             raise ValueError(
                 f"mean must be one of {', '.join(map(repr, MEANS))}, an array of basis functions (n, p), or a callable from X "
-                f"to one; got {value!r}"
+                f"to one; got {value!r}{hint}"
             )
         return value
     if value is None or isinstance(value, (bool, int, float)):

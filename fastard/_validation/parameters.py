@@ -17,6 +17,9 @@ from fastard.kernels import BY_NAME, Kernel
 # Squares of differences must not overflow; nothing real comes near.
 _LARGEST_RANGE = 1e150
 
+# Of the squared exponential kernel, elsewhere.
+_ALIASES = ("gaussian", "se", "squaredexponential", "exponentiatedquadratic", "sqexp", "rbfkernel")
+
 
 def as_kernel(kernel: Any) -> Kernel:
     """A kernel object, from one or from its name."""
@@ -24,7 +27,7 @@ def as_kernel(kernel: Any) -> Kernel:
         return BY_NAME[kernel]()
     names = ", ".join(map(repr, BY_NAME))
     if isinstance(kernel, str):
-        near = difflib.get_close_matches(kernel.lower().replace("-", "_").replace(" ", "_"), BY_NAME, n=2)
+        near = _near(kernel)
         hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
         raise ValueError(f"kernel must be one of {names}, got {kernel!r}{hint}")
     if type(kernel) not in BY_NAME.values():
@@ -35,6 +38,14 @@ def as_kernel(kernel: Any) -> Kernel:
     )
 
 
+def _near(name: str) -> list[str]:
+    """Names of kernels that may be meant: what differs in nothing but its case and signs, or else the nearest."""
+    plain = {known.replace("_", ""): known for known in BY_NAME} | dict.fromkeys(_ALIASES, "rbf")
+    meant = "".join(letter for letter in name.lower() if letter.isalnum())
+    near = [meant] if meant in plain else difflib.get_close_matches(meant, plain, n=2)
+    return list(dict.fromkeys(plain[each] for each in near))
+
+
 def number(
     name: str, value: Any, *, least: float = 0.0, may_equal: bool = False, for_least: str = "it is not the logarithm"
 ) -> float:
@@ -42,6 +53,7 @@ def number(
     if isinstance(value, float) and math.isfinite(value):  # nearly always
         result = float(value)
     else:
+        _not_fixed(name, value)
         array = real_array(name, value)
         if array.ndim != 0 and array.size != 1:
             raise ValueError(f"{name} must be a scalar, got shape {array.shape}")
@@ -53,12 +65,21 @@ def number(
     return result
 
 
+def _not_fixed(name: str, value: Any) -> None:
+    """Refuse "fixed", which is a bound."""
+    if isinstance(value, str) and value == "fixed":
+        raise TypeError(
+            f"{name} must hold numbers, got 'fixed'; to keep a value as it is pass it, and {name}_bounds='fixed' beside it"
+        )
+
+
 def length_scales(value: Any, X: Array, least: Array | None = None) -> Array:
     """Length scales > 0, (d,); a scalar is broadcast. ``least``: ``min_length_scales(X)``, for who has it."""
     d = X.shape[1]
     if isinstance(value, float) and math.isfinite(value):
         array = read_only(np.full(d, value))
     else:
+        _not_fixed("length_scale", value)
         array = real_array("length_scale", value)
     if array.ndim == 0 or (array.shape == (1,) and d != 1):
         if array.ndim == 1:

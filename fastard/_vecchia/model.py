@@ -127,6 +127,12 @@ class VecchiaGaussianProcess:
         return self._likelihood.y
 
     @property
+    def _targets(self) -> Array:
+        """As they were given."""
+        result: Array = self._y + self._y_mean
+        return result
+
+    @property
     def _observation_variance(self) -> Array | None:
         return self._likelihood.observation_variance
 
@@ -174,8 +180,8 @@ class VecchiaGaussianProcess:
         return_std : bool, default False
             Whether to return standard deviations beside the mean.
         include_noise : bool, default False
-            Whether they are of new noisy targets, whose variances have ``noise_variance`` added; otherwise of the function
-            itself.
+            Whether they are of new noisy targets, whose variances have ``noise_variance`` added: where a new measurement will
+            fall. Otherwise of the function itself: how well it is known.
         observation_variance : float or array-like, shape (q,), optional
             Known variances of the new targets, added too; only with ``include_noise``. A model that was trained with such
             needs them: pass 0 for targets with ``noise_variance`` alone.
@@ -418,7 +424,7 @@ class VecchiaGaussianProcess:
 
     def __repr__(self) -> str:
         n, d = self._likelihood.X.shape
-        state = "converged" if self.converged else "not converged"
+        state = "converged" if self.converged else f"NOT CONVERGED ({self.message.partition(':')[0]})"
         return (
             f"<VecchiaGaussianProcess {self.kernel!r} on {n} points in {d} dimensions, blocks of {self.block_size} given "
             f"{self.neighbors} neighbors, signal variance {self.signal_variance:.4g}, "
