@@ -435,8 +435,8 @@ def _find_column(path: str, target: str, names: list[str], header: str | None, l
         raise TableError(f"{path}: no column {shortened(target)}; its {width} columns are {numbers}{reason}")
     if header is None:
         raise TableError(f"{path}: no column {shown}: {no_header}; give a number, {numbers}")
-    byfolded_name = {name.casefold(): name for name in names[left_out:]}
-    near = [byfolded_name[name] for name in difflib.get_close_matches(wanted.casefold(), byfolded_name)]
+    by_folded_name = {name.casefold(): name for name in names[left_out:]}
+    near = [by_folded_name[name] for name in difflib.get_close_matches(wanted.casefold(), by_folded_name)]
     listed = ", ".join(map(shortened, names[left_out:][:12])) + (", ..." if width - left_out > 12 else "")
     hint = f"did you mean {' or '.join(map(quoted, near))}?" if near else f"its columns are {listed}"
     raise TableError(f"{path}: no column {shown}; {hint}")
