@@ -37,6 +37,7 @@ MODULES = [
     "memory",
     "peers",
     "predictions",
+    "saasbo",
     "scikit_learn",
     "stalls",
     "startup",
