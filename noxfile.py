@@ -41,10 +41,11 @@ def integration(session: nox.Session) -> None:
 @nox.session(default=False)
 def torch(session: nox.Session) -> None:
     """GPyTorch and BoTorch."""
-    session.install(".[torch]", "botorch", "pytest")
-    files = [f"tests/test_{name}.py" for name in ("gpytorch", "conversion", "botorch", "botorch_fitting")]
+    session.install(".[torch]", "botorch[fully_bayesian]", "pytest")
+    names = "gpytorch", "conversion", "botorch", "botorch_fitting", "botorch_fully_bayesian"
+    files = [f"tests/test_{name}.py" for name in names]
     session.run("pytest", *files, *session.posargs)
-    session.run("pytest", "tests/test_docs.py", "tests/test_benchmarks.py", "-k", "gpytorch or Fit")
+    session.run("pytest", "tests/test_docs.py", "tests/test_benchmarks.py", "-k", "gpytorch or Fit or Saasbo")
 
 
 def floors(session: nox.Session, *extras: str) -> list[str]:

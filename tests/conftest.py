@@ -28,7 +28,7 @@ KERNELS = [
 MARKED = {
     "integration": (
         *("sklearn", "sklearn_agreement", "sklearn_clients", "gpytorch", "botorch", "botorch_fitting", "real_data"),
-        "bayes_calibration",
+        *("bayes_calibration", "botorch_fully_bayesian"),
     ),
     "process": ("processes", "surroundings", "cache", "cpu_shapes"),
     "benchmarks": ("benchmarks",),

@@ -48,6 +48,7 @@ OPTIONAL = {"sklearn", "torch", "gpytorch", "botorch", "linear_operator", "panda
     "jax",
     "pymc",
     "pytensor",
+    "numpyro",
 }
 COMPILED = ["_engine", "_engine/loops", "kernels", "_numba"]  # who may import compiled code
 # Who else than `_validation` raises ValueError or TypeError, and about what.

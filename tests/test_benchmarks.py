@@ -39,6 +39,7 @@ MODULES = [
     "own_variances",
     "peers",
     "predictions",
+    "saasbo",
     "scikit_learn",
     "stalls",
     "startup",

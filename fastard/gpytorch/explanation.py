@@ -8,6 +8,7 @@ import torch
 from gpytorch.mlls import MarginalLogLikelihood
 
 from fastard.gpytorch.fitting import fit_reason
+from fastard.gpytorch.fully_bayesian import sampling_reason
 from fastard.gpytorch.parameters import botorch_model
 from fastard.gpytorch.recognition import _numbers, _recognise, _State
 
@@ -25,7 +26,8 @@ def explain(model: Any) -> str:
     text : str
         "fastard: ..." or "GPyTorch: ...", the latter with the first thing that was not recognised; for a list of models one
         line each. Of BoTorch's models it also says who does :func:`fit_gpytorch_mll`: "fitted by fastard", or "fitted by
-        BoTorch: " and the reason.
+        BoTorch: " and the reason. Of its fully Bayesian models it says who computes the sampler's data term: "fastard: ..." or
+        "BoTorch: ...".
 
     Raises
     ------
@@ -37,6 +39,8 @@ def explain(model: Any) -> str:
         model = model.model
     if hasattr(model, "models"):
         return "\n".join(f"{i}: {explain(part)}" for i, part in enumerate(model.models))
+    if hasattr(model, "pyro_model"):
+        return _of_sampler(model.pyro_model)
     inputs, target = getattr(model, "train_inputs", None), getattr(model, "train_targets", None)
     if inputs is None or target is None or not hasattr(model, "likelihood"):
         raise TypeError(f"model must be a GPyTorch ExactGP with training data, got {type(model).__name__}; pass the GP itself")
@@ -57,3 +61,12 @@ def explain(model: Any) -> str:
         f"fastard: {type(problem.kernel).__name__} with {scales} length scale{'s' if scales > 1 else ''}, "
         f"{type(model.likelihood).__name__}, {batch}n = {problem.x.shape[-2]}, d = {problem.x.shape[-1]}{fitted}"
     )
+
+
+def _of_sampler(model: Any) -> str:
+    reason = sampling_reason(model)
+    if reason:
+        return f"BoTorch: {reason}"
+    n, d = model.train_X.shape
+    noise = "noise sampled" if model.train_Yvar is None else "noise known"
+    return f"fastard: Matern52 with {d} length scale{'s' if d > 1 else ''}, {noise}, n = {n}, d = {d}; sampled by NumPyro"

@@ -12,6 +12,7 @@ from gpytorch.mlls import ExactMarginalLogLikelihood as _GPyTorchs
 
 from fastard._patching import Patch
 from fastard.gpytorch.fitting import fit_whole, has_options
+from fastard.gpytorch.fully_bayesian import fully_bayesian_patch
 from fastard.gpytorch.mll import _forward
 
 
@@ -21,7 +22,8 @@ def patched() -> Iterator[None]:
 
     Inside, in all threads, every instance of GPyTorch's class does what :class:`ExactMarginalLogLikelihood` does; after the
     last exit all is as it was. Where BoTorch has been imported, its ``fit_gpytorch_mll``, by whatever name somebody holds it,
-    does what :func:`fit_gpytorch_mll` does.
+    does what :func:`fit_gpytorch_mll` does, and its fully Bayesian models are sampled as by
+    :func:`fit_fully_bayesian_model_nuts`.
 
     Examples
     --------
@@ -32,6 +34,7 @@ def patched() -> Iterator[None]:
         stack.enter_context(_PATCH.applied())
         if "botorch" in sys.modules:  # importing it would change GPyTorch's settings
             stack.enter_context(_botorch_patch().applied())
+            stack.enter_context(_fully_bayesian_patch().applied())
         yield
 
 
@@ -54,3 +57,6 @@ def _botorch_patch() -> Patch:
         return mll if not has_options(options) and fit_whole(mll) else botorchs(mll, **options)
 
     return Patch(botorch.fit, {"_fit_fallback": fit})
+
+
+_fully_bayesian_patch = cache(fully_bayesian_patch)
