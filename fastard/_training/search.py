@@ -356,8 +356,8 @@ class Search:
     def _compiled(self) -> descent.Descent | None:
         """The objective as compiled code evaluates it; None where a part of it is Python's."""
         space, likelihood, priors = self.space, self.likelihood, self._compiled_priors()
-        is_ours = self.objective is _marginal_likelihood or space.unit_of_mean > 0.0
-        if not is_ours or priors is None or likelihood.basis is not None or space.noises:
+        is_ours = self.objective in OBJECTIVES.values() or space.unit_of_mean > 0.0
+        if not is_ours or priors is None or space.noises:
             return None
         term = Term(space.kernel, np.ones(space.d), 1.0, space.free_length_scales, tied=space.isotropic)
         return descent.Descent(
@@ -371,6 +371,9 @@ class Search:
             self.offset,
             space.start.size,
             likelihood.n_threads,
+            likelihood.basis,
+            likelihood.mean_estimation == "reml",
+            self.objective is _leave_one_out,
         )
 
     def _compiled_priors(self) -> Densities | None:
