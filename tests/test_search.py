@@ -318,13 +318,24 @@ def test_fit_against_scipy(kernel, n, d, noise):
     ],
     ids=["all", "isotropic", "groups", "fixed noise", "known variances", "prior", "shape", "shape prior", "fixed shape"],
 )
-def test_compiled_and_python_searches_end_alike(options):
+@pytest.mark.parametrize(
+    "objective",
+    [
+        {},
+        {"objective": "loo"},
+        {"mean": "linear"},
+        {"mean": "linear", "mean_estimation": "reml"},
+        {"mean": "linear", "objective": "loo"},
+    ],
+    ids=["likelihood", "loo", "mean", "reml", "loo with a mean"],
+)
+def test_compiled_and_python_searches_end_alike(options, objective):
     X, y = made_up(90, 3, 1)
-    compiled = fastard.fit(X, y, **options)
-    in_python = fastard.fit(X, y, signal_variance_prior=nothing, **options)
+    compiled = fastard.fit(X, y, **options, **objective)
+    in_python = fastard.fit(X, y, signal_variance_prior=nothing, **options, **objective)
     assert compiled.converged
     assert in_python.converged
-    assert compiled.log_marginal_likelihood == pytest.approx(in_python.log_marginal_likelihood, rel=0, abs=1e-3)
+    assert compiled.search_values[0] == pytest.approx(in_python.search_values[0], rel=0, abs=1e-3)
 
 
 def test_outputs_compiled_and_in_python():
@@ -358,6 +369,56 @@ def test_callbacks_see_every_evaluation(prior):
     found = fastard.log_marginal_likelihood(X, y - y.mean(), eval_gradient=True, **parameters)
     assert one.log_marginal_likelihood == pytest.approx(found[0], rel=1e-12, abs=1e-10)
     assert_agree(one.gradient, found[1], 1e-9)
+
+
+OTHERS = [
+    {"objective": "loo"},
+    {"mean": "linear"},
+    {"mean": "linear", "mean_estimation": "reml"},
+    {"mean": "linear", "objective": "loo"},
+]
+
+
+@pytest.mark.parametrize("kernel", ["matern52", "rational_quadratic"])
+@pytest.mark.parametrize("m", [1, 2])
+@pytest.mark.parametrize("options", OTHERS, ids=["loo", "mean", "reml", "loo with a mean"])
+def test_every_compiled_evaluation_of_other_objectives(options, m, kernel, monkeypatch):
+    """Against the functions of the same name; nothing but the start is evaluated from Python."""
+    X, y = made_up(50, 3, 8)
+    y = np.column_stack([y, np.cos(X[:, 0])])[:, :m]
+    calls, real, states = [], search.Search._loss, []
+    monkeypatch.setattr(search.Search, "_loss", lambda self, theta: calls.append(theta) or real(self, theta))
+    model = fastard.fit(X, y, kernel=kernel, callback=states.append, max_iterations=8, **options)
+    assert len(calls) == 1
+    assert model.n_evaluations == len(states) > 5
+    basis = np.column_stack([np.ones(50), X]) if "mean" in options else None
+    is_loo = options.get("objective") == "loo"
+    given = {} if is_loo else {"mean_estimation": options["mean_estimation"]} if "mean_estimation" in options else {}
+    function = fastard.loo_log_predictive_density if is_loo else fastard.log_marginal_likelihood
+    targets = y - y.mean(axis=0) if basis is None else y
+    for state in states:
+        at = {name: value for name, value in state.parameters.items() if name != "shape"}
+        kind = fastard.RationalQuadratic(*state.parameters["shape"]) if kernel == "rational_quadratic" else kernel
+        value, gradient = function(X, targets, kernel=kind, basis=basis, eval_gradient=True, **at, **given)
+        assert_agree(state.value, value, 1e-10 if basis is not None else 1e-14)
+        assert_agree(state.gradient, gradient, 1e-9)
+
+
+@pytest.mark.parametrize("options", OTHERS, ids=["loo", "mean", "reml", "loo with a mean"])
+def test_other_objectives_on_any_number_of_threads(options):
+    X, y = made_up(200, 3, 9)
+    one, two = (fastard.fit(X, y, n_threads=threads, n_restarts=1, rng=0, max_iterations=15, **options) for threads in (1, 2))
+    np.testing.assert_array_equal(one.length_scale, two.length_scale)
+    assert one.search_values == two.search_values
+    assert one.n_evaluations == two.n_evaluations
+
+
+@pytest.mark.parametrize("options", OTHERS, ids=["loo", "mean", "reml", "loo with a mean"])
+def test_other_objectives_beside_singular_covariances(options):
+    X = np.random.default_rng(2).standard_normal((40, 1))
+    model = fastard.fit(X, np.sin(X[:, 0]), noise_variance_bounds=(1e-300, 1.0), **options)
+    assert np.isfinite(model.predict(X)).all()
+    assert np.isfinite(model.search_values).all()
 
 
 def test_a_failed_point_among_others_of_a_compiled_call_is_told(monkeypatch):

@@ -1,7 +1,8 @@
-"""The loss in compiled code, minus the log marginal likelihood less the priors' log densities; and a search for the lowest."""
+"""The loss in compiled code, minus an objective less the priors' log densities; and a search for the lowest."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,6 +10,8 @@ from numpy.typing import NDArray
 
 from fastard._arrays import Array, read_only
 from fastard._engine.evaluate import watching_steps
+from fastard._engine.loo import watching_tiles
+from fastard._engine.loops import loo
 from fastard._engine.loops.likelihood import OF_LENGTH_SCALES, VALUE
 from fastard._engine.loops.objective import FOUND, NEEDS_PYTHON, NO_DENSITY, SINGULAR, descend, evaluate, natural
 from fastard._engine.loops.profiles import compiled
@@ -33,6 +36,7 @@ from fastard._engine.loops.quasi_newton import (
     memory,
 )
 from fastard._engine.loops.schedule import CONTRACT, FILL, INVERT
+from fastard._engine.loops.trend import trend_of
 from fastard._engine.priors import Densities
 from fastard._engine.sizes import Watch, evaluation_threads, run
 from fastard._engine.terms import Term, ordered_columns
@@ -83,7 +87,8 @@ class FreeParameters(NamedTuple):
 
 
 class Loss:
-    """The loss at one point after another.
+    """The loss at one point after another: of the likelihood (``restricted``: with the coefficients of the ``basis`` (n, p)
+    integrated out) or the leave-one-out density.
 
     Attributes
     ----------
@@ -103,20 +108,27 @@ class Loss:
         offset: float,
         size: int,
         threads: int,
+        basis: Array | None = None,
+        restricted: bool = False,
+        leave_one_out: bool = False,
     ) -> None:
         n, m = y.shape
         columns, free, tied = ordered_columns(term, X.shape[1])
-        self.threads, self.shape = threads, (n, m)
+        self.threads, self.targets = threads, (m, n)
+        self.shape = n, m if basis is None else m + basis.shape[1]
         self.natural = np.empty(parameters.theta.size)
         self.result, self.out = np.empty(1 + size), np.empty(OF_LENGTH_SCALES + free)
         self._outcome = np.empty(1, dtype=np.int64)
         self._columns, self._free, self._shapes = columns, free, len(term.kernel)
+        self._contracts_apart = self._shapes > 0 or basis is not None or leave_one_out
+        self._trend = None if basis is None else trend_of(basis, m, restricted)
+        self._left_out = loo.left_out(n, m) if leave_one_out else None
         self._before = (
             *parameters[:4], self.natural, priors.family, priors.rows, np.empty(self.natural.size), priors.constant, offset,
             parameters.mean, *compiled(term.kernel), read_only(X), read_only(center), columns, free, tied,
             np.array(y.T, order="C"), np.empty(0) if known is None else known.copy(),
         )  # fmt: skip
-        self._after = np.empty((n, m)), np.empty(n), self.out, self.result
+        self._after = np.empty(self.shape), np.empty(n), self.out, self.result
         self._workspace: Workspace | None = None
 
     def evaluate(self, free_theta: Array, workspace: Workspace) -> int:
@@ -130,19 +142,27 @@ class Loss:
             self._workspace = workspace
             self._state = new_state(workspace.places)
             tiles = workspace.pairs_of_tiles
-            stages, contracted = (FILL | INVERT, 0) if self._shapes else (FILL | INVERT | CONTRACT, tiles)
-            of_tiles = np.empty((tiles, self._free + 1 + self._shapes)) if self._shapes else None
+            apart = self._contracts_apart
+            stages, contracted = (FILL | INVERT, 0) if apart else (FILL | INVERT | CONTRACT, tiles)
+            of_tiles = np.empty((tiles, self._free + 1 + self._shapes)) if apart else None
             self._arguments = (
                 *self._before, workspace.scaled_points(self._columns.size), workspace.diagonal, workspace.buffer,
                 workspace.rhs, workspace.space, workspace.pivot, workspace.logs, np.empty((contracted, self._free)),
-                workspace.tile, workspace.block, stages, *self._after, of_tiles,
+                workspace.tile, workspace.block, stages, *self._after, of_tiles, self._trend, self._left_out,
             )  # fmt: skip
         self._state[:] = 0
         n = self.shape[0]
         run(
             float(n) ** 3, evaluation_threads(n, self.threads), function, self._state, *own, *self._arguments,
-            watch=None if watch is None else watching_steps(watch, workspace.logs.shape[1], INVERT),
+            watch=None if watch is None else self._watching(watch, workspace),
         )  # fmt: skip
+
+    def _watching(self, watch: Watch, workspace: Workspace) -> Callable[[NDArray[np.int64]], None]:
+        steps = workspace.logs.shape[1]
+        if self._left_out is None:
+            return watching_steps(watch, steps, INVERT)
+        first, second = watching_steps(lambda done: watch(0.5 * done), steps, INVERT), watching_tiles(watch, workspace)
+        return lambda state: (second if state[loo.MIRRORED] else first)(state)
 
     @property
     def log_marginal_likelihood(self) -> float:
@@ -158,7 +178,7 @@ class Descent:
         self.loss = loss
         self.lowest, self.last = np.full(1 + 2 * size, np.inf), np.empty(size)
         self.counts = np.zeros(4, dtype=np.int64)
-        self._scratch = np.empty((size, size)), np.empty(loss.shape[::-1])
+        self._scratch = np.empty((size, size)), np.empty(loss.targets)
 
     def go_on(
         self,

@@ -1,12 +1,15 @@
-"""The gradient of the leave-one-out density."""
+"""The leave-one-out density and its gradient, from K^-1."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastard._arrays import Array
 from fastard._engine.loops import loo
+from fastard._engine.loops.loo import LeftOut
 from fastard._engine.loops.profiles import compiled
 from fastard._engine.sizes import Watch, evaluation_threads, run
 from fastard._engine.terms import Term, TermGradient, scaled, term_gradient
@@ -14,14 +17,21 @@ from fastard._engine.workspace import Workspace
 from fastard._numba.threads import NEXT, new_state
 
 
-def _contract(
+def log_density(workspace: Workspace, alpha: Array) -> tuple[float, LeftOut]:
+    """Of the matrix that an evaluation left, K^-1 or P, and alpha (n, m)."""
+    left_out = loo.left_out(*alpha.shape)
+    left_out.precision[:] = workspace.matrix.diagonal()
+    left_out.alpha[:] = alpha.T
+    value = loo.density(left_out.precision, left_out.alpha, left_out.ratios, left_out.factors)
+    return float(value), left_out
+
+
+def contract(
     term: Term,
     X: Array,
     center: Array,
     workspace: Workspace,
-    alpha: Array,
-    b: Array,
-    e: Array,
+    left_out: LeftOut,
     threads: int,
     watch: Watch | None,
 ) -> tuple[TermGradient, Array]:
@@ -29,24 +39,27 @@ def _contract(
 
     It uses the inverse up.
     """
-    n, m = alpha.shape
-    tile, points = workspace.tile, scaled(term, X, center)
+    n = len(X)
+    points = scaled(term, X, center)
     partial, diagonal = np.empty((workspace.pairs_of_tiles, points.free + 1 + len(term.kernel))), np.empty(n)
-
-    def watch_tiles(state: NDArray[np.int64]) -> None:
-        """Mirroring and packing, which come first, cost next to nothing."""
-        assert watch is not None
-        pairs = workspace.pairs_of_tiles
-        contracted = int(state[NEXT]) - pairs - -(-n // loo.DEPTH)
-        watch(0.5 + 0.5 * min(1.0, max(0.0, contracted / pairs)))
-
     try:
         run(
             float(n) ** 3, evaluation_threads(n, threads), loo.contract, new_state(loo.STATE_PLACES), *compiled(term.kernel),
-            term.signal_variance, points.U, points.free, points.tied, workspace.buffer, n, tile, np.ascontiguousarray(alpha.T),
-            np.ascontiguousarray(alpha.T / b), np.sqrt(e), np.empty((m, n)), partial, diagonal,
-            watch=None if watch is None else watch_tiles,
+            term.signal_variance, points.U, points.free, points.tied, workspace.buffer, n, workspace.tile, left_out.alpha,
+            left_out.ratios, left_out.factors, left_out.moved, partial, diagonal,
+            watch=None if watch is None else watching_tiles(watch, workspace),
         )  # fmt: skip
     finally:
-        workspace.clear_padding()
+        loo.clear_padding(workspace.buffer, n)
     return term_gradient(term, points, partial.sum(axis=0), X.shape[1]), diagonal
+
+
+def watching_tiles(watch: Watch, workspace: Workspace) -> Callable[[NDArray[np.int64]], None]:
+    """Tells ``watch`` how far the second half has come; mirroring and packing, which come first, cost next to nothing."""
+    tiles = workspace.pairs_of_tiles
+    before = tiles - (-workspace.n // loo.DEPTH)  # mirrored tiles and packed strips
+
+    def look(state: NDArray[np.int64]) -> None:
+        watch(0.5 + 0.5 * min(1.0, max(0.0, (int(state[NEXT]) - before) / tiles)))
+
+    return look

@@ -371,10 +371,8 @@ def _slope_and_second_traces(trained: Trained) -> tuple[Array, Array]:
     parameters = (term.length_scale, term.signal_variance, trained.noise_variance, term.kernel)
     evaluation = likelihood.evaluate(*parameters, gradient=True)
     gradient = likelihood.assemble(evaluation, trained.noise_variance)
-    inverse = likelihood.release()  # its upper triangle
+    inverse = likelihood.release()  # its upper triangle; P where the mean's coefficients are integrated out
     X, m = likelihood.X, alpha.shape[1]
-    W = _whitened_basis(trained) if likelihood.mean_estimation == "reml" else None
-    B = None if W is None else solve(trained.factor, W, transposed=True)
     (n, d), P = X.shape, gradient.size
     shapes = P - len(term.kernel)
     U = (X - central(X)) / term.length_scale
@@ -385,8 +383,6 @@ def _slope_and_second_traces(trained: Trained) -> tuple[Array, Array]:
         K = cross_covariance(term, X[start:stop], X, likelihood.n_threads)
         ratios = curvature(term.kernel, _squared_distances(U[start:stop], U))
         Q = alpha[start:stop] @ alpha.T - m * inverse[start:stop]
-        if B is not None:
-            Q += m * (B[start:stop] @ B.T)
         Q[:, :stop] = np.triu(Q[:, :stop], start + 1)  # a pair once; the diagonal counts nothing here
         Q *= K
         by_slope = Q * ratios.slope

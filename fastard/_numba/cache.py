@@ -49,6 +49,7 @@ SOURCES = (
     "_engine/loops/quasi_newton",
     "_engine/loops/schedule",
     "_engine/loops/sweep",
+    "_engine/loops/trend",
     "_engine/loops/vecchia",
     "_limits",
     "_numba/atomics",

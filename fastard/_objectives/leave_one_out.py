@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, Literal, NamedTuple, Unpack, overload
 
 import numpy as np
@@ -10,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from fastard import _validation as validate
 from fastard._arrays import Array
-from fastard._engine.loo import _contract
+from fastard._engine.loo import contract, log_density
 from fastard._engine.terms import Term
 from fastard._objectives.likelihood import Arguments, LogMarginalLikelihood, by_theta
 from fastard.kernels import Kernel
@@ -179,25 +178,20 @@ def evaluate(
 
     ``free`` (d,) names the length scales whose derivatives are wanted; all by default. ``tied``: their sum alone.
     """
-    m, threads, watch = likelihood.y.shape[1], likelihood.n_threads, likelihood.watch
+    threads, watch = likelihood.n_threads, likelihood.watch
     half = None if watch is None or not gradient else lambda done: watch(0.5 * done)  # the gradient takes as long again
     given = (likelihood.y, length_scale, signal_variance, noise_variance, kernel, False, threads)
     with likelihood.workspace() as workspace, np.errstate(all="ignore"):  # an underflow is nobody's error, an overflow is told
         of_marginal = likelihood.evaluate_in(workspace, *given, inverse=True, watch=half)
-        alpha = of_marginal.alpha
-        b = workspace.matrix.diagonal().copy()
+        value, left_out = log_density(workspace, of_marginal.alpha)
         if likelihood.basis is not None:
-            validate.no_leverage(b)
-        squares = np.einsum("jt,jt->j", alpha, alpha)
-        value = float(0.5 * (m * np.log(b).sum() - (squares / b).sum()) - 0.5 * alpha.size * math.log(2.0 * math.pi))
+            validate.no_leverage(left_out.precision)
         validate.no_overflow("the leave-one-out log density", value)
-        result = LooEvaluation(value, of_marginal.log_marginal_likelihood, np.empty(0), alpha, b)
+        result = LooEvaluation(value, of_marginal.log_marginal_likelihood, np.empty(0), of_marginal.alpha, left_out.precision)
         if not gradient:
             return result
         term = Term(kernel, length_scale, signal_variance, free, tied=tied)
-        found, diagonal = _contract(
-            term, likelihood.X, likelihood.center, workspace, alpha, b, (m + squares / b) / b, threads, watch
-        )
+        found, diagonal = contract(term, likelihood.X, likelihood.center, workspace, left_out, threads, watch)
     groups = likelihood.noise_groups
     trace = float(diagonal.sum()) if groups is None else np.bincount(groups, diagonal, noise_variance.size)
     return result._replace(gradient=by_theta(found, noise_variance * trace))

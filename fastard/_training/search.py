@@ -357,8 +357,9 @@ class Search:
 
     def _compiled(self) -> descent.Descent | None:
         """The objective as compiled code evaluates it; None where a part of it is Python's."""
-        is_ours = self.objective is _marginal_likelihood or self.space.unit_of_mean > 0.0
-        loss = compiled_loss(self.likelihood, self.space, self.priors, self.offset) if is_ours else None
+        is_ours = self.objective in OBJECTIVES.values() or self.space.unit_of_mean > 0.0
+        leave_one_out = self.objective is _leave_one_out
+        loss = compiled_loss(self.likelihood, self.space, self.priors, self.offset, leave_one_out) if is_ours else None
         return None if loss is None else descent.Descent(loss)
 
     def _slice(self, compiled: descent.Descent, memory: descent.Memory, status: int, count: int, max_iterations: int) -> None:
@@ -472,12 +473,13 @@ class Search:
 
 
 def compiled_loss(
-    likelihood: LogMarginalLikelihood, space: ParameterSpace, priors: Priors, offset: float = 0.0
+    likelihood: LogMarginalLikelihood, space: ParameterSpace, priors: Priors, offset: float = 0.0, leave_one_out: bool = False
 ) -> descent.Loss | None:
-    """Minus the log marginal likelihood and ``offset``, less the priors; None where a part of it is Python's."""
+    """Minus the log marginal likelihood, or ``leave_one_out`` that density, and ``offset``, less the priors; None where a part
+    of it is Python's."""
     compiled_priors = _compiled(priors, space.number.size)
     own_variances, is_sum = likelihood.own_variances, isinstance(space.kernel, Sum)
-    if compiled_priors is None or likelihood.basis is not None or own_variances or space.noises or is_sum:
+    if compiled_priors is None or own_variances or space.noises or is_sum:
         return None
     term = Term(space.kernel, np.ones(space.d), 1.0, space.free_length_scales, tied=space.isotropic)
     return descent.Loss(
@@ -491,6 +493,9 @@ def compiled_loss(
         offset,
         space.start.size,
         likelihood.n_threads,
+        likelihood.basis,
+        likelihood.mean_estimation == "reml",
+        leave_one_out,
     )
 
 

@@ -10,13 +10,13 @@ from fastard._numba.threads import FAILED
 
 VALUE, OF_VARIANCE, OF_LENGTH_SCALES = 0, 1, 2  # places in ``out``
 
-_LOG_2_PI = math.log(2.0 * math.pi)
+LOG_2_PI = math.log(2.0 * math.pi)
 
 
 @jit(fastmath=EXACT - {"contract"})
 def value(fit, half_log_determinant, n, m):
     """R&W (2.30) for m targets, from sum_t y_t' K^-1 y_t and half of ln|K|."""
-    return -0.5 * fit - m * half_log_determinant - 0.5 * n * m * _LOG_2_PI
+    return -0.5 * fit - m * half_log_determinant - 0.5 * n * m * LOG_2_PI
 
 
 @part

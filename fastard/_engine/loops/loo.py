@@ -5,22 +5,72 @@ microkernel reads them, and each tile of Q is a product of two of those panels t
 contracted. One list of tasks: MIRROR a tile, PACK some rows (all are mirrored), CONTRACT a tile (all are packed).
 """
 
+import math
+from typing import NamedTuple
+
 import numpy as np
 
+from fastard._arrays import Array
+from fastard._engine.loops.likelihood import LOG_2_PI
 from fastard._engine.loops.pairs import OF_TILE, corners, mirror_tile, product_tile, round_up, strip_space, triangle_corner
 from fastard._engine.loops.sweep import STEP, update
 from fastard._numba.atomics import address_of, fetch_add, repeat_call
 from fastard._numba.cpu import COLS, LANES, ROWS, SMALL
-from fastard._numba.jit import jit, part
+from fastard._numba.jit import part, separate
 from fastard._numba.microkernel import copy_rows
 from fastard._numba.threads import FAILED, POOL, STATE, dispatch, next_task, wait_for
 
 DEPTH = 96  # rows of B that are packed together; from 48 to 384 the time is the same
 assert DEPTH % SMALL == 0  # and so of every shape's ROWS and COLS
 
-MIRRORED, PACKED = STATE, STATE + 8  # places in a job's state: how many of these tasks are done
+# Places in a job's state: how many of these tasks are done. `schedule` has others, so that who looks on knows which it is.
+MIRRORED, PACKED = STATE + 1, STATE + 9
 
 STATE_PLACES = 16
+
+
+class LeftOut(NamedTuple):
+    """Scratch of an evaluation with n points and m targets."""
+
+    precision: Array  # (n,), the diagonal of K^-1
+    factors: Array  # (n,)
+    alpha: Array  # (m, n)
+    ratios: Array  # (m, n)
+    moved: Array  # (m, n)
+
+
+def left_out(n: int, m: int) -> LeftOut:
+    """For n points and m targets."""
+    return LeftOut(np.empty(n), np.empty(n), np.empty((m, n)), np.empty((m, n)), np.empty((m, n)))
+
+
+@part
+def stands_alone(P, n):
+    """Whether a point may be one that alone determines a coefficient of the mean: its 1 / variance is next to nothing."""
+    least, most = math.inf, 0.0
+    for j in range(n):
+        least, most = min(least, P[j, j]), max(most, P[j, j])
+    return not least > 1e-9 * most
+
+
+@separate(entry=True, cold=True)
+def density(b, alpha, ratios, factors):
+    """The log predictive density, R&W (5.10) to (5.12); for `contract`, ratios = alpha / b and factors = sqrt(e).
+
+    b (n,) is the diagonal of K^-1, alpha (m, n).
+    """
+    m, n = alpha.shape
+    log_determinants, misfit = 0.0, 0.0
+    for j in range(n):
+        square = 0.0
+        for t in range(m):
+            square += alpha[t, j] * alpha[t, j]
+            ratios[t, j] = alpha[t, j] / b[j]
+        square /= b[j]
+        factors[j] = math.sqrt((m + square) / b[j])
+        log_determinants += math.log(b[j])
+        misfit += square
+    return 0.5 * (m * log_determinants - misfit) - 0.5 * (n * m) * LOG_2_PI
 
 
 @part
@@ -78,7 +128,7 @@ def tile_of_weights(A, n, i0, i1, j0, j1, u, v, Q):
             here[0] *= 0.5
 
 
-@jit
+@separate(entry=True)
 def contract(state, kernel, shape, variance, U, free, tied, A, n, tile, alpha, v, factors, moved, partial, diagonal):
     """partial[tile] = that tile's share of <W, dK>, as ``product_tile`` has it, and W's diagonal, for the lower triangle W of
     Q = sum_t (u_t alpha_t' + alpha_t u_t') - A diag(factors^2) A, u = A v, its diagonal halved.
@@ -116,3 +166,12 @@ def contract(state, kernel, shape, variance, U, free, tied, A, n, tile, alpha, v
                     diagonal[k] = Q[k - i0, k - i0]
             product_tile(kernel, shape, variance, U, free, tied, Q, alpha, OF_TILE, n, tile, i, j, scratch, partial[task])
         task = next_task(state)
+
+
+@separate(entry=True, cold=True)
+def clear_padding(A, n):
+    """Zeros beyond n, which an evaluation needs, and where `contract` has packed rows."""
+    for j in range(A.shape[0]):
+        row = A[j, n if j < n else 0 :]
+        for i in range(row.size):
+            row[i] = 0.0

@@ -1,13 +1,16 @@
-"""What a search minimises: minus the log marginal likelihood, less the priors' log densities, at the free parameters."""
+"""What a search minimises at the free parameters: minus the log marginal likelihood, or the leave-one-out density, less the
+priors' log densities."""
 
 import math
 
+from fastard._engine.loops import loo
 from fastard._engine.loops.information import average_information
 from fastard._engine.loops.likelihood import OF_LENGTH_SCALES, OF_VARIANCE, VALUE, by_noise, log_marginal_likelihood
-from fastard._engine.loops.pairs import product
+from fastard._engine.loops.pairs import contract, product
 from fastard._engine.loops.priors import log_densities
 from fastard._engine.loops.quasi_newton import EVALUATE, EVALUATE_WITH_INFORMATION, ITERATIONS, TRIAL, advance
 from fastard._engine.loops.sweep import ROUNDING
+from fastard._engine.loops.trend import least_squares, take_out
 from fastard._numba.jit import jit, part, separate
 from fastard._numba.threads import FAILED, POOL, WORKERS, reset, wake
 
@@ -39,11 +42,36 @@ def mean_of_targets(mean, free_theta):
     return mean[0] + mean[1] * free_theta[free_theta.size - 1] if mean[1] != 0.0 else mean[0]
 
 
+@part
+def without_each(
+    state, pool, workers, kernel, shape, variance, U, free, tied, A, R, n, tile, weights, out, of_tiles, left_out
+):
+    """The leave-one-out density; its derivatives in ``of_tiles``, by ln(variance) in ``out``; ``weights`` for `by_noise`."""
+    b, alpha = left_out.precision, left_out.alpha
+    for j in range(n):
+        b[j] = A[j, j]
+        for t in range(alpha.shape[0]):
+            alpha[t, j] = R[t, j]
+    value = loo.density(b, alpha, left_out.ratios, left_out.factors)
+    reset(state, pool, workers)
+    loo.contract(
+        state, kernel, shape, variance, U, free, tied, A, n, tile, alpha, left_out.ratios, left_out.factors, left_out.moved,
+        of_tiles, weights,
+    )  # fmt: skip
+    loo.clear_padding(A, n)
+    out[OF_VARIANCE] = 0.0
+    for q in range(of_tiles.shape[0]):
+        out[OF_VARIANCE] += of_tiles[q, free]
+    for j in range(n):
+        weights[j] *= 2.0
+    return value
+
+
 @separate(cold=True)
 def loss(
     state, pool, workers, free_theta, theta, number, low, high, parameters, family, prior, slopes, of_priors, offset, mean,
     kernel, shape, X, center, columns, free, tied, y, known, U, diagonal, A, R, space, S, logs, partial, tile,
-    block, stages, alpha, weights, out, result, of_tiles,
+    block, stages, alpha, weights, out, result, of_tiles, trend, left_out,
 ):  # fmt: skip
     """result = [loss, its derivatives by the free parameters]; what is returned says whether it is.
 
@@ -60,8 +88,12 @@ def loss(
     pool, workers
         The address of the pool's first slot, 0 for this thread alone, and how many workers to ask.
     of_tiles : (tiles (tiles + 1) / 2, free + 1 + shapes) or None
-        Scratch for the derivatives of a kernel with shape parameters, for which ``stages`` has no contraction; else None, and
-        nothing about them is compiled.
+        Scratch for derivatives that are a pass of their own, for which ``stages`` has no contraction: of a kernel with shape
+        parameters, with a trend, of leave-one-out. Nothing about what is None is compiled.
+    trend : Trend or None
+        A basis beside the mean of y, which is no free parameter then.
+    left_out : LeftOut or None
+        Where not None, the loss is of the leave-one-out density; out[VALUE] is the log marginal likelihood all the same.
     state, kernel, ..., out
         As for `log_marginal_likelihood`, and ``shape`` becomes that of ``parameters``; y (m, n), less the mean, is what R
         gets, and ``known`` (n,) or (0,) is added to K's diagonal beside the noise.
@@ -96,25 +128,52 @@ def loss(
         diagonal[j] = noise + known[j] if known.size else noise
         for t in range(m):
             R[t, j] = y[t, j] - centre
+    solved = m
+    if trend is not None:
+        solved += trend.basis.shape[0]
+        for a in range(trend.basis.shape[0]):
+            for j in range(n):
+                R[m + a, j] = trend.basis[a, j]
     reset(state, pool, workers)
     log_marginal_likelihood(
-        state, kernel, shape, variance, X, center, columns, parameters, free, tied, U, diagonal, A, R, n, m, space, S, logs,
-        partial, tile, block, stages, alpha, weights, out,
+        state, kernel, shape, variance, X, center, columns, parameters, free, tied, U, diagonal, A, R, n, solved, space, S,
+        logs, partial, tile, block, stages, alpha, weights, out,
     )  # fmt: skip
     if state[FAILED]:
         return SINGULAR
-    if of_tiles is not None:
-        reset(state, pool, workers)
-        product(state, kernel, shape, variance, U, free, tied, A, R, m, n, tile, of_tiles)
+    if trend is not None:
+        if not least_squares(y, trend, A, R, diagonal, logs, weights, out):
+            return SINGULAR
+        if left_out is not None or trend.restricted:
+            reset(state, pool, workers)
+            take_out(state, trend.packed, A, n, tile)
+            if state[FAILED]:
+                return SINGULAR
+    value = out[VALUE]
+    if left_out is not None:
+        if trend is not None and loo.stands_alone(A, n):
+            return NEEDS_PYTHON  # which says so
+        value = without_each(
+            state, pool, workers, kernel, shape, variance, U, free, tied, A, R, n, tile, weights, out, of_tiles, left_out
+        )
         if state[FAILED]:
             return SINGULAR
+    elif of_tiles is not None:
+        reset(state, pool, workers)
+        if shape.size:
+            product(state, kernel, shape, variance, U, free, tied, A, R, m, n, tile, of_tiles)
+        else:
+            contract(state, U, free, tied, A, R, m, n, tile, of_tiles)
+        if state[FAILED]:
+            return SINGULAR
+    if of_tiles is not None:
         for q in range(of_tiles.shape[0]):
             for p in range(free):
                 out[OF_LENGTH_SCALES + p] += of_tiles[q, p]
             for p in range(shape.size):
                 if number[d + 2 + p] >= 0:
                     result[1 + number[d + 2 + p]] -= of_tiles[q, free + 1 + p]
-    result[0] = -(out[VALUE] + density + offset)
+    result[0] = -(value + density + offset)
     for p in range(free):
         k = number[columns[p]]
         if k >= 0:
@@ -137,7 +196,7 @@ def loss(
 def evaluate(
     state, outcome, free_theta, theta, number, low, high, parameters, family, prior, slopes, of_priors, offset, mean, kernel,
     shape, X, center, columns, free, tied, y, known, U, diagonal, A, R, space, S, logs, partial, tile, block, stages, alpha,
-    weights, out, result, of_tiles,
+    weights, out, result, of_tiles, trend, left_out,
 ):  # fmt: skip
     """`loss` once: ``outcome[0]`` is what it returns."""
     pool, workers = state[POOL], state[WORKERS]
@@ -145,7 +204,7 @@ def evaluate(
     outcome[0] = loss(
         state, pool, workers, free_theta, theta, number, low, high, parameters, family, prior, slopes, of_priors, offset, mean,
         kernel, shape, X, center, columns, free, tied, y, known, U, diagonal, A, R, space, S, logs, partial, tile, block,
-        stages, alpha, weights, out, result, of_tiles,
+        stages, alpha, weights, out, result, of_tiles, trend, left_out,
     )  # fmt: skip
 
 
@@ -153,7 +212,7 @@ def evaluate(
 def descend(
     state, most_evaluations, most_iterations, counts, memory, lowest, last, information, residual, theta, number, low, high,
     parameters, family, prior, slopes, of_priors, offset, mean, kernel, shape, X, center, columns, free, tied, y, known, U,
-    diagonal, A, R, space, S, logs, partial, tile, block, stages, alpha, weights, out, result, of_tiles,
+    diagonal, A, R, space, S, logs, partial, tile, block, stages, alpha, weights, out, result, of_tiles, trend, left_out,
 ):  # fmt: skip
     """Go on with a quasi-Newton search from its trial point on, until it ends or has had so many evaluations or iterations.
 
@@ -183,7 +242,7 @@ def descend(
         counts[1] = loss(
             state, pool, workers, trial, theta, number, low, high, parameters, family, prior, slopes, of_priors, offset, mean,
             kernel, shape, X, center, columns, free, tied, y, known, U, diagonal, A, R, space, S, logs, partial, tile, block,
-            stages, alpha, weights, out, result, of_tiles,
+            stages, alpha, weights, out, result, of_tiles, trend, left_out,
         )  # fmt: skip
         if counts[1] == NEEDS_PYTHON or state[FAILED] < 0:
             return
@@ -191,16 +250,25 @@ def descend(
         found = counts[1] == FOUND
         if not found:
             counts[3] = counts[1]
-        has_information = found and status == EVALUATE_WITH_INFORMATION
+        has_information = left_out is None and found and status == EVALUATE_WITH_INFORMATION
         if found and result[0] < lowest[0]:
             lowest[0] = result[0]
             for k in range(size):
                 lowest[1 + k], lowest[1 + size + k] = trial[k], result[1 + k]
-        if has_information:
+        if left_out is None and has_information:
             centre = mean_of_targets(mean, trial)
             for t in range(y.shape[0]):
                 for j in range(y.shape[1]):
                     residual[t, j] = y[t, j] - centre
+            if trend is not None:
+                for t in range(y.shape[0]):
+                    for j in range(y.shape[1]):
+                        residual[t, j] = trend.rest[t, j]
+                if not trend.restricted:
+                    reset(state, pool, workers)
+                    take_out(state, trend.packed, A, y.shape[1], tile)
+                    if state[FAILED] < 0:
+                        return
             average_information(
                 state, pool, workers, A, U, free, tied, columns, R[: y.shape[0], : y.shape[1]], residual, diagonal,
                 parameters[columns.size + 1], tile, number, mean[1], information, kernel, shape, parameters[columns.size],

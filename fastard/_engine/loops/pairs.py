@@ -317,7 +317,7 @@ def fill(state, kernel, shape, variance, U, A, diagonal, n, tile, accumulate):
         task = next_task(state)
 
 
-@jit
+@separate(entry=True)
 def contract(state, U, free, tied, A, alpha, targets, n, tile, partial):
     """partial[tile] = that tile's share, by ``contract_tile``: of weights that were not known when K was inverted."""
     if state[POOL]:
@@ -332,7 +332,7 @@ def contract(state, U, free, tied, A, alpha, targets, n, tile, partial):
         task = next_task(state)
 
 
-@jit
+@separate(entry=True)
 def product(state, kernel, shape, variance, U, free, tied, Q, alpha, targets, n, tile, partial):
     """partial[tile] = that tile's share, by ``product_tile``."""
     if state[POOL]:
