@@ -1,7 +1,5 @@
 """The posterior distribution of the hyperparameters: the density, the chains, and what is asked of the draws."""
 
-import io
-import json
 import math
 import os
 import pickle
@@ -13,6 +11,7 @@ import warnings
 
 import numpy as np
 import pytest
+from archives import archive_of, changed, members
 from calibration import p_values, rank_statistics
 from conftest import run_python
 from scipy import stats
@@ -274,23 +273,6 @@ def test_saved_and_loaded_with_all_that_there_may_be(tmp_path):
             assert (other.dtype, other.flags.writeable) == (value.dtype, value.flags.writeable), name
         elif name not in ("n_threads", "_members"):
             assert other == value, name
-
-
-def members(content):
-    with np.load(io.BytesIO(content)) as archive:
-        return dict(archive)
-
-
-def archive_of(arrays):
-    file = io.BytesIO()
-    np.savez(file, **arrays)
-    return file.getvalue()
-
-
-def changed(content, **entries):
-    arrays = members(content)
-    header = json.loads(str(arrays["header"])) | entries
-    return archive_of(arrays | {"header": np.array(json.dumps(header))})
 
 
 def with_array(name, change):

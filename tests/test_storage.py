@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from archives import archive_of, changed, members
 from conftest import ROOT, data
 from helpers import peak, points, trained
 
@@ -88,23 +89,6 @@ def saved(tmp_path_factory):
     path = tmp_path_factory.mktemp("saved") / "model.npz"
     trained(n=20)[0].save(path)
     return path.read_bytes()
-
-
-def members(content):
-    with np.load(io.BytesIO(content)) as archive:
-        return dict(archive)
-
-
-def archive_of(arrays):
-    file = io.BytesIO()
-    np.savez(file, **arrays)
-    return file.getvalue()
-
-
-def changed(content, **entries):
-    arrays = members(content)
-    header = json.loads(str(arrays["header"])) | entries
-    return archive_of(arrays | {"header": np.array(json.dumps(header))})
 
 
 class Bomb:

@@ -258,9 +258,7 @@ def test_a_quota_limits_the_default(quota, threads, monkeypatch):
 def test_the_message_says_how_many_points_fit(monkeypatch):
     monkeypatch.setattr(fastard._arrays, "memory", lambda: 8 * 10**6)
     X, y = data(1500, 2)
-    with pytest.raises(
-        MemoryError, match=r"n = 1500 points needs 0.016[89] GiB.*0.00745 GiB are avail.*n = 0; use a part"
-    ):
+    with pytest.raises(MemoryError, match=r"n = 1500 points needs 0.016[89] GiB.*0.00745 GiB are avail.*n = 0; use a part"):
         fastard.fit(X, y)
     monkeypatch.setattr(fastard._arrays, "memory", lambda: 72 * 10**6)
     with pytest.raises(MemoryError, match=r"n = 4000 points .*enough for n = 2000;"):

@@ -1,11 +1,10 @@
 """save and load of models of many points: an exact round trip, and a clear error for anything else."""
 
-import io
-import json
 from functools import partial
 
 import numpy as np
 import pytest
+from archives import archive_of, changed, members
 from helpers import peak
 
 import fastard
@@ -35,23 +34,6 @@ def saved(model, tmp_path_factory):
     path = tmp_path_factory.mktemp("saved") / "model.npz"
     model.save(path)
     return path.read_bytes()
-
-
-def members(content):
-    with np.load(io.BytesIO(content)) as archive:
-        return dict(archive)
-
-
-def archive_of(arrays):
-    file = io.BytesIO()
-    np.savez(file, **arrays)
-    return file.getvalue()
-
-
-def changed(content, **entries):
-    arrays = members(content)
-    header = json.loads(str(arrays["header"])) | entries
-    return archive_of(arrays | {"header": np.array(json.dumps(header))})
 
 
 def assert_same_model(loaded, model):
