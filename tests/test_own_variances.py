@@ -518,3 +518,28 @@ def test_underflows_of_ours_are_nobodys_error():
         model.loo()
         model.update(*problem(5, seed=1))
     assert np.isfinite(model.signal_variance).all()
+
+
+def test_errors_of_the_means_coefficients_are_each_outputs():
+    X, y = problem(m=3)
+    y = y * np.array([1e-3, 1.0, 1e6])
+    model = fastard.fit(X, y, output_variances="own", mean="linear")
+    found = model.mean_coefficients()
+    R = fastard.covariance(X, length_scale=model.length_scale) + model._noise_ratio * np.eye(len(X))
+    H = np.column_stack([np.ones(len(X)), X])
+    expected = np.multiply.outer(np.linalg.inv(H.T @ np.linalg.solve(R, H)), model.signal_variance)
+    np.testing.assert_allclose(found.covariance, expected, rtol=1e-6)
+    np.testing.assert_allclose(found.standard_errors, np.sqrt(np.einsum("iit->it", expected)), rtol=1e-6)
+    assert repr(found).splitlines()[0].count("±") == 3
+    alone = own(X, y[:, 0], mean="linear", length_scale=model.length_scale, length_scale_bounds="fixed").mean_coefficients()
+    assert (alone.standard_errors.shape, alone.covariance.shape) == ((4,), (4, 4))
+
+
+def test_pictures_of_outputs_on_different_scales_are_in_units_of_each():
+    pytest.importorskip("matplotlib").use("agg")
+    X, y = problem(m=3)
+    model = own(X, y, **GIVEN)
+    axes = model.plot_loo()
+    assert "own variances" in axes.get_xlabel()
+    low, high = axes.get_xlim()
+    assert 2.0 < high - low < 20.0  # standard deviations, where the scales are 2e-4 to 3e5

@@ -519,7 +519,7 @@ class GaussianProcess:
         """
         validate.has_basis_functions(self._trend is not None)
         assert self._trend is not None
-        return self._trend.in_own_units(self.input_names)
+        return self._trend.in_own_units(self.input_names, None if self._noise_ratio is None else self._units)
 
     def summary(
         self, *, standard_errors: Literal["exact", "average_information"] | None = "exact", loo: bool = True

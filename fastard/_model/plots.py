@@ -98,11 +98,15 @@ class Judged(NamedTuple):
 
 
 def judged(model: Any, what: str, by: str, targets: Array, mean: Array, deviation: Array) -> Judged:
-    """Predictions of targets, (n, m) or (n,) each, by a model."""
+    """Predictions of targets, (n, m) or (n,) each, by a model; of outputs on scales of their own each on its own."""
     names = list(map(shortened, model.output_names))
+    on_own_scales = model._noise_ratio is not None and len(names) > 1
+    if on_own_scales:
+        targets, mean = ((values - model._y_mean) / model._units for values in (targets, mean))
+        deviation = deviation / model._units
     n, m = len(targets), len(names)
     columns = [array.reshape(n, m).T for array in (targets, mean, deviation, (targets - mean) / deviation)]
-    unit = f" ({names[0]})" if model.target_names and m == 1 else ""
+    unit = f" ({names[0]})" if model.target_names and m == 1 else " (roots of own variances)" if on_own_scales else ""
     return Judged(what, by, unit, list(zip(names, *columns, strict=True)))
 
 

@@ -190,7 +190,7 @@ def from_information(
     if not np.isfinite(inverse).all():
         text = (
             "the likelihood is not at a maximum of the free parameters, so they have no standard errors: train until it "
-            "converges, or fix the parameters that the data do not determine"
+            "converges (after an update: refit), or fix the parameters that the data do not determine"
         )
         notes.append(Note("fit", text))
     elif slope is not None:

@@ -35,9 +35,9 @@ class MeanCoefficients(NamedTuple):
         The basis functions: 1, the inputs, their squares and products; or h0, h1 ... of an array or a callable.
     coefficients : ndarray, shape (p,), or (p, m) for m > 1 outputs
         Estimated by generalised least squares, in units of y over those of the basis functions.
-    standard_errors : ndarray, shape (p,)
+    standard_errors : ndarray, shape (p,), or (p, m) where the outputs have variances of their own
         Of the coefficients of each output, at the trained hyperparameters.
-    covariance : ndarray, shape (p, p)
+    covariance : ndarray, shape (p, p), or (p, p, m)
         Between them.
     """
 
@@ -47,14 +47,17 @@ class MeanCoefficients(NamedTuple):
     covariance: Array
 
     def __repr__(self) -> str:
-        columns = np.reshape(self.coefficients, (len(self.names), -1)).tolist()
-        rows = [
-            (name, *(f"{value:.4g}" for value in values), f"{error:.2g}")
-            for name, values, error in zip(self.names, columns, self.standard_errors.tolist(), strict=True)
-        ]
-        m = len(columns[0])
-        header = ("of", *(["coefficient"] if m == 1 else [f"output {t}" for t in range(m)]), "±")
-        return _text.printable_lines(_text.table(header, rows, "<" + ">" * (m + 1)))
+        p = len(self.names)
+        columns = [[f"{value:.4g}" for value in column] for column in self.coefficients.reshape(p, -1).T.tolist()]
+        errors = [[f"{error:.2g}" for error in column] for column in self.standard_errors.reshape(p, -1).T.tolist()]
+        header = ["coefficient"] if len(columns) == 1 else [f"output {t}" for t in range(len(columns))]
+        if len(errors) == 1:
+            columns, header = [*columns, *errors], [*header, "±"]
+        else:
+            columns = [column for pair in zip(columns, errors, strict=True) for column in pair]
+            header = [name for each in header for name in (each, "±")]
+        rows = list(zip(self.names, *columns, strict=True))
+        return _text.printable_lines(_text.table(("of", *header), rows, "<" + ">" * len(header)))
 
 
 class Trend(NamedTuple):
@@ -125,8 +128,8 @@ class Trend(NamedTuple):
         result: Array = slopes @ self.transform
         return result
 
-    def in_own_units(self, input_names: list[str]) -> MeanCoefficients:
-        """The coefficients of the basis functions of the inputs themselves."""
+    def in_own_units(self, input_names: list[str], units: Array | None = None) -> MeanCoefficients:
+        """The coefficients of the basis functions of the inputs themselves; ``units`` (m,) of outputs with own variances."""
         p, m = self.coefficients.shape
         to_own, names = self.transform, [f"h{i}" for i in range(p)]
         if self.kind != "basis":
@@ -134,10 +137,13 @@ class Trend(NamedTuple):
             names = names_of(self.kind, input_names)
         half = np.linalg.inv(self.factor) @ to_own.T
         covariance = half.T @ half
-        coefficients = to_own @ self.coefficients
-        return MeanCoefficients(
-            names, coefficients[:, 0] if m == 1 else coefficients, np.sqrt(covariance.diagonal()), covariance
-        )
+        coefficients, deviations = to_own @ self.coefficients, np.sqrt(covariance.diagonal())
+        if m == 1:
+            coefficients = coefficients[:, 0]
+        if units is not None:
+            unit = units if m > 1 else units[0]
+            deviations, covariance = np.multiply.outer(deviations, unit), np.multiply.outer(covariance, unit**2)
+        return MeanCoefficients(names, coefficients, deviations, covariance)
 
 
 def untrained(kind: str, mean: Any, X: Array, y: Array, names: list[str]) -> Trend:

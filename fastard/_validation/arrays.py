@@ -119,7 +119,7 @@ def _type_name(value: Any) -> str:
 _REMEDIES = {
     "text": "encode text as numbers, a column of 0 and 1 for each category say, as fastard.fit does with the columns in its "
     "categorical= (or read it as numbers where it is such)",
-    "dates or times": "make dates and times numbers, the days since the first say",
+    "dates or times": "make dates and times numbers: days since 1970-01-01, say, as the command line does",
     "missing values": "drop or impute what is missing",
     "complex numbers": "pass real and imaginary parts as separate columns",
     "objects": "leave out what is no number",
