@@ -6,7 +6,7 @@ import pickle
 import naive
 import numpy as np
 import pytest
-from conftest import assert_agree
+from conftest import assert_agree, data
 
 import fastard
 from fastard import Term
@@ -604,3 +604,18 @@ def test_the_bits_do_not_depend_on_threads():
     one, two = (fastard.fit(X, y, kernel=free, n_threads=threads, max_iterations=5) for threads in (1, 2))
     np.testing.assert_array_equal(one.length_scale, two.length_scale)
     assert one.log_marginal_likelihood == two.log_marginal_likelihood
+
+
+@pytest.mark.parametrize(
+    ("factor", "options", "message"),
+    [
+        (1e-150, {}, r"^y is too small"),
+        (1.0, {"noise_variance": -1.0}, r"^noise_variance must"),
+        (1.0, {"noise_variance_bounds": (2.0, 1.0)}, r"^noise_variance_bounds"),
+        (1.0, {"noise_variance_prior": "flat"}, r"^noise_variance_prior"),
+    ],
+)
+def test_no_term_is_blamed_for_what_all_share(factor, options, message):
+    X, y = data(12, 2)
+    with pytest.raises((ValueError, TypeError), match=message):
+        fastard.fit(X, factor * y, kernel={"a": fastard.Term("rbf", [0]), "b": fastard.Term("rbf", [1])}, **options)

@@ -18,7 +18,7 @@ from fastard._objectives.terms import Sum, Term, encoded_columns
 from fastard._parameters import FIXED, Given, Parameters, ParameterSpace
 from fastard._parameters import space as parameter_space
 from fastard._training.priors import Priors, log_priors
-from fastard.kernels import Kernel
+from fastard.kernels import RBF, Kernel
 
 
 class SumSpace(ParameterSpace):
@@ -159,6 +159,7 @@ def space_and_priors(
     priors: list[Priors] = []
     shared: set[str] = set()  # whose signal variances start by default
     trained = {} if start is None else start._terms_for(names)
+    _check_what_is_shared(y, noise, noise_prior, standardize, noises)
     parts = zip(terms.items(), kernel.kernels, kernel.columns, columns, strict=True)
     for (name, term), own_kernel, encoded, own_columns in parts:
         with validate.naming(f"kernel[{name!r}]"):
@@ -195,3 +196,12 @@ def space_and_priors(
         of_each[name] = own_kernel, *encoded.tolist(), *starts
     validate.told_apart(of_each)
     return whole, whole.priors(priors)
+
+
+def _check_what_is_shared(y: Array, noise: Given, noise_prior: Any, standardize: bool, noises: int) -> None:
+    """Refuse the targets or the noise, for which no term is to blame."""
+    no_columns = np.empty((len(y), 0))
+    given = {"noise_variance": noise} | dict.fromkeys(("length_scale", "signal_variance", "shape"), Given(None, None))
+    space = parameter_space(no_columns, y, RBF(), given, None, standardize, [], None, noises)
+    no_priors = dict.fromkeys(("length_scale", "signal_variance", "shape"))
+    log_priors(space, no_columns, {"noise_variance": noise_prior, **no_priors})
