@@ -41,7 +41,7 @@ def integration(session: nox.Session) -> None:
 @nox.session(default=False)
 def torch(session: nox.Session) -> None:
     """GPyTorch and BoTorch."""
-    session.install(".[torch]", "botorch[fully_bayesian]", "pytest")
+    session.install(".[torch]", "botorch[fully-bayesian]", "pytest")
     names = "gpytorch", "conversion", "botorch", "botorch_fitting", "botorch_fully_bayesian"
     files = [f"tests/test_{name}.py" for name in names]
     session.run("pytest", *files, *session.posargs)

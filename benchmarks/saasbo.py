@@ -3,7 +3,7 @@
     python -m benchmarks.saasbo                          # a markdown table
     python -m benchmarks.saasbo --warmup 1 --draws 1     # what compiling alone takes
 
-It needs BoTorch with JAX and NumPyro beside fastard (``pip install '.[torch]' 'botorch[fully_bayesian]'``). Both take turns in
+It needs BoTorch with JAX and NumPyro beside fastard (``pip install '.[torch]' 'botorch[fully-bayesian]'``). Both take turns in
 one run with the same data, seed, warm-up and draws. Each fit compiles its chain anew, as in a loop of BoTorch's.
 """
 
@@ -115,7 +115,7 @@ def main():
     parser.add_argument("--float32", action="store_true", help="JAX's default, which leaves BoTorch's density to float32")
     arguments = parser.parse_args()
     if not FITS:
-        parser.error(f"{MISSING}: pip install '.[torch]' 'botorch[fully_bayesian]'")
+        parser.error(f"{MISSING}: pip install '.[torch]' 'botorch[fully-bayesian]'")
     jax.config.update("jax_enable_x64", not arguments.float32)
     for name in FITS:  # compile, and start the libraries
         sampled(name, problem(20, 3, 0), 1, 1)
