@@ -48,6 +48,16 @@ def kernel(request):
     return request.param
 
 
+@pytest.fixture
+def jax_in_float64():
+    import jax
+
+    before = jax.config.jax_enable_x64
+    jax.config.update("jax_enable_x64", True)
+    yield
+    jax.config.update("jax_enable_x64", before)
+
+
 def assert_agree(actual, expected, tolerance=1e-10):
     """max |a - b| <= tolerance * max(1, max |b|)."""
     actual, expected = np.asarray(actual), np.asarray(expected)

@@ -24,19 +24,14 @@ from numpyro.infer.util import initialize_model, log_density  # noqa: E402
 
 from fastard.gpytorch import explain, fit_fully_bayesian_model_nuts, fully_bayesian, patched  # noqa: E402
 
-pytestmark = pytest.mark.filterwarnings("ignore::botorch.exceptions.InputDataWarning")
+pytestmark = [
+    pytest.mark.usefixtures("jax_in_float64"),
+    pytest.mark.filterwarnings("ignore::botorch.exceptions.InputDataWarning"),
+]
 
 N, D = 20, 3
 _theirs = models.MaternPyroModel.sample
 _SHORT = {"warmup_steps": 6, "num_samples": 4, "thinning": 1, "disable_progbar": True}
-
-
-@pytest.fixture(autouse=True)
-def float64():
-    before = jax.config.jax_enable_x64
-    jax.config.update("jax_enable_x64", True)
-    yield
-    jax.config.update("jax_enable_x64", before)
 
 
 def data(seed=0):

@@ -11,16 +11,10 @@ import jax.numpy as jnp  # noqa: E402
 
 from fastard.jax import log_marginal_likelihood  # noqa: E402
 
+pytestmark = pytest.mark.usefixtures("jax_in_float64")
+
 X, Y = data(30, 3)
 THETA = np.log([0.7, 1.5, 3.0, 1.2, 0.1])
-
-
-@pytest.fixture(autouse=True)
-def float64():
-    before = jax.config.jax_enable_x64
-    jax.config.update("jax_enable_x64", True)
-    yield
-    jax.config.update("jax_enable_x64", before)
 
 
 def value(theta):

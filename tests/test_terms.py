@@ -123,6 +123,16 @@ def test_columns_by_name():
 # Predictions
 
 
+def assert_gradients(model, Z, tolerance):
+    """Of predictions, against differences."""
+    gradients, step = model.predict_gradient(Z), 1e-5
+    for j in range(3):
+        moved = step * np.eye(3)[j]
+        high, low = model.predict(Z + moved, return_std=True), model.predict(Z - moved, return_std=True)
+        for k in (0, 1):
+            np.testing.assert_allclose(gradients[k][:, j], (high[k] - low[k]) / (2.0 * step), atol=tolerance)
+
+
 @pytest.mark.parametrize("m", [1, 2])
 def test_predictions_and_components(m):
     model, X, y = trained(m)
@@ -177,12 +187,7 @@ def test_components_beside_a_mean():
         assert_agree(part.mean, across @ P @ y)
         cov = less_average @ naive.covariance([term], Z) @ less_average - across @ P @ across.T
         assert_agree(part.std, np.sqrt(cov.diagonal()))
-    gradients, step = model.predict_gradient(Z), 1e-5
-    for j in range(3):
-        moved = step * np.eye(3)[j]
-        high, low = model.predict(Z + moved, return_std=True), model.predict(Z - moved, return_std=True)
-        for k in (0, 1):
-            np.testing.assert_allclose(gradients[k][:, j], (high[k] - low[k]) / (2.0 * step), atol=1e-6)
+    assert_gradients(model, Z, 1e-6)
 
 
 def test_gradients_of_predictions_and_periods():
@@ -190,13 +195,7 @@ def test_gradients_of_predictions_and_periods():
     X, y = problem()
     kernel = {"a": Term("matern52", [0, 2], length_scale=0.4), "b": Term("rbf", [2], length_scale=0.9)}
     model = fastard.fit(X, y, kernel=kernel, periodic={2: 0.7}, max_iterations=3)
-    Z, step = points(), 1e-5
-    gradients = model.predict_gradient(Z)
-    for j in range(3):
-        moved = step * np.eye(3)[j]
-        high, low = model.predict(Z + moved, return_std=True), model.predict(Z - moved, return_std=True)
-        for k in (0, 1):
-            np.testing.assert_allclose(gradients[k][:, j], (high[k] - low[k]) / (2.0 * step), atol=1e-5)
+    assert_gradients(model, points(), 1e-5)
 
 
 def test_leave_one_out_and_updates():

@@ -65,12 +65,6 @@ class AdditiveGaussianProcess(GaussianProcess):
     _term_settings: dict[str, dict[str, Any]]  # arguments of `Term` for :meth:`refit`
 
     @property
-    def input_names(self) -> list[str]:
-        """``feature_names``, or x0, x1 ... where there are none."""
-        d = self._X.shape[1] if self._encoding is None else len(self._encoding.kinds)
-        return self.feature_names or [f"x{i}" for i in range(d)]
-
-    @property
     def terms(self) -> dict[str, Term]:
         """The terms by their names, with trained kernels, length scales and signal variances."""
         return self._terms_for(self.feature_names)

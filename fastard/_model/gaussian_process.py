@@ -111,7 +111,8 @@ class GaussianProcess:
     @property
     def input_names(self) -> list[str]:
         """``feature_names``, or x0, x1 ... where there are none."""
-        return self.feature_names or [f"x{i}" for i in range(self.length_scale.size)]
+        d = self._X.shape[1] if self._encoding is None else len(self._encoding.kinds)
+        return self.feature_names or [f"x{i}" for i in range(d)]
 
     @property
     def output_names(self) -> list[str]:
