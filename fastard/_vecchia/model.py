@@ -79,7 +79,8 @@ class VecchiaGaussianProcess:
     _likelihood: VecchiaLogLikelihood
     _y_mean: Array  # (m,)
     _slots: NDArray[np.int64]  # (d + 2 + p,), which free parameter each one is: tied ones share; or FIXED, AT_BOUND
-    _trend: ClassVar[None] = None  # its mean is a constant, its inputs are numbers, and its noise is all points'
+    _trend: ClassVar[None] = None  # its mean is a constant, its inputs are numbers, and all points and outputs share one noise
+    _noise_ratio: ClassVar[None] = None
     _encoding: ClassVar[None] = None
     _noise_groups: ClassVar[None] = None
 
