@@ -216,7 +216,7 @@ def log_posterior(
         of_scales = "dimension_scaled"
     of_scales = validate.by_column("length_scale_prior", of_scales, columns, d, [None] * d)
     validate.a_prior_for_each("length_scale_prior", of_scales, space.first_of_group, space.is_free[:d])
-    priors = list(log_priors(space, X, {**given, "length_scale": of_scales}))
+    priors = list(log_priors(space, X, columns, **{**given, "length_scale": of_scales}))
     for name, where in kinds_of(d).items():
         if name in _DEFAULTS and given[name] is None and space.is_free[where].any():
             median, deviation = _DEFAULTS[name]

@@ -249,15 +249,9 @@ def fit(
         if own_variances:
             space.unit_of_variance = float(np.exp(np.log(squares).mean()))
         priors = log_priors(
-            space,
-            X,
-            {
-                "length_scale": validate.by_column("length_scale_prior", length_scale_prior, feature_names, d, [None] * d),
-                "signal_variance": signal_variance_prior,
-                "noise_variance": noise_variance_prior,
-                "shape": shape_prior,
-            },
-        )
+            space, X, feature_names, length_scale=length_scale_prior, signal_variance=signal_variance_prior,
+            noise_variance=noise_variance_prior, shape=shape_prior,
+        )  # fmt: skip
     if not own_variances:
         validate.warn_of_scales(y)
     search = Search(likelihood, OBJECTIVES[objective], space, priors, max_iterations, callback)

@@ -29,9 +29,24 @@ class PriorRow(NamedTuple):
     shape: float = math.nan  # of lognorm (s) and gamma (a)
 
 
-def log_priors(space: ParameterSpace, X: Array, priors: dict[str, Any]) -> Priors:
-    """Of the kinds of parameters that have a prior and are not all fixed: name, places in theta, and log density."""
-    validate.about_shape("shape_prior", priors["shape"], space.kernel)
+def log_priors(
+    space: ParameterSpace,
+    X: Array,
+    names: list[str] | None,
+    *,
+    length_scale: Any = None,
+    signal_variance: Any = None,
+    noise_variance: Any = None,
+    shape: Any = None,
+) -> Priors:
+    """Of the kinds of parameters that have a prior and are not all fixed: name, places in theta, and log density.
+
+    ``names`` are those of the columns, by which the length scales' may be a dictionary.
+    """
+    validate.about_shape("shape_prior", shape, space.kernel)
+    d = space.column_groups.size
+    of_scales = validate.by_column("length_scale_prior", length_scale, names, d, [None] * d)
+    priors = dict(zip(kinds_of(d), (of_scales, signal_variance, noise_variance, shape), strict=True))
     result = []
     for name, own_places in kinds_of(space.d, space.noises or 1).items():
         where = space.columns if name == "length_scale" and space.columns is not None else own_places

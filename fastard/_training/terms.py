@@ -174,18 +174,16 @@ def space_and_priors(
                 "noise_variance": noise,
                 "shape": Given(tuple(own_kernel) or None, term.shape_bounds),
             }
-            k, own_X = len(called), np.ascontiguousarray(X[:, encoded])
+            own_X = np.ascontiguousarray(X[:, encoded])
             of_column = None if encoding is None else encoded_columns(own_columns, encoding.of_column)[1]
             space = parameter_space(
                 own_X, y, own_kernel, given, term.length_scale_groups, standardize, called, of_column, noises
             )
-            own_priors = {
-                "length_scale": validate.by_column("length_scale_prior", term.length_scale_prior, called, k, [None] * k),
-                "signal_variance": term.signal_variance_prior,
-                "noise_variance": None if priors else noise_prior,
-                "shape": term.shape_prior,
-            }
-            priors.append(log_priors(space, own_X, own_priors))
+            own_priors = log_priors(
+                space, own_X, called, length_scale=term.length_scale_prior, signal_variance=term.signal_variance_prior,
+                noise_variance=None if priors else noise_prior, shape=term.shape_prior,
+            )  # fmt: skip
+            priors.append(own_priors)
             spaces[name] = space
             if term.signal_variance is None and before.signal_variance is None:
                 shared.add(name)
@@ -203,5 +201,4 @@ def _check_what_is_shared(y: Array, noise: Given, noise_prior: Any, standardize:
     no_columns = np.empty((len(y), 0))
     given = {"noise_variance": noise} | dict.fromkeys(("length_scale", "signal_variance", "shape"), Given(None, None))
     space = parameter_space(no_columns, y, RBF(), given, None, standardize, [], None, noises)
-    no_priors = dict.fromkeys(("length_scale", "signal_variance", "shape"))
-    log_priors(space, no_columns, {"noise_variance": noise_prior, **no_priors})
+    log_priors(space, no_columns, None, noise_variance=noise_prior)

@@ -168,12 +168,11 @@ def fit_vecchia(
     priors = log_priors(
         space,
         X,
-        {
-            "length_scale": validate.by_column("length_scale_prior", length_scale_prior, feature_names, d, [None] * d),
-            "signal_variance": signal_variance_prior,
-            "noise_variance": noise_variance_prior,
-            "shape": shape_prior,
-        },
+        feature_names,
+        length_scale=length_scale_prior,
+        signal_variance=signal_variance_prior,
+        noise_variance=noise_variance_prior,
+        shape=shape_prior,
     )
     validate.warn_of_scales(y)
     known = validate.known_variances(observation_variance, n)
