@@ -1,7 +1,15 @@
 """Text for people: from files and from the shell, with escapes for what is not printable, and lists that are cut."""
 
+import re
 import unicodedata
 from collections.abc import Sequence
+
+_DATE = re.compile(r"\d{1,4}([-/.])\d{1,2}\1\d{1,4}([T ].*)?|\d{1,2}:\d{2}(:\d{2})?.*")
+
+
+def is_date(text: str) -> bool:
+    """Whether it is written as a date or a time of the day is, in whatever order."""
+    return _DATE.fullmatch(text) is not None
 
 
 def printable(text: str) -> str:

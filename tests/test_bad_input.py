@@ -384,7 +384,7 @@ CONTAINERS = {
     "text_among_numbers": (lambda: [[1.0, "a"], [2.0, "b"]], "text", "'a' at X[0, 1]"),
     "date_among_numbers": (lambda: [[1.0, datetime.date(2020, 1, 2)]], "dates", "2020-01-02 at X[0, 1]"),
     "nanoseconds": (lambda: np.zeros((N, D), dtype="datetime64[ns]"), "dates", "X[0, 0]"),
-    "durations": (lambda: np.array([[1.0, np.timedelta64(5, "s")]], dtype=object), "times", "X[0, 1]"),
+    "durations": (lambda: np.array([[1.0, np.timedelta64(5, "s")]], dtype=object), "durations", "X[0, 1]"),
 }
 
 
@@ -426,7 +426,11 @@ PANDAS = {
     "text": (lambda pandas: ["x"] * N, TypeError, "text in column 'b' ('x' at X[0, 1])"),
     "digits": (lambda pandas: pandas.Series(["1"] * N, dtype=object), TypeError, "text in column 'b'"),
     "dates": (lambda pandas: pandas.date_range("2020-01-02", periods=N), TypeError, "dates or times in column 'b'"),
-    "durations": (lambda pandas: pandas.to_timedelta([1] * N, unit="s"), TypeError, "dates or times in column 'b'"),
+    "zone": (lambda pandas: pandas.date_range("2020-01-02", periods=N, tz="UTC"), TypeError, "dates or times in column 'b'"),
+    "text_dates": (lambda pandas: ["2020-01-02"] * N, TypeError, "text of dates or times in column 'b' ('2020-01-02' at X[0"),
+    "moments": (lambda pandas: [None, *["2020-01-02T03:04"] * 5], TypeError, "text of dates or times in column 'b'"),
+    "times": (lambda pandas: ["12:30"] * N, TypeError, "text of dates or times in column 'b'"),
+    "durations": (lambda pandas: pandas.to_timedelta([1] * N, unit="s"), TypeError, "durations in column 'b'"),
     "periods": (lambda pandas: pandas.period_range("2020", periods=N, freq="M"), TypeError, "type Period in column 'b'"),
     "categories": (lambda pandas: pandas.Categorical(["x"] * N), TypeError, "text in column 'b'"),
     "None": (lambda pandas: pandas.Series([1.0, None] * 3, dtype=object), ValueError, "X[1, 1], column 'b'"),
@@ -451,6 +455,27 @@ def test_columns_of_pandas(kind):
     only = frame[["b"]]
     with pytest.raises(exception, match="column 'b'"):
         covariance(X=only)
+
+
+def test_dates_are_numbers_by_the_remedy_or_categories_by_name():
+    """What the message says makes of dates, written or pandas', the days that the command line makes of them."""
+    pandas = pytest.importorskip("pandas")
+    texts = [f"2024-05-{day:02}" for day in (1, 2, 3, 3, 5, 7)]
+    for days in (texts, pandas.to_datetime(texts), pandas.to_datetime(texts, utc=True)):
+        frame = pandas.DataFrame({"a": Y, "day": days})
+        with pytest.raises(TypeError, match="in column 'day'") as caught:
+            fit(X=frame)
+        recipe = re.search(r"does: (.*?); times", str(caught.value)).group(1)
+        column = eval(recipe, {"pandas": pandas, "column": frame.day})
+        assert column.tolist() == [19844.0, 19845.0, 19846.0, 19846.0, 19848.0, 19850.0]
+    frame = pandas.DataFrame({"a": Y, "day": texts})
+    with pytest.raises(TypeError, match=r"fastard\.fit's categorical="):
+        fit(X=frame)
+    for named in (fit(X=frame, categorical=["day"]), fit(X=frame.astype({"day": "category"}))):
+        assert named.predict(frame).shape == (N,)
+        with pytest.raises(ValueError, match="unknown in training"):
+            named.predict(frame.assign(day="2024-05-04"))
+    assert fit(X=frame.assign(day=["1.2", "2024-05-01", "x"] * 2)).predict(frame[:0:-1].assign(day="x")).shape == (N - 1,)
 
 
 def test_pandas_frames_of_numbers():

@@ -319,6 +319,7 @@ def test_categories_dates_and_angles(tmp_path: Path, capsys: pytest.CaptureFixtu
     written = json.loads(Path(json_path).read_text(encoding="utf-8"))
     assert written["categorical"] == {"material": ["sheet glass", "steel", "wood"], "machine": [1, 2, 3]}
     assert written["periodic"] == {"wind": 360.0}
+    assert written["dates"] == {"day": "days since 1970-01-01"}
     model = fit(X, y, categorical=["machine"], periodic={"wind": 360.0})
     np.testing.assert_allclose(written["length_scale"], model.length_scale, rtol=1e-10)
 
@@ -648,6 +649,25 @@ def test_a_report_is_one_page(tmp_path: Path, options: list[str], capsys: pytest
     assert ("The model was not saved" in page.text) == ("--save" not in options)
     for version in (fastard.__version__, np.__version__):
         assert version in page.text
+
+
+@pytest.mark.parametrize("cells", [("2024-01-05", "2024/01/06 12:00"), ("2024-01-05T01:00Z", "2024-01-06 13:00+01:00")])
+def test_a_report_says_how_dates_became_numbers(tmp_path: Path, cells: tuple[str, str]) -> None:
+    """Its lines of Python predict a table with dates as the command line does."""
+    pandas = pytest.importorskip("pandas")
+    pytest.importorskip("matplotlib")
+    path, _ = _mixed(tmp_path / "data.csv")
+    saved, report, new, out = (str(tmp_path / name) for name in ("m.npz", "report.html", "new.csv", "out.csv"))
+    assert main(["fit", path, "--target", "y", "--test-fraction", "0", "--save", saved, "--report", report]) == 0
+    rows = "\n".join(f"{cell},steel,{wind},1" for cell, wind in zip(cells, (10.0, 20.0), strict=True))
+    Path(new).write_text(f"day,material,wind,machine\n{rows}\n")
+    assert main(["predict", saved, new, "-o", out]) == 0
+    lines = _Page(Path(report).read_text(encoding="utf-8")).text.partition("From Python:")[2]
+    names = {"table": pandas.read_csv(new)}
+    exec(lines[: lines.index("# a DataFrame")], names)
+    predicted = pandas.read_csv(out)
+    np.testing.assert_allclose(names["mean"], predicted["y mean"], rtol=1e-12)
+    np.testing.assert_allclose(names["std"], predicted["y std"], rtol=1e-12)
 
 
 def test_a_report_warns_of_a_search_that_has_not_converged(data: str) -> None:

@@ -20,11 +20,9 @@ from fastard._cli.formats import (
     number,
     resembles_number,
 )
-from fastard._text import listed, quoted, shortened
+from fastard._text import is_date, listed, quoted, shortened
 
 _AMBIGUOUS_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
-
-_DATE = re.compile(r"\d{1,4}([-/.])\d{1,2}\1\d{1,4}([T ].*)?|\d{1,2}:\d{2}(:\d{2})?.*")
 
 _DATES = "write dates as 2024-05-31, and times of the day as numbers"  # the remedy
 
@@ -161,7 +159,7 @@ def _of_wrong(column: Column, body: list[Record], place: int) -> str:
     where = f"{quoted(texts[0])} in line {body[column.wrong[0]].line}"
     if len(texts) + len(column.missing) < len(body):
         return f"holds {len(texts)} cells that are no numbers ({where})"
-    if all(map(_DATE.fullmatch, texts)):
+    if all(map(is_date, texts)):
         return f"holds dates or times ({where})"
     if any(map(resembles_number, distinct)):
         return f"holds numbers in another form ({where})"
@@ -174,7 +172,7 @@ def holds_categories(texts: list[str]) -> bool:
     """Whether they are few, and some of them more than once; and no numbers, nor dates."""
     distinct = set(texts)
     few = len(distinct) <= _MOST_CATEGORIES and len(distinct) < len(texts)
-    return few and not any(resembles_number(text) or _DATE.fullmatch(text) for text in distinct)
+    return few and not any(resembles_number(text) or is_date(text) for text in distinct)
 
 
 def _remedy(columns: list[tuple[Column, list[Record], int]]) -> str:
@@ -182,7 +180,7 @@ def _remedy(columns: list[tuple[Column, list[Record], int]]) -> str:
     dates, categories = False, []
     for column, body, place in columns:
         texts = [body[row].cells[place].strip() for row in column.wrong]
-        if any(map(_DATE.fullmatch, texts)):
+        if any(map(is_date, texts)):
             dates = True
         elif len(set(texts)) < len(texts) and _is_text(column, body):
             categories.append(column.name)
@@ -213,7 +211,7 @@ def _complaint(cell: str, column: Column, may_be_ignored: bool, may_be_category:
         return f"{shown} is not a number; write its exponent with E in the place of D"
     ignore = f", or leave the column out: --ignore {_shell([column.name])}" if may_be_ignored else ""
     remedy = "make it one"
-    if _DATE.fullmatch(text):
+    if is_date(text):
         remedy = _DATES
     elif may_be_ignored and may_be_category:
         remedy = f"declare its column's entries categories: --categorical {_shell([column.name])}"

@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from fastard._cli.kinds import EPOCH
 from fastard._cli.study import Study
 from fastard._config import versions
 from fastard._files import replace_file
@@ -96,12 +97,13 @@ def write_json(study: Study, path: str) -> None:
 
 
 def _columns(study: Study) -> dict[str, Any]:
-    """Which inputs are categories, and of which levels; and which are periodic."""
+    """Which inputs are categories, and of which levels; which are periodic; and what numbers dates have become."""
     kinds = study.model._encoding.kinds if study.model._encoding is not None else ()
     named = list(zip(study.training.input_names, kinds, strict=False))
     return {
         "categorical": {name: list(kind) for name, kind in named if isinstance(kind, tuple)},
         "periodic": {name: kind for name, kind in named if isinstance(kind, float)},
+        "dates": dict.fromkeys(study.training.date_names, f"days since {EPOCH}"),
     }
 
 

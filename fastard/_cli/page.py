@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from fastard._cli.export import write
+from fastard._cli.kinds import EPOCH
 from fastard._cli.report import coefficients, facts
 from fastard._cli.study import Study
 from fastard._config import show_config
@@ -17,6 +18,12 @@ from fastard._model import plots
 from fastard._text import printable, quoted
 
 _MOST_DRAWN = 1000  # points as shapes; a picture of more is smaller, and quicker to show, as pixels
+
+_IN_DAYS = f"""\
+for name in {{!r}}:  # dates, which were trained on as days since {EPOCH}
+    moments = pandas.to_datetime(table[name], utc=True, format="ISO8601")
+    table[name] = (moments - pandas.Timestamp("{EPOCH}", tz="UTC")) / pandas.Timedelta(days=1)
+"""
 
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #222; max-width: 62rem; margin: 0 auto; padding: 1rem; }
@@ -137,8 +144,10 @@ def _predictions(of: plots.Judged) -> str:
 def _use(study: Study, saved: str | None) -> list[str]:
     path = saved or "model.npz"
     shell = f"fastard predict {path} new.csv -o predictions.csv"
+    dates = study.training.date_names
+    imports, in_days = ("import fastard\nimport pandas", _IN_DAYS.format(dates)) if dates else ("import fastard", "")
     python = (
-        f"import fastard\n\nmodel = fastard.load({path!r})\nprint(model.summary())\n"
+        f"{imports}\n\nmodel = fastard.load({path!r})\nprint(model.summary())\n{in_days}"
         "mean, std = model.predict(table, return_std=True, include_noise=True)  # a DataFrame of the inputs"
     )
     names = ", ".join(map(quoted, study.training.input_names[:12])) + (", ..." if len(study.training.input_names) > 12 else "")

@@ -30,10 +30,16 @@ class Dataset(NamedTuple):
     notes: tuple[str, ...] = ()
     categorical: tuple[int, ...] = ()  # columns of X
     periodic: tuple[tuple[int, float], ...] = ()  # columns of X and their periods
+    dates: tuple[int, ...] = ()  # columns of X that are days since EPOCH
 
     def rows(self, which: NDArray[np.int64]) -> "Dataset":
         """Some of the rows."""
         return self._replace(X=self.X[which], y=self.y[which])
+
+    @property
+    def date_names(self) -> list[str]:
+        """The inputs that were dates."""
+        return [self.input_names[j] for j in self.dates]
 
     @property
     def encoded(self) -> list[str]:
@@ -143,6 +149,7 @@ def read_dataset(
         tuple(notes),
         tuple(j for j, place in enumerate(places) if place in categories),
         tuple((j, periods[place]) for j, place in enumerate(places) if place in periods),
+        tuple(j for j, place in enumerate(places) if place in dates),
     )
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastard._arrays import Array, read_only
+from fastard._text import is_date
 
 FLOAT64 = np.dtype(np.float64)
 
@@ -115,11 +116,18 @@ def _type_name(value: Any) -> str:
     return f"an object of the type {kind if module == 'builtins' else f'{module}.{kind}'}"
 
 
+_DAYS = (
+    "make dates numbers, days since 1970-01-01 say, as the command line does: (pandas.to_datetime(column, utc=True, "
+    "format='ISO8601') - pandas.Timestamp(0, tz='UTC')) / pandas.Timedelta(days=1); times of the day numbers of hours"
+)
+
 # What an array or a DataFrame holds that is no number, and what to do about it.
 _REMEDIES = {
     "text": "encode text as numbers, a column of 0 and 1 for each category say, as fastard.fit does with the columns in its "
     "categorical= (or read it as numbers where it is such)",
-    "dates or times": "make dates and times numbers: days since 1970-01-01, say, as the command line does",
+    "dates or times": _DAYS,
+    "text of dates or times": f"{_DAYS}; or, where they are categories, name the column in fastard.fit's categorical=",
+    "durations": "make durations numbers: column / pandas.Timedelta(days=1), say",
     "missing values": "drop or impute what is missing",
     "complex numbers": "pass real and imaginary parts as separate columns",
     "objects": "leave out what is no number",
@@ -131,8 +139,10 @@ _PLAIN_NUMBERS = (int, float, np.integer, np.floating, np.bool_, type(None))  # 
 def _no_number(entry: Any) -> str | None:
     """Which of these an entry of an array of objects is; None for a number."""
     if isinstance(entry, str | bytes):
-        return "text"
-    if isinstance(entry, datetime.date | datetime.time | datetime.timedelta | np.datetime64 | np.timedelta64):
+        return "text of dates or times" if isinstance(entry, str) and is_date(entry.strip()) else "text"
+    if isinstance(entry, datetime.timedelta | np.timedelta64):
+        return "durations"
+    if isinstance(entry, datetime.date | datetime.time | np.datetime64):
         return "dates or times"
     if isinstance(entry, complex | np.complexfloating):
         return "complex numbers"
@@ -179,7 +189,7 @@ def _refuse_objects(name: str, raw: NDArray[Any], names: list[str] | None) -> No
                 place = ", ".join(map(str, np.unravel_index(i * columns.shape[1] + j, raw.shape)))
                 what = f"objects of the type {type(entry).__name__}" if kind == "objects" else kind
                 column = "" if names is None else f" in column {names[j]!r}"
-                shown = str(entry) if kind == "dates or times" else reprlib.repr(entry)
+                shown = str(entry) if kind in ("dates or times", "durations") else reprlib.repr(entry)
                 found.append((kind, f"{what}{column} ({shown} at {name}{f'[{place}]' if place else ''})"))
                 break
     if found:

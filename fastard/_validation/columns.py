@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastard._arrays import Array, NamedColumns
-from fastard._text import listed
+from fastard._text import is_date, listed
 from fastard._validation.arrays import real_array
 from fastard._validation.data import inputs
 from fastard._validation.names import by_column
@@ -107,9 +107,11 @@ def _declared(X: Any, j: int) -> list[Any] | None:
 
 
 def _is_text(column: NDArray[Any]) -> bool:
-    """Whether it holds text, and missing values at most besides; digits are numbers that somebody has read as text."""
+    """Whether it holds text, and missing values at most besides; digits and dates are numbers that were read as text."""
     text = [entry for entry in column if not _is_missing(entry)]
-    return bool(text) and all(isinstance(entry, str) for entry in text) and not all(map(_is_digits, text))
+    if not text or not all(isinstance(entry, str) for entry in text):
+        return False
+    return not (all(map(_is_digits, text)) or all(is_date(entry.strip()) for entry in text))
 
 
 def _is_digits(text: str) -> bool:
