@@ -314,6 +314,12 @@ def test_categories_dates_and_angles(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert main(["fit", path, *options]) == 0
     out, err = capsys.readouterr()
     assert "60 rows, 4 inputs" in out
+    for name, what in (
+        ("dates", "day (days since 1970-01-01)"),
+        ("periodic", "wind (length scale in radii of the circle)"),
+        ("categorical", "material, machine (length scale where levels are √2 apart)"),
+    ):
+        assert re.search(rf"^  {name} +{re.escape(what)}$", out, re.MULTILINE), name
     assert "text is taken for categories: 'material' (3)" in err
     assert "dates are taken as days since 1970-01-01: 'day'" in err
     written = json.loads(Path(json_path).read_text(encoding="utf-8"))

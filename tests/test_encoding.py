@@ -1,5 +1,6 @@
 """Categorical and periodic columns: the exact kernels, encodings made by hand, and answers by the columns a user knows."""
 
+import html
 import json
 import subprocess
 import sys
@@ -139,6 +140,14 @@ def test_the_summary_of_a_trained_model():
     remarks = {row.name: row.remark for row in found.inputs}
     assert remarks == {"heat": "", "material": "", "wind": "", "idle": "no visible influence", "one": "constant"}
     assert all(row.factor > 1.0 for row in found.inputs[:3])
+    facts = dict(found.facts)
+    assert facts["periodic"] == "wind (length scale in radii of the circle)"
+    assert facts["categorical"] == "material, idle, one (length scale where levels are √2 apart)"
+    assert facts["periodic"] in html.unescape(found._repr_html_())
+    terms = {"a": fastard.Term("rbf", ["wind"]), "b": fastard.Term("rbf", ["heat", "wind"])}
+    sums = fastard.fit(X, y, periodic={"wind": 360}, kernel=terms, max_iterations=1).summary(standard_errors=None, loo=False)
+    assert dict(sums.facts)["periodic"] == "a: wind, b: wind (length scale in radii of the circle)"
+    assert "categorical" not in dict(sums.facts)
     with pytest.warns(UserWarning, match="length_scale") as told:
         fastard.fit(X, y, periodic={"wind": 360}).standard_errors()
     text = " ".join(str(each.message) for each in told)

@@ -4,9 +4,10 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from fastard._cli.kinds import EPOCH
 from fastard._model.summary import MOST_ROWS, cells_of
 from fastard._progress import _draws
-from fastard._text import printable, table
+from fastard._text import listed, printable, table
 
 if TYPE_CHECKING:
     from fastard._cli.study import Study
@@ -103,7 +104,10 @@ def facts(study: "Study") -> list[tuple[str, str]]:
     n, d = study.training.X.shape
     shapes = "".join(f", shape {value:.4g}" for value in model.kernel)
     rows = [("warning", note) for note in summary.notes]
-    rows += [("trained on", f"{n} rows, {d} inputs, kernel {study.kernel_name}{shapes}"), *summary.facts]
+    rows += [("trained on", f"{n} rows, {d} inputs, kernel {study.kernel_name}{shapes}")]
+    dates = listed(study.training.date_names)
+    rows += [("dates", f"{dates} (days since {EPOCH})")] * bool(dates)
+    rows += summary.facts
     if held_out is not None:
         count = f"{held_out.n} rows" if held_out.n > 1 else "1 row"
         rows += [

@@ -125,6 +125,7 @@ def summary(model: Any, errors: str | None, loo: bool) -> Summary:
     found, notes = model._standard_errors(errors) if errors is not None else (None, [])
     left_out = model.loo() if loo else None
     facts = [
+        *_kinds(model),
         *variances_of(model, found),
         *_mean(model),
         ("log marginal likelihood", f"{model.log_marginal_likelihood:.6g} nats"),
@@ -174,6 +175,20 @@ def inputs_of(model: Any, errors: StandardErrors | None) -> list[InputSummary]:
         )
         for i in np.argsort(-relevance, kind="stable")
     ]
+
+
+def _kinds(model: Any) -> list[tuple[str, str]]:
+    """Inputs that are no plain numbers, and the units of their length scales, which are not the columns'."""
+    if model._encoding is None:
+        return []
+    facts = []
+    for kind, what, unit in (
+        (float, "periodic", "in radii of the circle"),
+        (tuple, "categorical", "where levels are √2 apart"),
+    ):
+        names = [name for name, own in zip(model.input_names, model._encoding.kinds, strict=True) if isinstance(own, kind)]
+        facts += [(what, f"{_text.listed(names)} (length scale {unit})")] * bool(names)
+    return facts
 
 
 def relevance_errors(relevance: Array, covariance: Array) -> Array:
