@@ -11,22 +11,18 @@ from numpy.typing import ArrayLike
 
 from fastard import _validation as validate
 from fastard._arrays import Array
-from fastard._model.additive import AdditiveGaussianProcess
-from fastard._model.encoding import encoded_names
-from fastard._model.encoding import encoding as encoding_of
 from fastard._model.gaussian_process import GaussianProcess
-from fastard._model.noise_groups import NoiseGroups
-from fastard._model.own_variances import in_own_units
-from fastard._model.trend import beside, trained, untrained
 from fastard._objectives.likelihood import LogMarginalLikelihood
-from fastard._objectives.terms import Term, names_in_theta
+from fastard._objectives.terms import Term
 from fastard._parameters import Given
 from fastard._parameters import space as parameter_space
 from fastard._progress import Callback, TrainingProgress
 from fastard._progress import progress as show_progress
+from fastard._training.assembly import trained_model
+from fastard._training.data import training_data
 from fastard._training.priors import log_priors
-from fastard._training.search import OBJECTIVES, Search, at_the_end
-from fastard._training.terms import of_sum, space_and_priors, sum_of, wanted_terms
+from fastard._training.search import OBJECTIVES, Search
+from fastard._training.terms import space_and_priors, sum_of, wanted_terms
 from fastard.kernels import Kernel
 
 
@@ -181,27 +177,15 @@ def fit(
     Rasmussen & Williams (2006), chapter 5; Gu & Berger, Parallel partial Gaussian process emulation for computer models with
     massive output, Ann. Appl. Stat. 10 (2016), 1317-1347, for ``output_variances``.
     """
-    feature_names, target_names = validate.names_of(X), validate.names_of_targets(y)
-    encoding = encoding_of(X, feature_names, categorical, periodic)
-    X = validate.inputs(X) if encoding is None else encoding.encode(X, feature_names)
-    n, d = X.shape[0], X.shape[1] if encoding is None else len(encoding.kinds)
-    y = validate.targets(y, n).reshape(n, -1)
-    centred, y_mean = validate.centred(y)  # refuses what is too large
-    mean_kind, trend = validate.mean_kind(mean), None
-    if encoding is not None:
-        validate.mean_of_encoded(mean)
-    if mean_kind != "constant":
-        y_mean = np.zeros_like(y_mean)
-        if mean_kind != "zero":
-            trend = untrained(mean_kind, mean, X, y, feature_names or [f"x{i}" for i in range(d)])
-        centred = y if trend is None else beside(trend, y)
+    data = training_data(X, y, categorical, periodic, mean)
+    names, n, d = data.feature_names, len(data.X), data.d
     own_variances = validate.output_variances(
         output_variances, observation_variance, objective, signal_variance=signal_variance,
         signal_variance_bounds=signal_variance_bounds, signal_variance_prior=signal_variance_prior,
     )  # fmt: skip
-    terms = wanted_terms(kernel, start, feature_names)
+    terms, columns = wanted_terms(kernel, start, names), None
     if terms is None:
-        warm_start = validate.model_to_start_from(start, GaussianProcess, feature_names, d)
+        warm_start = validate.model_to_start_from(start, GaussianProcess, names, d)
         if kernel is None:
             kernel = start.kernel if start is not None else "rbf"
     else:
@@ -211,10 +195,10 @@ def fit(
             length_scale_prior=length_scale_prior, signal_variance_prior=signal_variance_prior, shape_prior=shape_prior,
         )  # fmt: skip
         validate.options_of_terms(objective, output_variances)
-        kernel, columns = sum_of(terms, feature_names, encoding, d)
+        kernel, columns = sum_of(terms, names, data.encoding, d)
     likelihood = LogMarginalLikelihood(
-        X, centred, kernel=kernel, observation_variance=observation_variance, n_threads=n_threads,
-        basis=None if trend is None else trend.basis, mean_estimation=mean_estimation,
+        data.X, data.rest, kernel=kernel, observation_variance=observation_variance, n_threads=n_threads, basis=data.basis,
+        mean_estimation=mean_estimation,
     )  # fmt: skip
     kernel = likelihood.kernel
     labels, group_of_row = (None, None) if noise_groups is None else validate.noise_groups(noise_groups, n)
@@ -225,13 +209,14 @@ def fit(
     random = validate.generator(rng) if n_restarts or rng is not None else None  # one with a seed of the system's takes time
     validate.callback(callback)
     of_noise = Given(noise_variance, noise_variance_bounds, None if start is None else _noise_of(start, labels))
-    of_targets, noises = y if trend is None else centred, len(labels or ())
+    units_of, noises = data.units_of, len(labels or ())
     if own_variances:
-        squares, of_targets = validate.outputs_that_vary(y, centred), np.zeros((n, 1))  # which have the unit 1
+        squares, units_of = validate.outputs_that_vary(data.y, data.rest), np.zeros((n, 1))  # which have the unit 1
     if terms is not None:
+        assert columns is not None
         space, priors = space_and_priors(
-            X, of_targets, kernel, terms, columns, of_noise, noise_variance_prior, start, standardize=standardize,
-            names=feature_names, encoding=encoding, noises=noises,
+            data.X, units_of, kernel, terms, columns, of_noise, noise_variance_prior, start, standardize=standardize,
+            names=names, encoding=data.encoding, noises=noises,
         )  # fmt: skip
     else:
         given = {
@@ -243,17 +228,16 @@ def fit(
         if start is not None:
             given = _from_model(given, start, kernel, warm_start, own_variances)
         space = parameter_space(
-            X, of_targets, kernel, given, length_scale_groups, standardize, feature_names,
-            of_column=None if encoding is None else encoding.of_column, noises=noises,
-        )  # fmt: skip
+            data.X, units_of, kernel, given, length_scale_groups, standardize, names, of_column=data.of_column, noises=noises
+        )
         if own_variances:
             space.unit_of_variance = float(np.exp(np.log(squares).mean()))
         priors = log_priors(
-            space, X, feature_names, length_scale=length_scale_prior, signal_variance=signal_variance_prior,
+            space, data.X, names, length_scale=length_scale_prior, signal_variance=signal_variance_prior,
             noise_variance=noise_variance_prior, shape=shape_prior,
         )  # fmt: skip
     if not own_variances:
-        validate.warn_of_scales(y)
+        validate.warn_of_scales(data.y)
     search = Search(likelihood, OBJECTIVES[objective], space, priors, max_iterations, callback)
     with contextlib.ExitStack() as stack:
         display = callback if isinstance(callback, TrainingProgress) else None
@@ -271,67 +255,10 @@ def fit(
             display.finishing(search.message)
         evaluation = likelihood.evaluate(*parameters, gradient=False)
 
-    factor, alpha, rest = likelihood.release(), evaluation.alpha, likelihood.y
-    settings: dict[str, Any] = {} if mean_kind == "constant" else {"mean": mean_kind, "mean_estimation": mean_estimation}
-    if trend is not None:
-        trend, rest, alpha = trained(trend, factor, y)
-    ratio: float | None = None
-    signal: Any = float(np.sum(parameters[1]))
-    noise: Any = parameters[2] if labels is None else 0.0
-    if own_variances:
-        settings["output_variances"], ratio = output_variances, noise
-        coefficients = 0 if trend is None or mean_estimation == "ml" else len(trend.factor)
-        signal, rest, alpha = in_own_units(rest, alpha, n - coefficients)
-        noise = ratio * signal
-    slots, message = at_the_end(
-        space,
-        search.best.free_theta,
-        search.message,
-        lambda: names_in_theta(X.shape[1], kernel, encoded_names(feature_names, encoding), labels),
-    )
-    model_class: type[GaussianProcess] = GaussianProcess
-    more: dict[str, Any] = {}
-    if terms is None:
-        settings["length_scale_groups"] = space.column_groups.tolist()
-    else:
-        model_class, more = AdditiveGaussianProcess, of_sum(space, parameters, columns)
-    return model_class(
-        kernel=parameters[3],
-        length_scale=space.by_column(parameters[0]),
-        signal_variance=signal,
-        noise_variance=noise,
-        log_marginal_likelihood=evaluation.log_marginal_likelihood,
-        objective=f"{objective} with priors" if search.priors else objective,
-        n_evaluations=search.n_evaluations,
-        converged=search.converged,
-        message=message,
-        search_values=search.values,
-        feature_names=feature_names,
-        target_names=target_names,
-        n_threads=likelihood.n_threads,
-        _encoding=encoding,
-        _X=likelihood.X,
-        _y=rest,
-        _y_mean=y_mean,
-        _observation_variance=likelihood.observation_variance,
-        _noise_groups=None if labels is None or group_of_row is None else NoiseGroups(labels, parameters[2], group_of_row),
-        _slots=slots,
-        _settings={
-            **{
-                f"{kind}_bounds": bounds
-                for kind, bounds in space.given_bounds.items()
-                if (kind != "noise_variance" or any(bounds)) and not (own_variances and kind == "signal_variance")
-            },
-            "objective": objective,
-            "standardize": bool(standardize),
-            **settings,
-        },
-        _alpha=alpha,
-        _factor=factor,
-        _trend=trend,
-        _noise_ratio=ratio,
-        **more,
-    )
+    return trained_model(
+        data, search, evaluation, objective, standardize=bool(standardize), mean_estimation=mean_estimation, labels=labels,
+        columns=columns,
+    )  # fmt: skip
 
 
 def _from_model(
