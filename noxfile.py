@@ -31,10 +31,13 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def integration(session: nox.Session) -> None:
-    """Programs that use it through other libraries, and coroutines in the place of threads."""
+    """Programs that use it through other libraries, those that compute the same, and coroutines in the place of threads."""
     session.install(".[test,integration]")
     clients = "tests/test_benchmarks.py::test_clients_regrets_are_compared"
-    files = [f"tests/test_{name}.py" for name in ("sklearn_clients", "surroundings", "bayes", "jax", "pymc")]
+    files = [
+        f"tests/test_{name}.py"
+        for name in ("sklearn_clients", "surroundings", "bayes", "jax", "pymc", "gpboost", "libkriging")
+    ]
     session.run("pytest", *files, clients, *session.posargs)
 
 
