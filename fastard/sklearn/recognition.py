@@ -172,8 +172,11 @@ class Covariance:
         self.white = [s for s in summands if s.white]
         if all(term.kernel is None for term in self.terms):
             raise UnsupportedKernelError("it does not depend on X")
-        if data is None:
-            return
+        if data is not None:
+            self.take(data)
+
+    def take(self, data: Any) -> None:
+        """The data; raises UnsupportedKernelError where they do not fit."""
         self.X = self.points(data)
         self.d = d = self.X.shape[1]
         for term in self.terms:

@@ -89,15 +89,18 @@ class GaussianProcessRegressor(_SklearnRegressor):
         self : GaussianProcessRegressor
         """
         kernel = clone(_default_kernel() if self.kernel is None else self.kernel)
-        if not _trains_as_usual(self) or _recognise(kernel) is None:
+        covariance = _recognise(kernel) if _trains_as_usual(self) else None
+        if covariance is None:
             return _SKLEARN_METHODS["fit"](self, X, y)
         given = X, y
         X, y = _validated(self, X, y, multi_output=True, y_numeric=True, ensure_2d=True, dtype="numeric")
-        covariance = _recognise(kernel, X)
-        searched = self.optimizer is not None and covariance is not None and covariance.n_parameters > 0
+        try:
+            covariance.take(X)
+        except UnsupportedKernelError:
+            return _SKLEARN_METHODS["fit"](self, *given)
+        searched = self.optimizer is not None and covariance.n_parameters > 0
         if (
-            covariance is None
-            or self.n_targets not in (None, 1 if y.ndim == 1 else y.shape[1])
+            self.n_targets not in (None, 1 if y.ndim == 1 else y.shape[1])
             or not _Data.takes(X, y, self.alpha)
             or (searched and self.n_restarts_optimizer > 0 and not np.isfinite(kernel.bounds).all())
         ):
