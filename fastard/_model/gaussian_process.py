@@ -463,6 +463,9 @@ class GaussianProcess:
             validate.mean_given_again(self._trend.function is not None, options)
         if self._encoding is not None:
             kept |= self._encoding.options(self.feature_names if validate.names_of(X) else None)
+        mean = {**kept, **options}.get("mean")
+        if isinstance(mean, str) and mean in ("constant", "zero"):  # which have no coefficients
+            kept.pop("mean_estimation", None)
         whose = kept.get("output_variances", "shared")
         if options.get("output_variances", whose) != whose:  # then the variances' bounds are in other units
             kept = {name: value for name, value in kept.items() if not name.endswith("_variance_bounds")}
@@ -725,7 +728,7 @@ class GaussianProcess:
 
     @property
     def _mean_estimation(self) -> Literal["ml", "reml"]:
-        return "reml" if self._settings.get("mean_estimation") == "reml" else "ml"
+        return "reml" if self._trend is not None and self._settings.get("mean_estimation") == "reml" else "ml"
 
     @property
     def _has_array(self) -> bool:

@@ -110,7 +110,8 @@ def fit(
     mean_estimation : {"ml", "reml"}, default "ml"
         With basis functions, what ``objective`` "log_marginal_likelihood" is: the largest over the coefficients, maximum
         likelihood; or with them integrated out under a flat prior, restricted maximum likelihood, which does not underestimate
-        the variances where there are few points for each coefficient. Predictions integrate them out either way.
+        the variances where there are few points for each coefficient. Predictions integrate them out either way. "reml" with a
+        "constant" or "zero" mean, which has no coefficients, is an error.
     output_variances : {"shared", "own"}, default "shared"
         Whether m outputs share signal_variance and noise_variance, or each has its own, whatever its scale: parallel partial
         emulation (Gu & Berger 2016), one factorisation for all. The ratio of noise to signal is shared; start, bounds
@@ -190,6 +191,12 @@ def fit(
     mean_kind, trend = validate.mean_kind(mean), None
     if encoding is not None:
         validate.mean_of_encoded(mean)
+    if mean_estimation != "ml":
+        validate.mean_estimation(
+            mean_estimation,
+            mean_kind not in ("constant", "zero"),
+            f"got mean={mean!r}; mean='linear' has some, and the array numpy.ones(({n}, 1)) is a constant that has one",
+        )
     if mean_kind != "constant":
         y_mean = np.zeros_like(y_mean)
         if mean_kind != "zero":

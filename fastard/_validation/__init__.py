@@ -37,7 +37,6 @@ from fastard._validation.data import (
     weights,
 )
 from fastard._validation.mean import (
-    ESTIMATIONS,
     basis,
     basis_of_points,
     constant_mean,
@@ -45,6 +44,7 @@ from fastard._validation.mean import (
     has_basis_functions,
     independent,
     mean_anywhere,
+    mean_estimation,
     mean_given_again,
     mean_kind,
     mean_of_encoded,
@@ -117,7 +117,6 @@ from fastard._validation.terms import (
 )
 
 __all__ = [
-    "ESTIMATIONS",
     "a_prior_for_each",
     "about_shape",
     "as_kernel",
@@ -159,6 +158,7 @@ __all__ = [
     "listed",
     "log_parameters",
     "mean_anywhere",
+    "mean_estimation",
     "mean_given_again",
     "mean_kind",
     "mean_of_encoded",
