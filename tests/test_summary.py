@@ -86,7 +86,8 @@ def test_results_are_short_to_read():
         line = next(line for line in repr(found).splitlines() if line.split()[0] == name)
         assert float(line.split()[1]) == pytest.approx(number, rel=5e-3)
     two = fastard.fit(X, np.column_stack([y, 2.0 * y]), mean="linear")
-    assert "output 1" in repr(two.mean_coefficients())
+    header, *_ = repr(two.mean_coefficients()).splitlines()
+    assert header.split() == ["of", "y0", "y1", "±"]
     assert repr(two.loo()).count(",") > repr(loo).count(",")
     plain = fastard.fit(X, y)
     assert repr(plain.sobol(n_samples=0)) == str(plain.sobol(n_samples=0))
@@ -248,6 +249,25 @@ def test_several_outputs_and_names_that_a_terminal_would_obey():
     assert "<b>" not in page.replace(f"<b>{html.escape(found.title)}</b>", "")
     cells = [html.unescape(cell) for cell in re.findall(r"<td>(.*?)</td>", page)]
     assert {"<b>", *dict(found.facts), *dict(found.facts).values()} <= set(cells)
+
+
+@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize("variances", ["shared", "own"])
+def test_outputs_have_one_name_everywhere(named, variances):
+    X, y = data(30, 2, 2)
+    names = ["y0", "y1"]
+    if named:
+        y, names = pytest.importorskip("pandas").DataFrame(y, columns=["yield", "cost"]), ["yield", "cost"]
+    model = fastard.fit(X, y, output_variances=variances, max_iterations=2)
+    with_mean = fastard.fit(X, y, output_variances=variances, mean="linear", max_iterations=2)
+    sums = fastard.fit(X, y, kernel={"all": fastard.Term()}, max_iterations=2)
+    many = fastard.fit_vecchia(X, y, rng=0, max_iterations=2)
+    found, coefficients = model.sobol(n_samples=0), with_mean.mean_coefficients()
+    for each in (model, with_mean, sums, many, found, coefficients):
+        assert each.output_names == names
+    for text in (found, coefficients, model.summary(), sums.summary(), many.summary()):
+        assert all(name in repr(text) for name in names)
+        assert "utput" not in repr(text)
 
 
 def test_many_inputs_are_cut():

@@ -510,7 +510,7 @@ class GaussianProcess:
         Returns
         -------
         MeanCoefficients
-            Named tuple of names, coefficients, standard_errors and covariance.
+            Named tuple of names, coefficients, standard_errors, covariance and output_names.
 
         Raises
         ------
@@ -523,7 +523,8 @@ class GaussianProcess:
         """
         validate.has_basis_functions(self._trend is not None)
         assert self._trend is not None
-        return self._trend.in_own_units(self.input_names, None if self._noise_ratio is None else self._units)
+        units = None if self._noise_ratio is None else self._units
+        return self._trend.in_own_units(self.input_names, self.output_names, units)
 
     def summary(
         self, *, standard_errors: Literal["exact", "average_information"] | None = "exact", loo: bool = True
@@ -579,7 +580,7 @@ class GaussianProcess:
         Returns
         -------
         SobolIndices
-            Named tuple of names, first_order, total, their standard deviations, accuracy, mean and variance.
+            Named tuple of names, first_order, total, their standard deviations, accuracy, mean, variance and output_names.
 
         Raises
         ------
