@@ -827,7 +827,7 @@ def test_a_chart_without_matplotlib_says_how_to_get_it(
     for name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"] or ["matplotlib"]:
         monkeypatch.setitem(sys.modules, name, None)
     assert main(["fit", data, "--target", "y", option, "chart.png"]) == 2
-    assert f"{option} needs matplotlib: pip install fastard[cli]" in capsys.readouterr().err
+    assert f"{option} needs matplotlib: pip install 'fastard[cli]'" in capsys.readouterr().err
 
 
 def _raise_at(evaluation: int) -> Callable[[], Any]:

@@ -61,7 +61,7 @@ def check_matplotlib(option: str) -> None:
     try:
         import matplotlib.figure  # noqa: F401
     except ImportError:
-        raise ExportError(f"{option} needs matplotlib: pip install fastard[cli]") from None
+        raise ExportError(f"{option} needs matplotlib: pip install 'fastard[cli]'") from None
 
 
 def write_json(study: Study, path: str) -> None:

@@ -943,7 +943,7 @@ class GaussianProcess:
         Raises
         ------
         ImportError
-            Without scikit-learn.
+            Without scikit-learn, which ``pip install 'fastard[sklearn]'`` brings.
         ValueError
             For a rational quadratic kernel with several length scales, which scikit-learn has not.
         """
@@ -965,7 +965,7 @@ class GaussianProcess:
         Raises
         ------
         ImportError
-            Without PyTorch and GPyTorch.
+            Without PyTorch and GPyTorch, which ``pip install 'fastard[torch]'`` brings.
         ValueError
             For Matérn with nu = 7/2, which GPyTorch has not.
         """
@@ -989,7 +989,7 @@ class GaussianProcess:
         Raises
         ------
         ImportError
-            Without matplotlib, which ``pip install fastard[cli]`` brings.
+            Without matplotlib, which ``pip install 'fastard[cli]'`` brings.
         """
         from fastard._model.plots import plot_relevance
 
@@ -1010,7 +1010,7 @@ class GaussianProcess:
         Raises
         ------
         ImportError
-            Without matplotlib, which ``pip install fastard[cli]`` brings.
+            Without matplotlib, which ``pip install 'fastard[cli]'`` brings.
         """
         from fastard._model.plots import plot_loo
 
@@ -1031,7 +1031,7 @@ class GaussianProcess:
         Raises
         ------
         ImportError
-            Without matplotlib, which ``pip install fastard[cli]`` brings.
+            Without matplotlib, which ``pip install 'fastard[cli]'`` brings.
         """
         from fastard._model.plots import plot_residuals
 
@@ -1055,7 +1055,7 @@ class GaussianProcess:
         Raises
         ------
         ImportError
-            Without matplotlib, which ``pip install fastard[cli]`` brings.
+            Without matplotlib, which ``pip install 'fastard[cli]'`` brings.
         """
         from fastard._model.plots import plot_calibration
 
@@ -1081,7 +1081,7 @@ class GaussianProcess:
         ValueError, TypeError
             For a wrong argument; the message names it.
         ImportError
-            Without matplotlib, which ``pip install fastard[cli]`` brings.
+            Without matplotlib, which ``pip install 'fastard[cli]'`` brings.
         """
         from fastard._model.plots import plot_effects
 

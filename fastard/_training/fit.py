@@ -153,7 +153,7 @@ def fit(
     callback : callable, optional
         Called with a :class:`TrainingState` after each evaluation; returning True ends the search.
     progress : bool, default False
-        Whether to show evaluations as they come, on stderr; with rich (``pip install fastard[cli]``) as one live line.
+        Whether to show evaluations as they come, on stderr; with rich (``pip install 'fastard[cli]'``) as one live line.
     n_threads : int, optional
         Threads for the compiled loops; all available by default.
 
