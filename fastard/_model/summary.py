@@ -181,10 +181,11 @@ def inputs_of(model: Any, errors: StandardErrors | None) -> list[InputSummary]:
 
 
 def _kinds(model: Any) -> list[tuple[str, str]]:
-    """Inputs that are no plain numbers, and the units of their length scales, which are not the columns'."""
+    """Inputs that no term of a sum is over; and those that are no plain numbers, with the units of their length scales."""
+    unused = model._unused if isinstance(model.kernel, Sum) else []
+    facts = [("unused", f"{_text.listed(unused)} (no term is over {'it' if len(unused) == 1 else 'them'})")] * bool(unused)
     if model._encoding is None:
-        return []
-    facts = []
+        return facts
     for kind, what, unit in (
         (float, "periodic", "in radii of the circle"),
         (tuple, "categorical", "where levels are √2 apart"),
