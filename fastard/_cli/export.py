@@ -88,6 +88,7 @@ def write_json(study: Study, path: str) -> None:
         "converged": model.converged,
         "message": model.message,
         "seconds": study.seconds,
+        "seconds_include_compilation": study.includes_compilation,
         "versions": versions(),
     }
     text = json.dumps(_finite(document), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
