@@ -104,7 +104,7 @@ def facts(study: "Study") -> list[tuple[str, str]]:
     n, d = study.training.X.shape
     shapes = "".join(f", shape {value:.4g}" for value in model.kernel)
     rows = [("warning", note) for note in summary.notes]
-    rows += [("trained on", f"{n} rows, {d} inputs, kernel {study.kernel_name}{shapes}")]
+    rows += [("trained on", f"{n} rows, {d} input{'s' * (d != 1)}, kernel {study.kernel_name}{shapes}")]
     dates = listed(study.training.date_names)
     rows += [("dates", f"{dates} (days since {EPOCH})")] * bool(dates)
     rows += summary.facts
