@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 import sys
 import time
@@ -31,13 +32,6 @@ def note(line: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
 
-def end_line() -> None:
-    """In a terminal, after another library's progress bars, which leave the cursor behind the last one."""
-    with contextlib.suppress(AttributeError, ValueError):  # as in `_draws`
-        if sys.stderr.isatty():
-            note("")
-
-
 @contextlib.contextmanager
 def progress(advice: str = "") -> Iterator[TrainingProgress]:
     """Show a training's evaluations on stderr while it works; yields the callback for ``fit``.
@@ -48,27 +42,69 @@ def progress(advice: str = "") -> Iterator[TrainingProgress]:
     """
     drawn = _draws(sys.stderr)
     so_far = TrainingProgress(prints=not drawn, advice=advice)
-    with contextlib.ExitStack() as stack:
-        if drawn:
-            stack.enter_context(compiling_is_shown())
-            stack.enter_context(_live_line(so_far))
+    with _live_line(so_far) if drawn else contextlib.nullcontext():
         yield so_far
     if so_far.latest is not None:
         note(f"fastard: {so_far.summary()}")
 
 
-class TrainingProgress:
+@contextlib.contextmanager
+def sampling_progress(draws: int) -> Iterator[SamplingProgress]:
+    """Show how many of the draws of all chains have been made, in the same way; yields what is to be told of each."""
+    drawn = _draws(sys.stderr)
+    so_far = SamplingProgress(draws, prints=not drawn)
+    with _live_line(so_far) if drawn else contextlib.nullcontext():
+        yield so_far
+    note(f"fastard: {draws} draws   {so_far.elapsed():.1f} s")
+
+
+class _SoFar:
+    """What is known of something under way: told now and then, ever more rarely, where nothing is drawn."""
+
+    def __init__(self, *, prints: bool) -> None:
+        self._prints = prints
+        self._began = time.perf_counter()
+        self._next_line, self._silence = 0.0, 1.0
+
+    def _print_now_and_then(self) -> None:
+        elapsed = self.elapsed()
+        if self._prints and elapsed >= self._next_line:
+            note(f"fastard: {self}")
+            self._next_line = elapsed + self._silence
+            self._silence = min(2.0 * self._silence, _LONGEST_SILENCE)
+
+    def elapsed(self) -> float:
+        return time.perf_counter() - self._began
+
+
+class SamplingProgress(_SoFar):
+    """What is known of chains under way: ``drawn`` is called after each draw, by whatever thread."""
+
+    def __init__(self, draws: int, *, prints: bool) -> None:
+        super().__init__(prints=prints)
+        self._draws, self._count, self._done = draws, itertools.count(1), 0
+
+    def drawn(self) -> None:
+        self._done = next(self._count)
+        self._print_now_and_then()
+
+    def __str__(self) -> str:
+        elapsed, done = self.elapsed(), self._done
+        left = f"   about {duration(elapsed / done * (self._draws - done))} left" if done else ""
+        return f"draw {done} of {self._draws} with warm-up   {elapsed:.1f} s{left}"
+
+
+class TrainingProgress(_SoFar):
     """What is known of a training under way: the callback of `fit`, which calls `announce`, `searching` and others too."""
 
     def __init__(self, *, prints: bool, advice: str = "") -> None:
+        super().__init__(prints=prints)
         self.latest: TrainingState | None = None
         self.best = -math.inf
         self._done = 0.0  # of the evaluation under way, or of the last factorisation
         self._finishing = False
-        self._prints, self._advice = prints, advice
+        self._advice = advice
         self._search, self._searches, self._searching_since = 1, 1, 0.0  # the last one as in `elapsed`
-        self._began = time.perf_counter()
-        self._next_line, self._silence = 0.0, 1.0
 
     def __call__(self, state: TrainingState) -> None:
         self.best = max(self.best, state.value)
@@ -97,16 +133,6 @@ class TrainingProgress:
         """After the search, before the last factorisation of many points; ``message``: how the search ended."""
         self._done, self._next_line, self._finishing = 0.0, 0.0, True
         note(f"fastard: {message}; factoring the covariance once more")
-
-    def _print_now_and_then(self) -> None:
-        elapsed = self.elapsed()
-        if self._prints and elapsed >= self._next_line:
-            note(f"fastard: {self}")
-            self._next_line = elapsed + self._silence
-            self._silence = min(2.0 * self._silence, _LONGEST_SILENCE)
-
-    def elapsed(self) -> float:
-        return time.perf_counter() - self._began
 
     def summary(self) -> str:
         count = self.latest.evaluation if self.latest is not None else 0
@@ -161,7 +187,8 @@ def _draws(stream: Any) -> bool:
     return Console(file=stream).is_interactive
 
 
-def _live_line(so_far: TrainingProgress) -> contextlib.AbstractContextManager[Any]:
+@contextlib.contextmanager
+def _live_line(so_far: _SoFar) -> Iterator[None]:
     from rich.console import Console
     from rich.live import Live
     from rich.spinner import Spinner
@@ -174,7 +201,11 @@ def _live_line(so_far: TrainingProgress) -> contextlib.AbstractContextManager[An
         return spinner
 
     # stdout stays what it is: redirecting it here would send a pipeline's data to the terminal.
-    return Live(get_renderable=line, console=Console(stderr=True), transient=True, redirect_stdout=False)
+    with (
+        compiling_is_shown(),
+        Live(get_renderable=line, console=Console(stderr=True), transient=True, redirect_stdout=False),
+    ):
+        yield
 
 
 @dataclass(frozen=True)

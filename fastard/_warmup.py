@@ -1,6 +1,7 @@
 """Compiling ahead of time: warmup()."""
 
 import contextlib
+from typing import Any
 
 import numpy as np
 
@@ -37,13 +38,13 @@ def warmup(kernel: str | Kernel | None = None, *, progress: bool = False) -> Non
             compile_derivatives(chosen)
 
 
-def compile_training(kernel: str | Kernel) -> None:
-    """What ``fit`` and ``predict`` need, by one small call of each."""
+def compile_training(kernel: str | Kernel, **options: Any) -> None:
+    """What ``fit``, with such ``options``, and ``predict`` need, by one small call of each."""
     from fastard._objectives.covariances import covariance
     from fastard._training.fit import fit
 
     X = np.linspace(0.0, 1.0, 8)[:, np.newaxis]
-    fit(X, np.sin(X), kernel=kernel, max_iterations=1, n_threads=1).predict(X, return_std=True)
+    fit(X, np.sin(X), kernel=kernel, max_iterations=1, n_threads=1, **options).predict(X, return_std=True)
     many = np.linspace(0.0, 1.0, 400)[:, np.newaxis]  # enough to be shared out, which compiles the waiting
     covariance(many, many, length_scale=1.0, kernel=kernel, n_threads=2)
 

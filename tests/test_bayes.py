@@ -3,6 +3,7 @@
 import math
 import os
 import pickle
+import re
 import signal
 import sys
 import threading
@@ -17,6 +18,7 @@ from conftest import run_python
 from scipy import stats
 
 import fastard
+from fastard import _progress
 from fastard._bayes import convergence
 from fastard._bayes.density import LogPosterior
 from fastard._bayes.sampling import log_posterior
@@ -379,6 +381,31 @@ def test_an_interrupt_ends_the_chains(progress, monkeypatch):
     assert len(calls) == ended
     monkeypatch.undo()
     assert sampled(n_draws=4, n_warmup=4).n_draws == 4
+
+
+def test_progress_tells_of_the_draws_and_changes_none(capsys):
+    pytest.importorskip("nutpie", exc_type=ImportError)
+    silent = sampled(n_draws=10, n_warmup=12, n_chains=3, rng=0)
+    assert capsys.readouterr().err == ""
+    told = sampled(n_draws=10, n_warmup=12, n_chains=3, rng=0, progress=True)
+    out, err = capsys.readouterr()
+    first, *_, last = err.splitlines()
+    assert out == ""
+    assert re.match(r"fastard: draw \d+ of 66 with warm-up   \d+\.\d s   about .* left$", first)
+    assert re.match(r"fastard: 66 draws   \d+\.\d s$", last)
+    np.testing.assert_array_equal(told.length_scale, silent.length_scale)
+
+
+def test_progress_of_draws_has_room_in_80_columns(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(_progress.time, "perf_counter", lambda: now[0])
+    so_far = _progress.SamplingProgress(40_000, prints=False)
+    assert str(so_far) == "draw 0 of 40000 with warm-up   0.0 s"
+    for _ in range(10_000):
+        so_far.drawn()
+    now[0] = 4000.0
+    assert str(so_far) == "draw 10000 of 40000 with warm-up   4000.0 s   about 3.3 h left"
+    assert len("| " + str(so_far)) <= 80
 
 
 def test_the_posterior_of_two_parameters_is_that_of_quadrature():

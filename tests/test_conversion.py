@@ -121,5 +121,5 @@ def test_without_the_libraries():
         "    try:\n        convert()\n"
         "    except ImportError as error:\n        print(error)\n"
     )
-    assert "pip install fastard[sklearn]" in text
-    assert "pip install fastard[torch]" in text
+    assert "pip install 'fastard[sklearn]'" in text
+    assert "pip install 'fastard[torch]'" in text

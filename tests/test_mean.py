@@ -311,7 +311,7 @@ def test_an_array_and_a_callable_are_the_same():
 def test_saves(tmp_path, mean, m):
     X, y = sloped(40, 3, m)
     given = {"array": linear(X), "callable": linear}.get(mean, mean)
-    model = fastard.fit(X, y, **FIXED, mean=given, mean_estimation="reml")
+    model = fastard.fit(X, y, **FIXED, mean=given, mean_estimation="ml" if mean == "zero" else "reml")
     model.save(tmp_path / "model.npz")
     loaded = fastard.load(tmp_path / "model.npz")
     Z = points()
@@ -326,6 +326,27 @@ def test_saves(tmp_path, mean, m):
     model.update(Z, np.zeros((len(Z), m)), **own)
     assert loaded.log_marginal_likelihood == model.log_marginal_likelihood
     assert loaded._settings == model._settings
+
+
+def test_restricted_likelihood_needs_coefficients():
+    X, y = sloped(20)
+    for mean in ({}, {"mean": "constant"}, {"mean": "zero"}):
+        name = mean.get("mean", "constant")
+        with pytest.raises(ValueError, match=rf"'reml' integrates out .* got mean='{name}'; mean='linear' has some, .*ones"):
+            fastard.fit(X, y, **mean, mean_estimation="reml")
+    with pytest.raises(ValueError, match="mean_estimation must be one of 'ml', 'reml', got 'REML'"):
+        fastard.fit(X, y, mean_estimation="REML")
+    for call in (
+        lambda **given: fastard.log_marginal_likelihood(X, y, length_scale=1.0, **given),
+        lambda **given: fastard.LogMarginalLikelihood(X, y, **given),
+    ):
+        with pytest.raises(ValueError, match="there are none: pass basis"):
+            call(mean_estimation="reml")
+    assert fastard.fit(X, y, **FIXED, mean=np.ones((20, 1)), mean_estimation="reml")._mean_estimation == "reml"
+    model = fastard.fit(X, y, **FIXED, mean="linear", mean_estimation="reml")
+    for mean in ("constant", "zero"):
+        assert model.refit(X, y, mean=mean)._mean_estimation == "ml"
+    assert model.refit(X, y, mean=linear(X))._mean_estimation == "reml"
 
 
 def test_what_earlier_versions_read_is_as_it_was(tmp_path):

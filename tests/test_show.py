@@ -173,7 +173,7 @@ def test_without_matplotlib():
         "    try:\n        plot()\n"
         "    except ImportError as error:\n        print(error)\n"
     )
-    assert text.count("pip install fastard[cli]") == 4
+    assert text.count("pip install 'fastard[cli]'") == 4
 
 
 def test_importing_fastard_imports_no_matplotlib():

@@ -86,7 +86,8 @@ def test_results_are_short_to_read():
         line = next(line for line in repr(found).splitlines() if line.split()[0] == name)
         assert float(line.split()[1]) == pytest.approx(number, rel=5e-3)
     two = fastard.fit(X, np.column_stack([y, 2.0 * y]), mean="linear")
-    assert "output 1" in repr(two.mean_coefficients())
+    header, *_ = repr(two.mean_coefficients()).splitlines()
+    assert header.split() == ["of", "y0", "y1", "±"]
     assert repr(two.loo()).count(",") > repr(loo).count(",")
     plain = fastard.fit(X, y)
     assert repr(plain.sobol(n_samples=0)) == str(plain.sobol(n_samples=0))
@@ -163,12 +164,33 @@ def test_ends_of_searches_are_kept():
     model = fastard.fit(X, y, n_restarts=4, rng=3)
     assert len(model.search_values) == 5
     assert max(model.search_values) == pytest.approx(model.log_marginal_likelihood, abs=1e-8)
-    near = sum(value >= max(model.search_values) - 0.01 for value in model.search_values)
+    near = sum(value >= max(model.search_values) - 0.1 for value in model.search_values)
     assert dict(model.summary().facts)["restarts"].startswith(f"4: {near} of 5 searches")
     alone = fastard.fit(X, y, n_threads=1, callback=lambda _: None, n_restarts=4, rng=3)
     assert alone.search_values == model.search_values
     assert len(fastard.fit(X, y).search_values) == 1
     assert "restarts" not in dict(fastard.fit(X, y).summary().facts)
+
+
+def test_a_search_that_took_all_for_noise_names_restarts():
+    """Where waves are short beside the start, most searches see noise alone; the one from the start is such."""
+    rng = np.random.default_rng(0)
+    X = rng.uniform(size=(120, 1))
+    y = np.sin(100.0 * X[:, 0]) + 0.05 * rng.standard_normal(120)
+    alone, several = fastard.fit(X, y), fastard.fit(X, y, n_restarts=5, rng=0)
+    assert several.log_marginal_likelihood > alone.log_marginal_likelihood + 50.0
+    (note,) = alone.summary(standard_errors=None).notes
+    assert "one search was made: n_restarts=5 (--restarts 5) may find a better optimum" in note
+    assert note in str(alone.summary())
+    near = sum(value >= several.log_marginal_likelihood - 0.1 for value in several.search_values)
+    found = several.summary()
+    assert 0 < near < 6
+    assert dict(found.facts)["restarts"] == f"5: {near} of 6 searches ended within 0.1 nats of the best"
+    assert found.notes == []
+    fixed = {f"{name}_bounds": "fixed" for name in ("length_scale", "signal_variance", "noise_variance")}
+    told = fastard.fit(X, y, **fixed).summary(standard_errors=None).notes  # nothing to search for
+    assert told == []
+    assert fastard.fit(X, np.column_stack([y, X[:, 0]])).summary().notes == []  # one of the outputs is predicted well
 
 
 def test_what_is_left_out():
@@ -227,6 +249,25 @@ def test_several_outputs_and_names_that_a_terminal_would_obey():
     assert "<b>" not in page.replace(f"<b>{html.escape(found.title)}</b>", "")
     cells = [html.unescape(cell) for cell in re.findall(r"<td>(.*?)</td>", page)]
     assert {"<b>", *dict(found.facts), *dict(found.facts).values()} <= set(cells)
+
+
+@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize("variances", ["shared", "own"])
+def test_outputs_have_one_name_everywhere(named, variances):
+    X, y = data(30, 2, 2)
+    names = ["y0", "y1"]
+    if named:
+        y, names = pytest.importorskip("pandas").DataFrame(y, columns=["yield", "cost"]), ["yield", "cost"]
+    model = fastard.fit(X, y, output_variances=variances, max_iterations=2)
+    with_mean = fastard.fit(X, y, output_variances=variances, mean="linear", max_iterations=2)
+    sums = fastard.fit(X, y, kernel={"all": fastard.Term()}, max_iterations=2)
+    many = fastard.fit_vecchia(X, y, rng=0, max_iterations=2)
+    found, coefficients = model.sobol(n_samples=0), with_mean.mean_coefficients()
+    for each in (model, with_mean, sums, many, found, coefficients):
+        assert each.output_names == names
+    for text in (found, coefficients, model.summary(), sums.summary(), many.summary()):
+        assert all(name in repr(text) for name in names)
+        assert "utput" not in repr(text)
 
 
 def test_many_inputs_are_cut():

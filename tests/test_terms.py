@@ -506,14 +506,10 @@ def test_the_command_line_predicts(tmp_path, capsys):
         ([Term("rbf", [0])], "must be a dictionary of terms"),
         ({1: Term()}, "by their names"),
         ({"a": "rbf"}, r"must be a fastard\.Term"),
-        ({"a": Term("rfb")}, "did you mean 'rbf'"),
-        ({"a": Term("rbf", "0")}, r"must be a list of columns"),
         ({"a": Term("rbf", [3])}, r"have 3, which is no column of X; there are 0 to 2"),
-        ({"a": Term("rbf", [])}, "at least one"),
-        ({"a": Term("rbf", [0, 0])}, "must differ"),
-        ({"a": Term("rbf", [0], length_scale=[1.0, 2.0])}, r"in kernel\['a'\]: length_scale"),
-        ({"a": Term("rbf", [0], length_scale={2: 1.0})}, r"in kernel\['a'\]: length_scale has the key 2"),
-        ({"a": Term("rbf", [0], shape_prior=lambda x: (0.0, 0.0))}, "no shape parameter"),
+        ({"a": Term("rbf", length_scale=[1.0, 2.0])}, r"in kernel\['a'\]: length_scale must be a scalar or have shape \(3,\)"),
+        ({"a": Term("rbf", length_scale_bounds={3: (1.0, 2.0)})}, r"in kernel\['a'\]: length_scale_bounds has the key 3"),
+        ({"a": Term("rbf", [0], length_scale_prior="flat")}, r"in kernel\['a'\]: length_scale_prior must be a prior"),
         ({"a": Term("rbf", [0]), "b": Term("rbf", [0])}, "no search could tell them apart"),
     ],
 )
@@ -521,6 +517,65 @@ def test_wrong_terms(kernel, message):
     X, y = problem()
     with pytest.raises((ValueError, TypeError), match=message):
         fastard.fit(X, y, kernel=kernel)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"kernel": "rfb"}, "kernel must be one of .*did you mean 'rbf'"),
+        ({"kernel": fastard.RBF}, "the class RBF; call it"),
+        ({"columns": "0"}, r"columns must be a list of columns of X, \['0'\] say"),
+        ({"columns": 0}, r"columns must be a list of columns of X, \[0\] say"),
+        ({"columns": []}, "columns must be at least one"),
+        ({"columns": [0, "0"]}, "columns must differ"),
+        ({"columns": [0], "length_scale": [1.0, 2.0]}, "length_scale must be a scalar"),
+        ({"columns": [0], "length_scale": {2: 1.0}}, "length_scale has the key 2, which is no column"),
+        ({"columns": ["a"], "length_scale": {"a": 0.0}}, "length_scale must be > 0"),
+        ({"columns": ["a"], "length_scale_bounds": {"b": "fixed"}}, "length_scale_bounds has the key 'b'"),
+        ({"columns": [0, 1], "length_scale_bounds": [(1.0, 2.0)]}, r"length_scale_bounds must be .*or 2 of these"),
+        (
+            {"columns": [0], "length_scale": 3.0, "length_scale_bounds": (1.0, 2.0)},
+            "length_scale must start within its bounds",
+        ),
+        ({"columns": [0, 1], "length_scale_groups": ["a"]}, "length_scale_groups must be"),
+        ({"signal_variance": -1.0}, "signal_variance must be > 0"),
+        ({"signal_variance_bounds": (2.0, 1.0)}, "signal_variance_bounds must be a pair"),
+        ({"kernel": fastard.RationalQuadratic(9.0), "shape_bounds": (1.0, 2.0)}, "shape must start within"),
+        ({"shape_prior": lambda x: (0.0, 0.0)}, "shape_prior is given, but RBF.* has no shape parameter"),
+    ],
+)
+def test_a_term_refuses_what_is_wrong_for_any_data(given, message):
+    with pytest.raises((ValueError, TypeError), match=rf"^{message}" if "class" not in message else message):
+        Term(**given)
+
+
+def test_terms_are_compared_and_shown_by_what_they_were_given():
+    given = {"length_scale": [1.0, 2.0], "length_scale_bounds": [None, (1.0, 3.0)]}
+    term = Term("matern52", ("depth", "t"), **given)
+    assert repr(term) == "Term('matern52', ['depth', 't'], length_scale=[1.0, 2.0], length_scale_bounds=[None, (1.0, 3.0)])"
+    assert eval(repr(term), {"Term": Term}) == term
+    same = Term(fastard.Matern52(), iter(["depth", "t"]), **given)
+    assert same == term
+    assert hash(same) == hash(term)
+    for other in (Term("rbf", ["depth", "t"]), Term("matern52"), Term("matern52", ["t", "depth"]), "matern52"):
+        assert other != term
+    assert Term(fastard.RationalQuadratic(1.0)) != Term(fastard.RationalQuadratic(2.0))
+    model, *_ = trained()
+    assert model.terms == model.terms
+    assert model.terms["a"] != KERNEL["a"]  # it has the trained length scales alone
+    assert Term("rbf", np.array([0, 2]), length_scale=np.array(SCALES[0]), signal_variance=1.0) == model.terms["a"]
+    assert pickle.loads(pickle.dumps(term)) == term
+
+
+def test_columns_that_no_term_is_over_are_told():
+    X, y = problem()
+    model = fastard.fit(X, y, kernel={"a": Term("rbf", [1])}, max_iterations=2)
+    assert dict(model.summary(standard_errors=None).facts)["unused"] == "x0, x2 (no term is over them)"
+    assert "unused: x0, x2, " in repr(model)
+    assert "unused" in model._repr_html_()
+    model = fastard.fit(X, y, kernel={"a": Term("rbf", [1]), "b": Term("rbf", [2, 0])}, max_iterations=2)
+    assert "unused" not in dict(model.summary(standard_errors=None).facts)
+    assert "unused" not in repr(model)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastard._arrays import Array
-from fastard._progress import end_line
+from fastard._progress import sampling_progress
 
 _JITTER, _TRIES = 1.0, 50  # of each coordinate of a chain's first point, and how often it is drawn anew
 
@@ -89,38 +89,45 @@ def sample(
                     return point
         return start.copy()
 
+    told: list[Callable[[], None]] = []  # of each draw
+
+    def expanded(coordinates: Array) -> dict[str, Array]:
+        for tell in told:
+            tell()
+        return {"coordinates": np.array(coordinates)}
+
     model = nutpie.compiled_pyfunc.from_pyfunc(
         start.size,
         guarded,
-        lambda *_: lambda coordinates: {"coordinates": np.array(coordinates)},
+        lambda *_: expanded,
         [np.dtype(np.float64)],
         [(start.size,)],
         ["coordinates"],
         make_initial_point_fn=first_point,
     )
-    sampler = nutpie.sample(
-        model,
-        draws=n_draws,
-        tune=n_warmup,
-        chains=n_chains,
-        cores=at_a_time,
-        seed=seed,
-        target_accept=target_accept,
-        progress_bar=progress,
-        return_raw_trace=True,
-        blocking=False,
-    )
-    try:
-        trace = sampler.wait()
-    except BaseException as error:  # an interrupt, or what nutpie makes of a failure
-        failures.append(error)
-        with contextlib.suppress(Exception):
-            sampler.abort()  # waits for the evaluations under way
-    finally:
+    with contextlib.ExitStack() as stack:
         if progress:
-            end_line()
-    if failures:
-        raise failures[0]
+            told.append(stack.enter_context(sampling_progress(n_chains * (n_warmup + n_draws))).drawn)
+        sampler = nutpie.sample(
+            model,
+            draws=n_draws,
+            tune=n_warmup,
+            chains=n_chains,
+            cores=at_a_time,
+            seed=seed,
+            target_accept=target_accept,
+            progress_bar=False,  # its own bars wrap in narrow terminals
+            return_raw_trace=True,
+            blocking=False,
+        )
+        try:
+            trace = sampler.wait()
+        except BaseException as error:  # an interrupt, or what nutpie makes of a failure
+            failures.append(error)
+            with contextlib.suppress(Exception):
+                sampler.abort()  # waits for the evaluations under way
+        if failures:
+            raise failures[0]
     draws, statistics = trace.get_arrow_trace()
 
     def columns(tables: Any, name: str) -> Any:

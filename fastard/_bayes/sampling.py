@@ -89,7 +89,7 @@ def sample_posterior(
     rng : int, numpy.random.Generator or RandomState, optional
         An integer gives the same draws again, with the same release of nutpie.
     progress : bool, default False
-        Whether to show nutpie's progress bars, in a notebook, or where stderr is a terminal (110 columns wide or more).
+        Whether to show how many draws have been made, on stderr; with rich (``pip install 'fastard[cli]'``) as one live line.
     n_threads : int, optional
         Threads in all; all available by default.
 

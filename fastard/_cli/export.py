@@ -61,7 +61,7 @@ def check_matplotlib(option: str) -> None:
     try:
         import matplotlib.figure  # noqa: F401
     except ImportError:
-        raise ExportError(f"{option} needs matplotlib: pip install fastard[cli]") from None
+        raise ExportError(f"{option} needs matplotlib: pip install 'fastard[cli]'") from None
 
 
 def write_json(study: Study, path: str) -> None:
@@ -88,6 +88,7 @@ def write_json(study: Study, path: str) -> None:
         "converged": model.converged,
         "message": model.message,
         "seconds": study.seconds,
+        "seconds_include_compilation": study.includes_compilation,
         "versions": versions(),
     }
     text = json.dumps(_finite(document), indent=2, ensure_ascii=False, allow_nan=False) + "\n"

@@ -104,7 +104,7 @@ def facts(study: "Study") -> list[tuple[str, str]]:
     n, d = study.training.X.shape
     shapes = "".join(f", shape {value:.4g}" for value in model.kernel)
     rows = [("warning", note) for note in summary.notes]
-    rows += [("trained on", f"{n} rows, {d} inputs, kernel {study.kernel_name}{shapes}")]
+    rows += [("trained on", f"{n} rows, {d} input{'s' * (d != 1)}, kernel {study.kernel_name}{shapes}")]
     dates = listed(study.training.date_names)
     rows += [("dates", f"{dates} (days since {EPOCH})")] * bool(dates)
     rows += summary.facts
@@ -115,8 +115,8 @@ def facts(study: "Study") -> list[tuple[str, str]]:
             ("held-out log density", f"{held_out.mean_log_predictive_density:.4g} nats a row, noise included"),
         ]
     rows += _approximation(study.accuracy) if study.accuracy is not None else []
-    with_compilation = "" if study.accuracy is None else " with compilation"
-    return [*rows, ("seconds", f"{study.seconds:.2f}{with_compilation}")]
+    compilation = f"with{'' if study.includes_compilation else 'out'} compilation"
+    return [*rows, ("seconds", f"{study.seconds:.2f} of training, {compilation}")]
 
 
 def _approximation(accuracy: "Accuracy") -> list[tuple[str, str]]:

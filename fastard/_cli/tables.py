@@ -224,7 +224,9 @@ def describe_columns(path: str, header: bool | None = None) -> tuple[list[tuple[
         cells = [record.cells[i] for record in table.body]
         what = "is the rows' index, and left out"
         if i >= table.left_out:
-            what = contents(read_column(name, cells), table.body, i)
+            read = read_column(name, cells)
+            days, what = with_days(read, cells), contents(read, table.body, i)
+            what += ", taken as days" * (days is not None and not days.wrong)
         rows.append((str(i + 1), name, what.removeprefix("holds ")))
     return rows, tuple(notes)
 

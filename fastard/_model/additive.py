@@ -72,6 +72,8 @@ class AdditiveGaussianProcess(GaussianProcess):
     def _terms_for(self, names: list[str] | None) -> dict[str, Term]:
         """The same for an X whose columns have these names, or none."""
         called = self.feature_names if names is not None else None
+        if called is not None and len(set(called)) < len(called):  # by which nobody can tell them apart
+            called = None
         scales = np.split(self.length_scale, np.cumsum([len(columns) for columns in self._columns])[:-1])
         parts = zip(self._sum.names, self._sum.kernels, self._columns, scales, self.signal_variances.tolist(), strict=True)
         return {
@@ -207,6 +209,12 @@ class AdditiveGaussianProcess(GaussianProcess):
         return self._encoded_length_scale, self.signal_variances, self._noise_parameter, self.kernel
 
     @property
+    def _unused(self) -> list[str]:
+        """The inputs that no term is over."""
+        used = {i for columns in self._columns for i in columns}
+        return [name for i, name in enumerate(self.input_names) if i not in used]
+
+    @property
     def _stacked_X(self) -> Array:
         """The terms' columns beside one another, as the length scales are."""
         return self._X[:, self._sum.all_columns]
@@ -286,8 +294,9 @@ class AdditiveGaussianProcess(GaussianProcess):
 
     def __repr__(self) -> str:
         state = "converged" if self.converged else "not converged"
+        unused = f"unused: {validate.listed(self._unused)}, " if self._unused else ""
         return (
-            f"<AdditiveGaussianProcess {self.kernel!r} on {len(self._X)} points, log marginal likelihood "
+            f"<AdditiveGaussianProcess {self.kernel!r} on {len(self._X)} points, {unused}log marginal likelihood "
             f"{self.log_marginal_likelihood:.6g}, {state}>"
         )
 

@@ -16,7 +16,7 @@ def to_sklearn(model: Any) -> Any:
         from sklearn.base import clone
         from sklearn.gaussian_process import GaussianProcessRegressor, kernels
     except ImportError:
-        raise ImportError("to_sklearn needs scikit-learn: pip install fastard[sklearn]") from None
+        raise ImportError("to_sklearn needs scikit-learn: pip install 'fastard[sklearn]'") from None
     validate.constant_mean("to_sklearn", model._trend is not None)
     kind, scales = model.kernel, model.length_scale
     n, m = model._y.shape
@@ -60,7 +60,7 @@ def to_gpytorch(model: Any) -> Any:
         import gpytorch
         import torch
     except ImportError:
-        raise ImportError("to_gpytorch needs PyTorch and GPyTorch: pip install fastard[torch]") from None
+        raise ImportError("to_gpytorch needs PyTorch and GPyTorch: pip install 'fastard[torch]'") from None
     validate.constant_mean("to_gpytorch", model._trend is not None)
     kind, (n, m) = model.kernel, model._y.shape
     validate.known_elsewhere(kind, (Matern72,), "GPyTorch")

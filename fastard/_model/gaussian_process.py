@@ -463,6 +463,9 @@ class GaussianProcess:
             validate.mean_given_again(self._trend.function is not None, options)
         if self._encoding is not None:
             kept |= self._encoding.options(self.feature_names if validate.names_of(X) else None)
+        mean = {**kept, **options}.get("mean")
+        if isinstance(mean, str) and mean in ("constant", "zero"):  # which have no coefficients
+            kept.pop("mean_estimation", None)
         whose = kept.get("output_variances", "shared")
         if options.get("output_variances", whose) != whose:  # then the variances' bounds are in other units
             kept = {name: value for name, value in kept.items() if not name.endswith("_variance_bounds")}
@@ -507,7 +510,7 @@ class GaussianProcess:
         Returns
         -------
         MeanCoefficients
-            Named tuple of names, coefficients, standard_errors and covariance.
+            Named tuple of names, coefficients, standard_errors, covariance and output_names.
 
         Raises
         ------
@@ -520,7 +523,8 @@ class GaussianProcess:
         """
         validate.has_basis_functions(self._trend is not None)
         assert self._trend is not None
-        return self._trend.in_own_units(self.input_names, None if self._noise_ratio is None else self._units)
+        units = None if self._noise_ratio is None else self._units
+        return self._trend.in_own_units(self.input_names, self.output_names, units)
 
     def summary(
         self, *, standard_errors: Literal["exact", "average_information"] | None = "exact", loo: bool = True
@@ -576,7 +580,7 @@ class GaussianProcess:
         Returns
         -------
         SobolIndices
-            Named tuple of names, first_order, total, their standard deviations, accuracy, mean and variance.
+            Named tuple of names, first_order, total, their standard deviations, accuracy, mean, variance and output_names.
 
         Raises
         ------
@@ -725,7 +729,7 @@ class GaussianProcess:
 
     @property
     def _mean_estimation(self) -> Literal["ml", "reml"]:
-        return "reml" if self._settings.get("mean_estimation") == "reml" else "ml"
+        return "reml" if self._trend is not None and self._settings.get("mean_estimation") == "reml" else "ml"
 
     @property
     def _has_array(self) -> bool:
@@ -939,7 +943,7 @@ class GaussianProcess:
         Raises
         ------
         ImportError
-            Without scikit-learn.
+            Without scikit-learn, which ``pip install 'fastard[sklearn]'`` brings.
         ValueError
             For a rational quadratic kernel with several length scales, which scikit-learn has not.
         """
@@ -961,7 +965,7 @@ class GaussianProcess:
         Raises
         ------
         ImportError
-            Without PyTorch and GPyTorch.
+            Without PyTorch and GPyTorch, which ``pip install 'fastard[torch]'`` brings.
         ValueError
             For Matérn with nu = 7/2, which GPyTorch has not.
         """
@@ -985,7 +989,7 @@ class GaussianProcess:
         Raises
         ------
         ImportError
-            Without matplotlib, which ``pip install fastard[cli]`` brings.
+            Without matplotlib, which ``pip install 'fastard[cli]'`` brings.
         """
         from fastard._model.plots import plot_relevance
 
@@ -1006,7 +1010,7 @@ class GaussianProcess:
         Raises
         ------
         ImportError
-            Without matplotlib, which ``pip install fastard[cli]`` brings.
+            Without matplotlib, which ``pip install 'fastard[cli]'`` brings.
         """
         from fastard._model.plots import plot_loo
 
@@ -1027,7 +1031,7 @@ class GaussianProcess:
         Raises
         ------
         ImportError
-            Without matplotlib, which ``pip install fastard[cli]`` brings.
+            Without matplotlib, which ``pip install 'fastard[cli]'`` brings.
         """
         from fastard._model.plots import plot_residuals
 
@@ -1051,7 +1055,7 @@ class GaussianProcess:
         Raises
         ------
         ImportError
-            Without matplotlib, which ``pip install fastard[cli]`` brings.
+            Without matplotlib, which ``pip install 'fastard[cli]'`` brings.
         """
         from fastard._model.plots import plot_calibration
 
@@ -1077,7 +1081,7 @@ class GaussianProcess:
         ValueError, TypeError
             For a wrong argument; the message names it.
         ImportError
-            Without matplotlib, which ``pip install fastard[cli]`` brings.
+            Without matplotlib, which ``pip install 'fastard[cli]'`` brings.
         """
         from fastard._model.plots import plot_effects
 

@@ -29,7 +29,7 @@ def new_axes(height: float, rows: int = 1, columns: int = 1) -> Any:
     try:
         from matplotlib import pyplot
     except ImportError:
-        raise ImportError("plots need matplotlib: pip install fastard[cli], or pip install matplotlib") from None
+        raise ImportError("plots need matplotlib: pip install 'fastard[cli]', or pip install matplotlib") from None
     return pyplot.subplots(rows, columns, figsize=(6.4, height), layout="constrained", sharey=True)[1]
 
 

@@ -57,6 +57,8 @@ class SobolIndices(NamedTuple):
         bound on what rounding adds.
     mean, variance : float, or ndarray of shape (m,)
         Of the model's mean under the inputs' distribution.
+    output_names : list of str
+        The m outputs.
     """
 
     names: list[str]
@@ -67,17 +69,18 @@ class SobolIndices(NamedTuple):
     accuracy: float
     mean: Any
     variance: Any
+    output_names: list[str]
 
     def __repr__(self) -> str:
         d = len(self.names)
         first, total, first_std, total_std = (np.reshape(each, (d, -1)) for each in self[1:5])
         lines = []
-        for t in range(first.shape[1]):
+        for t, output in enumerate(self.output_names):
             rows = [
                 (self.names[i], _shown(first[i, t]), _shown(first_std[i, t]), _shown(total[i, t]), _shown(total_std[i, t]))
                 for i in np.argsort(-total[:, t], kind="stable")
             ]
-            lines += [f"Output {t}"] * (first.shape[1] > 1)
+            lines += [output] * (len(self.output_names) > 1)
             lines += _text.table(("input", "first order", "±", "total", "±"), rows, "<>>>>")
         return _text.printable_lines([*lines, f"  Numbers are accurate to {self.accuracy:.0e}."])
 
@@ -151,7 +154,7 @@ def sobol(model: Any, given: Any, n_samples: int, n_points: int, rng: Any) -> So
     shares, numbers = [first, total, first_std, total_std], [mean + model._y_mean, variance]
     if model._y.shape[1] == 1:
         shares, numbers = [each[:, 0] for each in shares], [float(each[0]) for each in numbers]
-    return SobolIndices(list(model.input_names), *shares, accuracy, *numbers)  # type: ignore[call-arg, arg-type]
+    return SobolIndices(list(model.input_names), *shares, accuracy, *numbers, model.output_names)  # type: ignore[call-arg, arg-type]
 
 
 _Found = tuple[Array, Array, float, Array, Array]  # first order, total, accuracy, mean less that of y, and variance

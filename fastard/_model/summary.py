@@ -18,7 +18,9 @@ from fastard._objectives.terms import Sum
 from fastard._parameters import AT_BOUND, AT_UPPER_BOUND, FIXED
 from fastard.kernels import BY_NAME
 
-_NEAR = 0.01  # nats, up to which searches have ended in the same optimum
+_NEAR = 0.1  # nats, up to which searches have ended in the same optimum
+
+_NOTHING = 0.1  # Q², below which a model predicts hardly better than a constant
 
 MOST_ROWS = 30  # of a table
 
@@ -134,6 +136,7 @@ def summary(model: Any, errors: str | None, loo: bool) -> Summary:
         *_restarts(model.search_values),
     ]
     told = [*about_fit(model), *(note.text for note in notes if note.about == "fit")]  # of the others there are remarks
+    told += _about_searches(model, left_out)
     return Summary(title_of(model), inputs_of(model, found), facts, told, left_out, found)
 
 
@@ -178,10 +181,11 @@ def inputs_of(model: Any, errors: StandardErrors | None) -> list[InputSummary]:
 
 
 def _kinds(model: Any) -> list[tuple[str, str]]:
-    """Inputs that are no plain numbers, and the units of their length scales, which are not the columns'."""
+    """Inputs that no term of a sum is over; and those that are no plain numbers, with the units of their length scales."""
+    unused = model._unused if isinstance(model.kernel, Sum) else []
+    facts = [("unused", f"{_text.listed(unused)} (no term is over {'it' if len(unused) == 1 else 'them'})")] * bool(unused)
     if model._encoding is None:
-        return []
-    facts = []
+        return facts
     for kind, what, unit in (
         (float, "periodic", "in radii of the circle"),
         (tuple, "categorical", "where levels are √2 apart"),
@@ -294,7 +298,7 @@ def _leave_one_out(model: Any, loo: LeaveOneOut) -> list[tuple[str, str]]:
         what = f"Q² {round(r2, 4) + 0.0:.4f}, RMSE {rmse:.4g}, 95 % intervals hold {100.0 * coverage:.1f} %"
         facts.append((f"leave-one-out{f', {name}' if m > 1 else ''}", what))
     density = loo.log_predictive_density / model._y.size
-    facts.append(("leave-one-out log density", f"{density:.4g} nats a target"))
+    facts.append(("leave-one-out density", f"{density:.4g} nats a target"))
     return facts
 
 
@@ -317,6 +321,17 @@ def about_fit(model: Any) -> list[str]:
         reason = model.message.partition("; at a bound: ")[0]
         notes.append(f"the search had not converged, and the numbers are provisional: {reason}")
     return notes
+
+
+def _about_searches(model: Any, loo: LeaveOneOut | None) -> list[str]:
+    """One search is easily lost where all of y looks like noise, and only its start was tried."""
+    searched = len(model.search_values) == 1 and model.converged and bool((model._slots != FIXED).any())
+    if loo is None or not searched or not np.all(np.atleast_1d(loo.r2) < _NOTHING):
+        return []
+    return [
+        f"the model predicts hardly better than a constant (Q² below {_NOTHING:g}), and one search was made: n_restarts=5 "
+        "(--restarts 5) may find a better optimum"
+    ]
 
 
 def _restarts(search_values: list[float]) -> list[tuple[str, str]]:

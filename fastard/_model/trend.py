@@ -39,18 +39,21 @@ class MeanCoefficients(NamedTuple):
         Of the coefficients of each output, at the trained hyperparameters.
     covariance : ndarray, shape (p, p), or (p, p, m)
         Between them.
+    output_names : list of str
+        The m outputs.
     """
 
     names: list[str]
     coefficients: Array
     standard_errors: Array
     covariance: Array
+    output_names: list[str]
 
     def __repr__(self) -> str:
         p = len(self.names)
         columns = [[f"{value:.4g}" for value in column] for column in self.coefficients.reshape(p, -1).T.tolist()]
         errors = [[f"{error:.2g}" for error in column] for column in self.standard_errors.reshape(p, -1).T.tolist()]
-        header = ["coefficient"] if len(columns) == 1 else [f"output {t}" for t in range(len(columns))]
+        header = ["coefficient"] if len(columns) == 1 else self.output_names
         if len(errors) == 1:
             columns, header = [*columns, *errors], [*header, "±"]
         else:
@@ -128,7 +131,7 @@ class Trend(NamedTuple):
         result: Array = slopes @ self.transform
         return result
 
-    def in_own_units(self, input_names: list[str], units: Array | None = None) -> MeanCoefficients:
+    def in_own_units(self, input_names: list[str], output_names: list[str], units: Array | None = None) -> MeanCoefficients:
         """The coefficients of the basis functions of the inputs themselves; ``units`` (m,) of outputs with own variances."""
         p, m = self.coefficients.shape
         to_own, names = self.transform, [f"h{i}" for i in range(p)]
@@ -143,7 +146,7 @@ class Trend(NamedTuple):
         if units is not None:
             unit = units if m > 1 else units[0]
             deviations, covariance = np.multiply.outer(deviations, unit), np.multiply.outer(covariance, unit**2)
-        return MeanCoefficients(names, coefficients, deviations, covariance)
+        return MeanCoefficients(names, coefficients, deviations, covariance, output_names)
 
 
 def untrained(kind: str, mean: Any, X: Array, y: Array, names: list[str]) -> Trend:

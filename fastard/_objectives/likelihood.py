@@ -194,7 +194,7 @@ class LogMarginalLikelihood:
         self.basis: Array | None = None  # with orthonormal columns
         self.mean_estimation = mean_estimation
         if mean_estimation != "ml":
-            validate.choice("mean_estimation", mean_estimation, validate.ESTIMATIONS)
+            validate.mean_estimation(mean_estimation, basis is not None, "pass basis, or leave mean_estimation out")
         if basis is not None:
             H = validate.basis("basis", basis, n)
             validate.independent("basis", H, [f"column {i}" for i in range(H.shape[1])])

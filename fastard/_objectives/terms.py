@@ -14,6 +14,7 @@ from fastard import _validation as validate
 from fastard._arrays import Array
 from fastard._engine.terms import Term as EngineTerm
 from fastard._engine.terms import TermGradient
+from fastard._parameters import Given, space
 from fastard.kernels import RBF, Kernel
 
 
@@ -39,6 +40,11 @@ class Term:
     length_scale_groups : "isotropic", sequence of k labels, or dict, optional
     length_scale_prior, signal_variance_prior, shape_prior : optional
 
+    Raises
+    ------
+    ValueError, TypeError
+        For what is wrong whatever the data are; the message names the argument. Terms with equal arguments are equal.
+
     Examples
     --------
     >>> from fastard import Term
@@ -59,10 +65,43 @@ class Term:
     signal_variance_prior: Any = None
     shape_prior: Any = None
 
+    def __post_init__(self) -> None:
+        """Refuse what `fit` would refuse for any X."""
+        kernel, columns = validate.as_kernel(self.kernel), validate.some_columns_of_term(self.columns)
+        object.__setattr__(self, "columns", columns)
+        validate.about_shape("shape_prior", self.shape_prior, kernel)
+        given = {
+            "length_scale": Given(self.length_scale, self.length_scale_bounds),
+            "signal_variance": Given(self.signal_variance, self.signal_variance_bounds),
+            "noise_variance": Given(None, None),
+            "shape": Given(tuple(kernel) or None, self.shape_bounds),
+        }
+        groups, called = self.length_scale_groups, list(map(str, columns or ()))
+        if columns is None:  # of which nobody knows how many they are
+            groups, given["length_scale"] = None, Given(None, None)
+        space(np.zeros((1, len(called))), np.zeros((1, 1)), kernel, given, groups, False, called)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Term):
+            return NotImplemented
+        if validate.as_kernel(self.kernel) != validate.as_kernel(other.kernel):
+            return False
+        return all(_same(getattr(self, field.name), getattr(other, field.name)) for field in fields(self)[1:])
+
+    def __hash__(self) -> int:
+        return hash((validate.as_kernel(self.kernel), None if self.columns is None else tuple(self.columns)))
+
     def __repr__(self) -> str:
         given = [(field.name, getattr(self, field.name)) for field in fields(self)[2:]]
         named = [f"{name}={value!r}" for name, value in given if value is not None]
         return f"Term({', '.join([repr(self.kernel), repr(self.columns), *named])})"
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two values that a term was given are equal."""
+    if isinstance(one, np.ndarray) or isinstance(other, np.ndarray):
+        return np.array_equal(one, other)
+    return bool(one == other)
 
 
 class Sum(Kernel):

@@ -106,7 +106,8 @@ def fit(
     mean_estimation : {"ml", "reml"}, default "ml"
         With basis functions, what ``objective`` "log_marginal_likelihood" is: the largest over the coefficients, maximum
         likelihood; or with them integrated out under a flat prior, restricted maximum likelihood, which does not underestimate
-        the variances where there are few points for each coefficient. Predictions integrate them out either way.
+        the variances where there are few points for each coefficient. Predictions integrate them out either way. "reml" with a
+        "constant" or "zero" mean, which has no coefficients, is an error.
     output_variances : {"shared", "own"}, default "shared"
         Whether m outputs share signal_variance and noise_variance, or each has its own, whatever its scale: parallel partial
         emulation (Gu & Berger 2016), one factorisation for all. The ratio of noise to signal is shared; start, bounds
@@ -148,7 +149,7 @@ def fit(
     callback : callable, optional
         Called with a :class:`TrainingState` after each evaluation; returning True ends the search.
     progress : bool, default False
-        Whether to show evaluations as they come, on stderr; with rich (``pip install fastard[cli]``) as one live line.
+        Whether to show evaluations as they come, on stderr; with rich (``pip install 'fastard[cli]'``) as one live line.
     n_threads : int, optional
         Threads for the compiled loops; all available by default.
 
@@ -179,6 +180,12 @@ def fit(
     """
     data = training_data(X, y, categorical, periodic, mean)
     names, n, d = data.feature_names, len(data.X), data.d
+    if mean_estimation != "ml":
+        validate.mean_estimation(
+            mean_estimation,
+            data.trend is not None,
+            f"got mean={mean!r}; mean='linear' has some, and the array numpy.ones(({n}, 1)) is a constant that has one",
+        )
     own_variances = validate.output_variances(
         output_variances, observation_variance, objective, signal_variance=signal_variance,
         signal_variance_bounds=signal_variance_bounds, signal_variance_prior=signal_variance_prior,

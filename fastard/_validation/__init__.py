@@ -37,7 +37,6 @@ from fastard._validation.data import (
     weights,
 )
 from fastard._validation.mean import (
-    ESTIMATIONS,
     basis,
     basis_of_points,
     constant_mean,
@@ -45,6 +44,7 @@ from fastard._validation.mean import (
     has_basis_functions,
     independent,
     mean_anywhere,
+    mean_estimation,
     mean_given_again,
     mean_kind,
     mean_of_encoded,
@@ -109,6 +109,7 @@ from fastard._validation.terms import (
     one_kernel,
     one_term,
     options_of_terms,
+    some_columns_of_term,
     start_of_terms,
     terms_by_name,
     terms_given_again,
@@ -117,7 +118,6 @@ from fastard._validation.terms import (
 )
 
 __all__ = [
-    "ESTIMATIONS",
     "a_prior_for_each",
     "about_shape",
     "as_kernel",
@@ -159,6 +159,7 @@ __all__ = [
     "listed",
     "log_parameters",
     "mean_anywhere",
+    "mean_estimation",
     "mean_given_again",
     "mean_kind",
     "mean_of_encoded",
@@ -197,6 +198,7 @@ __all__ = [
     "safe_logarithm",
     "shape_of_variable",
     "some_columns",
+    "some_columns_of_term",
     "some_inputs",
     "something_to_sample",
     "start_of_terms",

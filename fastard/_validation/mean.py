@@ -7,6 +7,7 @@ import numpy as np
 
 from fastard._arrays import Array
 from fastard._validation.arrays import real_array
+from fastard._validation.options import choice
 
 MEANS = ("constant", "zero", "linear", "quadratic")
 
@@ -42,6 +43,13 @@ def mean_of_encoded(value: Any) -> None:
             "categorical or periodic columns (those of categorical= and periodic=, and of text); pass mean as an array of "
             "basis functions (n, p), of the other columns say, or encode the columns by hand"
         )
+
+
+def mean_estimation(value: Any, has_coefficients: bool, remedy: str) -> None:
+    """One of ESTIMATIONS, of which the restricted one needs coefficients."""
+    choice("mean_estimation", value, ESTIMATIONS)
+    if value == "reml" and not has_coefficients:
+        raise ValueError(f"mean_estimation='reml' integrates out the mean's coefficients, and there are none: {remedy}")
 
 
 def basis(name: str, value: Any, n: int, functions: int | None = None) -> Array:

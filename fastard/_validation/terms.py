@@ -2,7 +2,7 @@
 
 import contextlib
 import reprlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -39,14 +39,27 @@ def naming(what: str) -> Iterator[None]:
         raise type(error)(f"in {what}: {error}") from None
 
 
-def columns_of_term(term: str, columns: Any, names: list[str] | None, d: int) -> NDArray[np.int64]:
+def some_columns_of_term(columns: Any) -> list[Any] | None:
+    """Those that a term is over, as a list, each one once; None for all."""
+    if columns is None:
+        return None
+    if isinstance(columns, str | bytes | Mapping) or not isinstance(columns, Iterable):
+        raise TypeError(f"columns must be a list of columns of X, [{columns!r}] say; got {reprlib.repr(columns)}")
+    result: list[Any] = columns.tolist() if isinstance(columns, np.ndarray) else list(columns)
+    if not result:
+        raise ValueError("columns must be at least one; got none")
+    if len(set(map(str, result))) < len(result):
+        raise ValueError(f"columns must differ, got {result!r}; a column that stands twice is a shorter length scale")
+    return result
+
+
+def columns_of_term(term: str, columns: Sequence[Any] | None, names: list[str] | None, d: int) -> NDArray[np.int64]:
     """Their numbers; all where None."""
     what = f"the columns of kernel[{term!r}]"
-    if columns is None and d > 0:
+    if columns is None:
+        if d == 0:
+            raise ValueError(f"{what} must be at least one; got none")
         return np.arange(d)
-    columns = () if columns is None else columns
-    if isinstance(columns, str | bytes | Mapping) or not isinstance(columns, Iterable):
-        raise TypeError(f"{what} must be a list of columns of X, [{columns!r}] say; got {reprlib.repr(columns)}")
     known = names if names is not None else [str(i) for i in range(d)]
     found = []
     for column in columns:
@@ -57,10 +70,6 @@ def columns_of_term(term: str, columns: Any, names: list[str] | None, d: int) ->
             problem = "several columns have" if count else "is no column of X"
             raise ValueError(f"{what} have {column!r}, which {problem}; there are {there_are}{hint}")
         found.append(known.index(str(column)))
-    if not found:
-        raise ValueError(f"{what} must be at least one; got none")
-    if len(set(found)) < len(found):
-        raise ValueError(f"{what} must differ, got {columns!r}; a column that stands twice is a shorter length scale")
     return np.array(found, dtype=np.int64)
 
 

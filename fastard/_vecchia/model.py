@@ -401,7 +401,7 @@ class VecchiaGaussianProcess:
         Raises
         ------
         ImportError
-            Without matplotlib, which ``pip install fastard[cli]`` brings.
+            Without matplotlib, which ``pip install 'fastard[cli]'`` brings.
         """
         from fastard._model.plots import plot_relevance
 
