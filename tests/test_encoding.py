@@ -309,7 +309,7 @@ def test_wrong_entries():
         fastard.fit(X.assign(material=pandas.date_range("2020", periods=N)), y, categorical=["material"])
 
 
-@pytest.mark.parametrize("method", ["sobol", "effects", "plot_effects", "to_sklearn", "to_gpytorch"])
+@pytest.mark.parametrize("method", ["to_sklearn", "to_gpytorch"])
 def test_what_is_for_numbers_alone(method):
     columns, y = table(20)
     with pytest.raises(ValueError, match=f"{method} is for models whose inputs are all numbers"):

@@ -203,7 +203,7 @@ def test_idle_inputs_and_constant_functions():
 @pytest.mark.parametrize("kernel", ["rbf", "matern32"])
 def test_effects_are_averages(kernel, m):
     """Of the function over the same points of the others: mean, and the standard deviation from the joint covariance."""
-    from fastard._model import sensitivity
+    from fastard._model import effects
 
     model, _, _ = trained((None, kernel, ()), m=m)
     found = model.effects(RANGES, n_nodes=5)
@@ -212,7 +212,7 @@ def test_effects_are_averages(kernel, m):
     design = stats.qmc.Sobol(3, scramble=False).random_base2(8)
     low, high = np.array(RANGES).T
     others = low + (high - low) * ((design + np.random.default_rng(0).random(3)) % 1.0)
-    assert len(others) == sensitivity._EFFECT_POINTS
+    assert len(others) == effects._POINTS
     for i in range(3):
         points = others.copy()
         points[:, i] = found.points[i, 3]
