@@ -936,20 +936,24 @@ class GaussianProcess:
         has the same kernel; with several outputs it has mean zero, or where each has its own variances, their standard
         deviations for units.
 
+        With categories or periodic columns it is the last step of a ``Pipeline`` that takes the columns as the model does; the
+        first, a ``ColumnTransformer``, encodes them. Then the kernel has a length scale for each encoded column, and training
+        it again would not tie those of one column.
+
         Returns
         -------
-        regressor : sklearn.gaussian_process.GaussianProcessRegressor
+        regressor : sklearn.gaussian_process.GaussianProcessRegressor, or sklearn.pipeline.Pipeline
 
         Raises
         ------
         ImportError
             Without scikit-learn.
         ValueError
-            For a rational quadratic kernel with several length scales, which scikit-learn has not.
+            For a rational quadratic kernel with several length scales, or a category of text and numbers, which scikit-learn
+            has not.
         """
         from fastard._model.conversion import to_sklearn
 
-        self._only_numbers("to_sklearn")
         return to_sklearn(self)
 
     def to_gpytorch(self) -> Any:
