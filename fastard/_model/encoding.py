@@ -85,6 +85,16 @@ class Encoding:
                 result[:, j] = 2.0 * math.pi / kind * along
         return result
 
+    def column_names(self, names: list[str]) -> list[str]:
+        """Of the encoded columns: material=wood, and sin(2 pi wind/360)."""
+        result = []
+        for name, kind in zip(names, self.kinds, strict=True):
+            if isinstance(kind, tuple):
+                result += [f"{name}={level}" for level in kind]
+            else:
+                result += [name] if kind is None else [f"{function}(2 pi {name}/{kind:g})" for function in ("sin", "cos")]
+        return result
+
     def options(self, names: list[str] | None) -> dict[str, Any]:
         """``categorical`` and ``periodic``, as `fit` takes them."""
         called = names or range(len(self.kinds))

@@ -521,7 +521,8 @@ class GaussianProcess:
         """
         validate.has_basis_functions(self._trend is not None)
         assert self._trend is not None
-        return self._trend.in_own_units(self.input_names, None if self._noise_ratio is None else self._units)
+        units = None if self._noise_ratio is None else self._units
+        return self._trend.in_own_units(self.input_names, self._encoding, units)
 
     def summary(
         self, *, standard_errors: Literal["exact", "average_information"] | None = "exact", loo: bool = True

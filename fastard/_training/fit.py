@@ -104,8 +104,10 @@ def fit(
         g, in the order of the sorted labels.
     mean : {"constant", "zero", "linear", "quadratic"}, array-like of shape (n, p), or callable, default "constant"
         What the process departs from. "constant": the mean of y. "linear": a + b'x; "quadratic": all squares and products too,
-        (d + 1) (d + 2) / 2 coefficients. An array holds the values of p basis functions at the points, which ``predict`` then
-        needs at the new points; a callable makes them, (q, p), from points (q, d), an array with its columns as X has them.
+        (d + 1) (d + 2) / 2 coefficients. Of a category either has an intercept for each level but the first, from which they
+        are differences, of a periodic column its sine and cosine; squares and products are of numbers only. An array holds the
+        values of p basis functions at the points, which ``predict`` then needs at the new points; a callable makes them,
+        (q, p), from points (q, d) that are all numbers, an array with its columns as X has them.
         The coefficients are those of generalised least squares, for each output its own.
     mean_estimation : {"ml", "reml"}, default "ml"
         With basis functions, what ``objective`` "log_marginal_likelihood" is: the largest over the coefficients, maximum
@@ -193,7 +195,7 @@ def fit(
     if mean_kind != "constant":
         y_mean = np.zeros_like(y_mean)
         if mean_kind != "zero":
-            trend = untrained(mean_kind, mean, X, y, feature_names or [f"x{i}" for i in range(d)])
+            trend = untrained(mean_kind, mean, X, y, feature_names or [f"x{i}" for i in range(d)], encoding)
         centred = y if trend is None else beside(trend, y)
     own_variances = validate.output_variances(
         output_variances, observation_variance, objective, signal_variance=signal_variance,
