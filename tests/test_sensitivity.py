@@ -123,6 +123,16 @@ def test_distributions():
         model.sobol(n_samples=-1)
 
 
+@pytest.mark.parametrize("kernel", ["rbf", "matern32"])
+@pytest.mark.parametrize("options", [{}, {"periodic": {0: 4.0}}, {"categorical": [0]}])
+def test_one_input_has_all_of_the_variance(kernel, options):
+    x = np.arange(20.0)[:, None] % 5
+    model = fastard.fit(x, np.sin(x[:, 0]), kernel=kernel, noise_variance=0.1, noise_variance_bounds="fixed", **options)
+    for distribution in ("uniform", "data"):
+        found = model.sobol(distribution, rng=0)
+        np.testing.assert_allclose([found.first_order[0], found.total[0]], 1.0, rtol=1e-10)
+
+
 def ishigami(X):
     return np.sin(X[:, 0]) + 7.0 * np.sin(X[:, 1]) ** 2 + 0.1 * X[:, 2] ** 4 * np.sin(X[:, 0])
 

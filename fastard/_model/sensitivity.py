@@ -153,7 +153,7 @@ def closed_form(model: Any, of_inputs: Distribution) -> _Found | None:
     first, total = np.empty((d, c.shape[1])), np.empty((d, c.shape[1]))
     for i in range(d):
         B = moments(of_inputs, X, model.length_scale, i)[1]
-        others = np.prod([a[k] for k in range(d) if k != i], axis=0)[:, np.newaxis] * c
+        others = np.prod([*a[:i], *a[i + 1 :], np.ones(len(X))], axis=0)[:, np.newaxis] * c
         first[i] = (np.einsum("jt,jk,kt->t", others, B, others, optimize=True) - mean**2) / variance
         without = np.exp(logs - np.log(B)) * np.outer(a[i], a[i])
         total[i] = (second - np.einsum("jt,jk,kt->t", c, without, c, optimize=True)) / variance
