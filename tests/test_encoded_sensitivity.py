@@ -101,6 +101,14 @@ def test_sums_know_their_rounding():
     assert np.abs(found.first_order - first).max() < found.accuracy < 1e-6
 
 
+def test_more_categories_than_an_array_has_axes():
+    X = np.zeros((20, 70))
+    X[:, 0] = np.arange(20) % 2
+    model = fastard.fit(X, X[:, 0] + 0.1 * np.arange(20), categorical=range(70), max_iterations=3)
+    np.testing.assert_allclose(model.sobol(n_samples=0).total, np.arange(70) == 0, atol=1e-6)
+    assert model.effects().mean[0].shape == (2,)
+
+
 @pytest.mark.parametrize("kernel", ["rbf", "matern52"])
 def test_the_quadrature(kernel):
     """Also of a part of the period, of the data, and of a category of many levels."""

@@ -14,6 +14,8 @@ from fastard._model.encoding import Encoding, Numbers
 
 Rule = tuple[Array, Array]  # values of an input, and their weights
 
+_MOST_AXES = 30  # of an array; some versions of NumPy have 32 at most
+
 
 class Distribution(NamedTuple):
     """Of independent inputs, as numbers: a category's are those of its levels."""
@@ -61,7 +63,7 @@ class Distribution(NamedTuple):
     def all_combinations(self, most: int) -> list[Rule] | None:
         """Of inputs that are all categories, their levels; None for others, and for more than ``most`` combinations."""
         sizes = [len(kind) if isinstance(kind, tuple) else most + 1 for kind in self.kinds]
-        if not sizes or math.prod(sizes) > most:
+        if not 0 < len(sizes) <= _MOST_AXES or math.prod(sizes) > most:
             return None
         return [self.nodes(i, size, 0.0) for i, size in enumerate(sizes)]
 
