@@ -5,8 +5,9 @@ from fastard._bayes.sampling import sample_posterior
 from fastard._bayes.storage import load
 from fastard._config import show_config
 from fastard._model.additive import AdditiveGaussianProcess, Component
+from fastard._model.effects import Effects
 from fastard._model.gaussian_process import GaussianProcess
-from fastard._model.sensitivity import Effects, SobolIndices
+from fastard._model.sensitivity import SobolIndices
 from fastard._model.standard_errors import StandardErrors
 from fastard._model.summary import Summary
 from fastard._model.trend import MeanCoefficients

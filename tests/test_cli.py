@@ -381,10 +381,25 @@ def test_predict_refuses_categories_of_no_training(
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("option", [["--vecchia"], ["--mean", "linear"]])
-def test_what_is_for_numbers_alone_says_so(tmp_path: Path, option: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_mean_beside_categories_and_periods(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path, _ = _mixed(tmp_path / "data.csv")
-    assert main(["fit", path, "--target", "y", "--periodic", "wind=360", *option]) == 2
+    files = {name: str(tmp_path / name) for name in ("model.npz", "model.json", "report.html")}
+    options = [*_KINDS, "--mean", "linear", "--save", files["model.npz"], "--json", files["model.json"]]
+    assert main(["fit", path, "--target", "y", *options, "--report", files["report.html"]]) == 0
+    names = fastard.load(files["model.npz"]).mean_coefficients().names
+    assert {"material=steel", "machine=2", "sin(2 pi wind/360)", "cos(2 pi wind/360)"} <= set(names)
+    assert json.loads(Path(files["model.json"]).read_text(encoding="utf-8"))["mean"]["basis"] == names
+    shown = capsys.readouterr().out.partition("Coefficients of the mean")[2]
+    assert all(name in shown for name in names)
+    assert "sin(2 pi wind/360)" in Path(files["report.html"]).read_text(encoding="utf-8")
+    new = tmp_path / "new.csv"
+    new.write_text("machine,wind,material,day\n1,9,wood,2024-01-05\n")
+    assert main(["predict", files["model.npz"], str(new)]) == 0
+
+
+def test_what_is_for_numbers_alone_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, _ = _mixed(tmp_path / "data.csv")
+    assert main(["fit", path, "--target", "y", "--periodic", "wind=360", "--vecchia"]) == 2
     assert "these hold categories or are periodic: 'material', 'wind'" in capsys.readouterr().err
 
 

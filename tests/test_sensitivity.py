@@ -123,6 +123,16 @@ def test_distributions():
         model.sobol(n_samples=-1)
 
 
+@pytest.mark.parametrize("kernel", ["rbf", "matern32"])
+@pytest.mark.parametrize("options", [{}, {"periodic": {0: 4.0}}, {"categorical": [0]}])
+def test_one_input_has_all_of_the_variance(kernel, options):
+    x = np.arange(20.0)[:, None] % 5
+    model = fastard.fit(x, np.sin(x[:, 0]), kernel=kernel, noise_variance=0.1, noise_variance_bounds="fixed", **options)
+    for distribution in ("uniform", "data"):
+        found = model.sobol(distribution, rng=0)
+        np.testing.assert_allclose([found.first_order[0], found.total[0]], 1.0, rtol=1e-10)
+
+
 def ishigami(X):
     return np.sin(X[:, 0]) + 7.0 * np.sin(X[:, 1]) ** 2 + 0.1 * X[:, 2] ** 4 * np.sin(X[:, 0])
 
@@ -203,7 +213,7 @@ def test_idle_inputs_and_constant_functions():
 @pytest.mark.parametrize("kernel", ["rbf", "matern32"])
 def test_effects_are_averages(kernel, m):
     """Of the function over the same points of the others: mean, and the standard deviation from the joint covariance."""
-    from fastard._model import sensitivity
+    from fastard._model import effects
 
     model, _, _ = trained((None, kernel, ()), m=m)
     found = model.effects(RANGES, n_nodes=5)
@@ -212,7 +222,7 @@ def test_effects_are_averages(kernel, m):
     design = stats.qmc.Sobol(3, scramble=False).random_base2(8)
     low, high = np.array(RANGES).T
     others = low + (high - low) * ((design + np.random.default_rng(0).random(3)) % 1.0)
-    assert len(others) == sensitivity._EFFECT_POINTS
+    assert len(others) == effects._POINTS
     for i in range(3):
         points = others.copy()
         points[:, i] = found.points[i, 3]

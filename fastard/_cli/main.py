@@ -309,11 +309,11 @@ def _fit(options: argparse.Namespace) -> int:
     )
     for line in data.notes:
         note(f"fastard: {options.data}: {line}")
-    if data.encoded and (options.vecchia or options.mean in ("linear", "quadratic")):
+    if data.encoded and options.vecchia:
         names = listed([quoted(name) for name in data.encoded])
         raise OptionsError(
-            f"{'--vecchia' if options.vecchia else f'--mean {options.mean}'} is for inputs that are all numbers, and these "
-            f"hold categories or are periodic: {names}; leave them out by --ignore, or make them numbers in the file"
+            f"--vecchia is for inputs that are all numbers, and these hold categories or are periodic: {names}; leave them "
+            "out by --ignore, or make them numbers in the file"
         )
     training, test = split(data, options.test_fraction, options.seed)
     with progress(_ADVICE) as callback:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastard import _validation as validate
+from fastard._model.sklearn_columns import column_transformer
 from fastard.kernels import RBF, Matern72, RationalQuadratic
 
 
@@ -15,10 +16,15 @@ def to_sklearn(model: Any) -> Any:
     try:
         from sklearn.base import clone
         from sklearn.gaussian_process import GaussianProcessRegressor, kernels
+        from sklearn.pipeline import Pipeline
     except ImportError:
         raise ImportError("to_sklearn needs scikit-learn: pip install 'fastard[sklearn]'") from None
     validate.constant_mean("to_sklearn", model._trend is not None)
-    kind, scales = model.kernel, model.length_scale
+    kind, scales, X = model.kernel, model._term.length_scale, model._X
+    transformer: Any = None
+    if model._encoding is not None:
+        transformer, order = column_transformer(model._encoding, X, model.feature_names)
+        scales, X = scales[order], X[:, order]
     n, m = model._y.shape
     y, own = model._targets, model._noise_ratio is not None
     # One output is scaled as scikit-learn does itself, so that a clone may be trained again; several share a variance.
@@ -41,9 +47,9 @@ def to_sklearn(model: Any) -> Any:
     squeezed = (lambda array: array[:, 0].copy()) if m == 1 else np.copy
     regressor.kernel_ = clone(regressor.kernel)
     regressor.n_features_in_ = scales.size
-    if model.feature_names is not None:
+    if model.feature_names is not None and transformer is None:
         regressor.feature_names_in_ = np.array(model.feature_names, dtype=object)
-    regressor.X_train_ = model._X.copy()
+    regressor.X_train_ = X.copy()
     regressor.y_train_ = squeezed(model._y / unit)
     regressor._y_train_mean = float(model._y_mean[0]) if m == 1 else model._y_mean.copy()
     regressor._y_train_std = float(unit * model._units[0]) if m == 1 else model._units
@@ -51,7 +57,7 @@ def to_sklearn(model: Any) -> Any:
     regressor.alpha_ = squeezed(model._alpha * unit)
     in_units = n * float(np.log(unit * model._units).sum())
     regressor.log_marginal_likelihood_value_ = model.log_marginal_likelihood + in_units
-    return regressor
+    return regressor if transformer is None else Pipeline([("columns", transformer), ("regressor", regressor)])
 
 
 def to_gpytorch(model: Any) -> Any:

@@ -22,6 +22,13 @@ from fastard._arrays import Array, read_only
 
 
 @dataclass(frozen=True)
+class Numbers:
+    """Points (q, d) as `Encoding.numbers` has them, in the place of those that a user gives."""
+
+    array: Array
+
+
+@dataclass(frozen=True)
 class Encoding:
     """Of each column of X what it is: None for numbers, its period, or the tuple of its levels."""
 
@@ -40,7 +47,10 @@ class Encoding:
 
     def encode(self, X: Any, names: list[str] | None, order: NDArray[np.int64] | None = None) -> Array:
         """Encoded points; ``order``: where the columns stand in X."""
-        columns = validate.coded(X, self.kinds, names, order)
+        return self.of_numbers(X.array if isinstance(X, Numbers) else validate.coded(X, self.kinds, names, order))
+
+    def of_numbers(self, columns: Array) -> Array:
+        """Encoded points, of what ``numbers`` returns."""
         encoded = np.empty((len(columns), self.of_column.size))
         for column, start, kind in zip(columns.T, self.first, self.kinds, strict=True):
             if isinstance(kind, tuple):
@@ -52,6 +62,17 @@ class Encoding:
                 encoded[:, start] = column
         return read_only(encoded)
 
+    def numbers(self, encoded: Array) -> Array:
+        """What was encoded, (n, d): of categories the numbers of their levels, from 0, and of periods what is left of them."""
+        numbers: Array = encoded[:, self.first]
+        for j, (start, kind) in enumerate(zip(self.first, self.kinds, strict=True)):
+            if isinstance(kind, tuple):
+                numbers[:, j] = encoded[:, start : start + len(kind)].argmax(axis=1)
+            elif kind is not None:
+                angle = np.arctan2(encoded[:, start], encoded[:, start + 1])
+                numbers[:, j] = np.mod(angle / (2.0 * math.pi), 1.0) * kind
+        return numbers
+
     def gradient(self, encoded: Array, gradient: Array) -> Array:
         """By the columns (q, d, ...), from that by the encoded ones (q, d', ...); NaN for categories."""
         result: Array = gradient[:, self.first]
@@ -62,6 +83,16 @@ class Encoding:
                 sine, cosine = (encoded[:, start + k].reshape(-1, *[1] * (gradient.ndim - 2)) for k in (0, 1))
                 along = cosine * gradient[:, start] - sine * gradient[:, start + 1]
                 result[:, j] = 2.0 * math.pi / kind * along
+        return result
+
+    def column_names(self, names: list[str]) -> list[str]:
+        """Of the encoded columns: material=wood, and sin(2 pi wind/360)."""
+        result = []
+        for name, kind in zip(names, self.kinds, strict=True):
+            if isinstance(kind, tuple):
+                result += [f"{name}={level}" for level in kind]
+            else:
+                result += [name] if kind is None else [f"{function}(2 pi {name}/{kind:g})" for function in ("sin", "cos")]
         return result
 
     def options(self, names: list[str] | None) -> dict[str, Any]:
@@ -85,6 +116,16 @@ def encoded_names(names: list[str] | None, of: Encoding | None) -> list[str] | N
     if of is None:
         return names
     return [str(i) if names is None else names[i] for i in of.of_column]
+
+
+def distances(kind: Any, values: Array, others: Array) -> Array:
+    """Between the numbers (k,) and (n,) of one column of that kind, as they are once encoded: (k, n)."""
+    between: Array = values[:, np.newaxis] - others
+    if isinstance(kind, tuple):
+        between = math.sqrt(2.0) * (between != 0.0)
+    elif kind is not None:
+        between = 2.0 * np.abs(np.sin(math.pi / kind * between))
+    return between
 
 
 def places(of: Encoding | None, d: int, width: int, size: int) -> NDArray[np.int64]:

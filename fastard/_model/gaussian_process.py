@@ -34,7 +34,8 @@ from fastard.exceptions import NotPositiveDefiniteError
 from fastard.kernels import Kernel
 
 if TYPE_CHECKING:
-    from fastard._model.sensitivity import Effects, SobolIndices
+    from fastard._model.effects import Effects
+    from fastard._model.sensitivity import SobolIndices
     from fastard._model.summary import Summary
 
 # What predictions are made from, and what that was made of; not an attribute, so that nothing copies or pickles it.
@@ -524,7 +525,7 @@ class GaussianProcess:
         validate.has_basis_functions(self._trend is not None)
         assert self._trend is not None
         units = None if self._noise_ratio is None else self._units
-        return self._trend.in_own_units(self.input_names, self.output_names, units)
+        return self._trend.in_own_units(self.input_names, self.output_names, self._encoding, units)
 
     def summary(
         self, *, standard_errors: Literal["exact", "average_information"] | None = "exact", loo: bool = True
@@ -568,8 +569,10 @@ class GaussianProcess:
         Parameters
         ----------
         distribution : {"uniform", "data"}, array-like of shape (d, 2), or dict, default "uniform"
-            Of the inputs, which are independent: each uniform over its range in the training data; or drawn from its values in
-            them; or uniform over a range that is given (a dict names columns, the others are as in the data).
+            Of the inputs, which are independent. "uniform": each over its range in the training data, a periodic one over a
+            period, and of a category all levels are equally likely. "data": each is drawn from its values there, levels are
+            as frequent as in the data. Ranges: uniform over those (a dict names columns, the others are as with "uniform";
+            where some columns are categories only a dict of others will do).
         n_samples : int, default 100
             Functions that are drawn from the posterior for the standard deviations; 0 for none.
         n_points : int, default 512
@@ -589,10 +592,11 @@ class GaussianProcess:
 
         Notes
         -----
-        Of the RBF kernel in closed form, O(n^2 d). Where rounding would spoil that, as it does with little noise, and of the
-        other kernels by quadrature: along each input a Gauss-Legendre rule (of the data's values: quantiles), over the others
-        a Sobol' sequence, with 8 fixed shifts that tell how ``accuracy`` is. The standard deviations, from functions at some
-        2000 points, are rough ones.
+        Where all inputs are categories, by sums over all combinations of levels, up to 2^17. Of the RBF kernel in closed form,
+        O(n^2 d). Where rounding would spoil that, as it does with little noise, for parts of a period, and of the other
+        kernels by quadrature: along each input a Gauss-Legendre rule (over a period the trapezoidal rule, of the data's values
+        quantiles, of up to 64 levels or values all), over the others a Sobol' sequence, with 8 fixed shifts that tell how
+        ``accuracy`` is. The standard deviations, from functions at some 2000 points, are rough ones.
 
         References
         ----------
@@ -601,7 +605,6 @@ class GaussianProcess:
         """
         from fastard._model.sensitivity import sobol
 
-        self._only_numbers("sobol")
         return sobol(self, distribution, n_samples, n_points, rng)
 
     def effects(self, distribution: Any = "uniform", *, n_nodes: int = 41) -> Effects:
@@ -612,7 +615,8 @@ class GaussianProcess:
         distribution : {"uniform", "data"}, array-like of shape (d, 2), or dict, default "uniform"
             Of the inputs, as for :meth:`sobol`.
         n_nodes : int, default 41
-            Values of each input, from the least to the largest.
+            Values of each input, from the least to the largest; of a periodic one over a period from 0 on. A category has its
+            levels.
 
         Returns
         -------
@@ -626,16 +630,16 @@ class GaussianProcess:
 
         Notes
         -----
-        The others are averaged over 256 points of a shifted Sobol' sequence: for inputs that are distributed so, mean and std
-        are exact. n x 256 covariances are computed for each value of each input.
+        The others are averaged over 256 points of a shifted Sobol' sequence, or where all are categories over all combinations
+        of levels, up to 256: for inputs that are distributed so, mean and std are exact. n x 256 covariances are computed for
+        each value of each input.
 
         References
         ----------
         Oakley & O'Hagan, J. R. Statist. Soc. B 66 (2004), 751-769, section 3.
         """
-        from fastard._model.sensitivity import effects
+        from fastard._model.effects import effects
 
-        self._only_numbers("effects")
         return effects(self, distribution, n_nodes)
 
     def standard_errors(
@@ -936,20 +940,24 @@ class GaussianProcess:
         has the same kernel; with several outputs it has mean zero, or where each has its own variances, their standard
         deviations for units.
 
+        With categories or periodic columns it is the last step of a ``Pipeline`` that takes the columns as the model does; the
+        first, a ``ColumnTransformer``, encodes them. Then the kernel has a length scale for each encoded column, and training
+        it again would not tie those of one column.
+
         Returns
         -------
-        regressor : sklearn.gaussian_process.GaussianProcessRegressor
+        regressor : sklearn.gaussian_process.GaussianProcessRegressor, or sklearn.pipeline.Pipeline
 
         Raises
         ------
         ImportError
             Without scikit-learn, which ``pip install 'fastard[sklearn]'`` brings.
         ValueError
-            For a rational quadratic kernel with several length scales, which scikit-learn has not.
+            For a rational quadratic kernel with several length scales, or a category of text and numbers, which scikit-learn
+            has not.
         """
         from fastard._model.conversion import to_sklearn
 
-        self._only_numbers("to_sklearn")
         return to_sklearn(self)
 
     def to_gpytorch(self) -> Any:
@@ -1064,6 +1072,8 @@ class GaussianProcess:
     def plot_effects(self, distribution: Any = "uniform", *, most: int = 12) -> Any:
         """Draw the main effects of :meth:`effects` with bands of two standard deviations, the strongest first.
 
+        The levels of a category are points with bars of two standard deviations.
+
         Parameters
         ----------
         distribution : {"uniform", "data"}, array-like of shape (d, 2), or dict, default "uniform"
@@ -1085,7 +1095,6 @@ class GaussianProcess:
         """
         from fastard._model.plots import plot_effects
 
-        self._only_numbers("plot_effects")
         return plot_effects(self, distribution, validate.count("most", most, least=1))
 
     def __repr__(self) -> str:

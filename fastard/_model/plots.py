@@ -12,7 +12,7 @@ from scipy.stats import binom, chi2
 from fastard import _text
 from fastard import _validation as validate
 from fastard._arrays import Array
-from fastard._model.sensitivity import effects
+from fastard._model.effects import effects
 from fastard._objectives.leave_one_out import LeaveOneOut
 
 _MOST_BARS = 100  # a chart of more is taller than a screen shows and an image may be
@@ -20,6 +20,10 @@ _MOST_BARS = 100  # a chart of more is taller than a screen shows and an image m
 _LONGEST_NAME = 30  # characters; longer names leave no room for the bars
 
 _NAME_OF_PANEL = 24  # characters, of which a panel is as wide
+
+_NAME_OF_LEVEL, _MOST_LEVELS = 20, 20  # characters, and names below a panel
+
+_BESIDE = 0.5  # of the distance of two levels, over which the outputs' points stand beside one another
 
 _BLUE, _GREY = "#33658a", "#888888"
 
@@ -195,19 +199,26 @@ def plot_effects(model: Any, distribution: Any, most: int) -> Any:
     """See :meth:`fastard.GaussianProcess.plot_effects`."""
     validate.some_inputs(model.length_scale.size)
     names, points, mean, std = effects(model, distribution, 41)
-    d, count = points.shape
     outputs = list(map(shortened, model.output_names))
-    mean, std = mean.reshape(d, count, -1), std.reshape(d, count, -1)
-    strength = (mean.std(axis=1) / (model._y.std(axis=0) * model._units + np.finfo(float).tiny)).max(axis=1)
+    mean, std = ([each.reshape(len(each), -1) for each in of_inputs] for of_inputs in (mean, std))
+    units = model._y.std(axis=0) * model._units + np.finfo(float).tiny
+    strength = np.array([(each.std(axis=0) / units).max() for each in mean])
     shown = np.argsort(-strength, kind="stable")[:most]
     columns = min(3, len(shown))
     rows = -(-len(shown) // columns)
     grid = np.reshape(new_axes(0.6 + 2.0 * rows, rows, columns), -1)
     for axes, i in zip(grid, shown, strict=False):
+        levels = points[i] if points[i].dtype == object else None
         for t, color in enumerate(_colors(len(outputs))):
-            middle, margin = mean[i, :, t], 2.0 * std[i, :, t]
-            axes.fill_between(points[i], middle - margin, middle + margin, color=color, alpha=0.25, linewidth=0.0)
-            axes.plot(points[i], middle, color=color, label=outputs[t])
+            middle, margin = mean[i][:, t], 2.0 * std[i][:, t]
+            if levels is None:
+                axes.fill_between(points[i], middle - margin, middle + margin, color=color, alpha=0.25, linewidth=0.0)
+                axes.plot(points[i], middle, color=color, label=outputs[t])
+            else:
+                places = np.arange(len(levels)) + _BESIDE * (t - 0.5 * (len(outputs) - 1)) / len(outputs)
+                axes.errorbar(places, middle, margin, fmt="o", markersize=4.0, capsize=2.0, color=color, label=outputs[t])
+        if levels is not None:
+            _name_levels(axes, [_text.shortened(str(level), _NAME_OF_LEVEL) for level in levels])
         axes.set_xlabel(_text.shortened(names[i], _NAME_OF_PANEL), parse_math=False)
         _finish(axes, False)
     for axes in grid[len(shown) :]:
@@ -220,6 +231,17 @@ def plot_effects(model: Any, distribution: Any, most: int) -> Any:
     name = _text.shortened(outputs[0], _NAME_OF_PANEL) if model.target_names and len(outputs) == 1 else "prediction"
     figure.supylabel(f"mean of {name}", fontsize="medium", parse_math=False)
     return grid[: len(shown)]
+
+
+def _name_levels(axes: Any, levels: list[str]) -> None:
+    """Below their places 0, 1, ...; upright where they are long, and of very many not all."""
+    step = -(-len(levels) // _MOST_LEVELS)
+    axes.set_xlim(-0.5, len(levels) - 0.5)
+    upright = sum(map(len, levels)) > _NAME_OF_PANEL
+    look = {"rotation": 90, "size": "x-small"} if upright else {}
+    axes.set_xticks(np.arange(0, len(levels), step), levels[::step], **look)
+    for text in axes.get_xticklabels():
+        text.set_parse_math(False)
 
 
 def _colors(count: int) -> list[Any]:

@@ -1,7 +1,7 @@
-"""How much of the variance is each input's? Sobol' indices and main effects of a model's mean, and how sure they are.
+"""How much of the variance is each input's? Sobol' indices of a model's mean, and how sure they are.
 
-The inputs are independent, each uniform over a range or drawn from its values in the data. Saltelli et al., Global sensitivity
-analysis: the primer (2008), chapter 4; of Gaussian processes Oakley & O'Hagan, J. R. Statist. Soc. B 66 (2004), 751-769.
+Saltelli et al., Global sensitivity analysis: the primer (2008), chapter 4; of Gaussian processes Oakley & O'Hagan, J. R.
+Statist. Soc. B 66 (2004), 751-769.
 """
 
 from __future__ import annotations
@@ -14,10 +14,17 @@ import numpy as np
 from fastard import _text
 from fastard import _validation as validate
 from fastard._arrays import Array
-from fastard._blas import solve
-from fastard._engine.cross import cross_covariance
 from fastard._engine.posterior import MEAN
-from fastard._engine.terms import Term
+from fastard._model.distribution import (
+    Distribution,
+    as_given,
+    distribution_of,
+    full_grid,
+    grid_along,
+    numbers_of,
+    sequence,
+)
+from fastard._model.encoding import by_column, distances
 from fastard._model.standard_errors import visible_influence
 from fastard.kernels import RBF
 
@@ -30,11 +37,10 @@ _ROUNDING = 1e-4  # of an index, beyond which the quadrature may be more accurat
 
 _MOST_POINTS = 4000  # of the closed form, which takes six n x n arrays
 
-_AT_A_TIME = 2**17  # points that are predicted at once
+_AT_A_TIME = 2**17  # points that are predicted at once, and combinations of levels that are summed over
 
-_SAMPLED_POINTS, _SAMPLED_NODES = 2000, 6  # where functions are drawn: their covariance is an array of so many squared
-
-_EFFECT_POINTS = 256  # over which the other inputs of a main effect are averaged
+# Where functions are drawn: their covariance is an array of so many points squared.
+_SAMPLED_POINTS, _SAMPLED_NODES, _LEAST_SAMPLED = 2000, 6, 4
 
 
 class SobolIndices(NamedTuple):
@@ -53,8 +59,8 @@ class SobolIndices(NamedTuple):
     first_order_std, total_std : ndarray
         Standard deviations over functions drawn from the posterior; NaN where none were drawn.
     accuracy : float
-        Of the numbers in ``first_order`` and ``total``: the largest standard error of the quadrature, or of the closed form a
-        bound on what rounding adds.
+        Of the numbers in ``first_order`` and ``total``: the largest standard error of the quadrature; of the closed form, and
+        of sums over all levels, a bound on what rounding adds.
     mean, variance : float, or ndarray of shape (m,)
         Of the model's mean under the inputs' distribution.
     output_names : list of str
@@ -85,59 +91,6 @@ class SobolIndices(NamedTuple):
         return _text.printable_lines([*lines, f"  Numbers are accurate to {self.accuracy:.0e}."])
 
 
-class Effects(NamedTuple):
-    """Main effects of the inputs; :meth:`fastard.GaussianProcess.effects` makes it.
-
-    Attributes
-    ----------
-    names : list of str
-        The inputs, d of them.
-    points : ndarray, shape (d, q)
-        Values of each input.
-    mean, std : ndarray, shape (d, q), or (d, q, m) for m > 1 outputs
-        Of the function averaged over all other inputs, with this one there.
-    """
-
-    names: list[str]
-    points: Array
-    mean: Array
-    std: Array
-
-    def __repr__(self) -> str:
-        return f"<Effects of {_text.listed(self.names)}: points, mean and std at {self.points.shape[1]} values each>"
-
-
-class Distribution(NamedTuple):
-    """Of independent inputs: uniform between two numbers each, or, with ``values``, drawn from a column's sorted values."""
-
-    low: Array  # (d,)
-    high: Array
-    values: Array | None  # (n, d)
-
-    def points(self, uniform: Array) -> Array:
-        """From numbers (q, d) between 0 and 1."""
-        if self.values is None:
-            return self.low + (self.high - self.low) * uniform
-        n, d = self.values.shape
-        drawn: Array = self.values[np.minimum((uniform * n).astype(np.int64), n - 1), np.arange(d)]
-        return drawn
-
-    def nodes(self, i: int, count: int, shift: float) -> tuple[Array, Array]:
-        """Values of input i and their weights: a Gauss-Legendre rule, or quantiles that ``shift``, 0 to 1, moves."""
-        if self.values is None:
-            nodes, weights = np.polynomial.legendre.leggauss(count)
-            return self.low[i] + (self.high[i] - self.low[i]) * 0.5 * (1.0 + nodes), 0.5 * weights
-        n = self.values.shape[0]
-        places = (np.arange(n) + 0.5) / n if n <= count else (np.arange(count) + shift) / count
-        return self.values[np.minimum((places * n).astype(np.int64), n - 1), i], np.full(places.size, 1.0 / places.size)
-
-
-def distribution_of(model: Any, given: Any) -> Distribution:
-    """From what a user gave: "uniform", "data", or ranges."""
-    ranges = validate.input_distribution(given, model._X, model.feature_names)
-    return Distribution(*ranges, np.sort(model._X, axis=0) if isinstance(given, str) and given == "data" else None)
-
-
 def sobol(model: Any, given: Any, n_samples: int, n_points: int, rng: Any) -> SobolIndices:
     """See :meth:`fastard.GaussianProcess.sobol`."""
     validate.mean_anywhere("sobol", model._has_array)
@@ -146,7 +99,9 @@ def sobol(model: Any, given: Any, n_samples: int, n_points: int, rng: Any) -> So
     n_points = validate.count("n_points", n_points, least=2)
     random = validate.generator(rng)
     with np.errstate(all="ignore"):  # a constant function has no shares, which NaN says
-        found = closed_form(model, of_inputs) if type(model.kernel) is RBF and model._trend is None else None
+        found = sums(model, of_inputs)
+        if found is None and type(model.kernel) is RBF and model._trend is None:
+            found = closed_form(model, of_inputs)
         if found is None:
             found = quadrature(model, of_inputs, n_points)
         first, total, accuracy, mean, variance = found
@@ -160,14 +115,31 @@ def sobol(model: Any, given: Any, n_samples: int, n_points: int, rng: Any) -> So
 _Found = tuple[Array, Array, float, Array, Array]  # first order, total, accuracy, mean less that of y, and variance
 
 
+def sums(model: Any, of_inputs: Distribution) -> _Found | None:
+    """Of inputs that are all categories: over all combinations of their levels. None for others, and for too many of these."""
+    rules = of_inputs.all_combinations(_AT_A_TIME)
+    if rules is None:
+        return None
+    points, weights = full_grid(rules)
+    d, m, sizes = len(rules), model._y.shape[1], [own.size for _, own in rules]
+    values, first, total = _mean_at(model, points), np.empty((d, m)), np.empty((d, m))
+    for i, (_, own) in enumerate(rules):
+        lines = np.moveaxis(values.reshape(*sizes, m), i, -2).reshape(-1, sizes[i], m)
+        of_lines = np.moveaxis(weights.reshape(sizes), i, -1).reshape(-1, sizes[i]).sum(axis=1)
+        first[i], total[i], mean, variance = _of_grid(lines, own, of_lines)
+    size = np.abs(model._term.signal_variance * model._alpha * model._units).sum(axis=0) + np.abs(values).max(axis=0)
+    accuracy = float(np.max(4.0 * np.finfo(float).eps * size / np.sqrt(variance)))
+    return first / variance, total / variance, accuracy, mean, variance
+
+
 def closed_form(model: Any, of_inputs: Distribution) -> _Found | None:
-    """Of the RBF kernel, a product over the inputs; None where rounding would spoil the numbers.
+    """Of the RBF kernel, a product over the inputs; None where rounding would spoil the numbers, or for a part of a period.
 
     With c = signal_variance alpha, a_i = E k_i(x, X) and B_i = E k_i(X, x) k_i(x, X): the mean is c' prod a_i, its second
     moment c' (prod B_i) c, and where input i is known, or all others are, a_l a_l' stands in the place of the others' B_l.
     """
-    X, c, d = model._X, model._term.signal_variance * model._alpha * model._units, model.length_scale.size
-    if d == 0 or len(X) > _MOST_POINTS:
+    X, c, d = numbers_of(model), model._term.signal_variance * model._alpha * model._units, model.length_scale.size
+    if d == 0 or len(X) > _MOST_POINTS or any(map(of_inputs.is_part_of_period, range(d))):
         return None
     a = [moments(of_inputs, X, model.length_scale, i, second=False)[0] for i in range(d)]
     logs = np.zeros((len(X), len(X)))
@@ -184,7 +156,7 @@ def closed_form(model: Any, of_inputs: Distribution) -> _Found | None:
     first, total = np.empty((d, c.shape[1])), np.empty((d, c.shape[1]))
     for i in range(d):
         B = moments(of_inputs, X, model.length_scale, i)[1]
-        others = np.prod([a[k] for k in range(d) if k != i], axis=0)[:, np.newaxis] * c
+        others = np.prod([*a[:i], *a[i + 1 :], np.ones(len(X))], axis=0)[:, np.newaxis] * c
         first[i] = (np.einsum("jt,jk,kt->t", others, B, others, optimize=True) - mean**2) / variance
         without = np.exp(logs - np.log(B)) * np.outer(a[i], a[i])
         total[i] = (second - np.einsum("jt,jk,kt->t", c, without, c, optimize=True)) / variance
@@ -193,12 +165,15 @@ def closed_form(model: Any, of_inputs: Distribution) -> _Found | None:
 
 def moments(of_inputs: Distribution, X: Array, length_scale: Array, i: int, second: bool = True) -> tuple[Array, Array]:
     """a (n,) and B (n, n), empty without ``second``, of one input of the RBF kernel; at least the smallest float."""
-    scale, x = length_scale[i], X[:, i]
+    kind, scale, x = of_inputs.kinds[i], length_scale[i], X[:, i]
     low, high, tiny = of_inputs.low[i], of_inputs.high[i], np.finfo(float).tiny
-    if of_inputs.values is not None or high == low:
-        values = of_inputs.values[:, i] if of_inputs.values is not None else np.array([low])
-        K = np.exp(-0.5 * ((values[:, np.newaxis] - x) / scale) ** 2)
-        return K.mean(axis=0), np.maximum(K.T @ K / len(K), tiny) if second else np.empty((0, 0))
+    values = of_inputs.values[i] if low < high else np.array([low])
+    if values is not None:
+        values, weights = of_inputs.nodes(i, values.size, 0.0) if low < high else (values, np.ones(1))
+        K = np.exp(-0.5 * (distances(kind, values, x) / scale) ** 2)
+        return weights @ K, np.maximum((K.T * weights) @ K, tiny) if second else np.empty((0, 0))
+    if kind is not None:
+        return _over_period(kind, x, scale, second)
     a = _gaussian_average(x, scale, low, high)
     if not second:
         return a, np.empty((0, 0))
@@ -215,10 +190,21 @@ def _gaussian_average(center: Array, scale: float, low: float, high: float) -> A
     return scale * math.sqrt(0.5 * math.pi) / (high - low) * (erf(above) - erf(below))  # type: ignore[no-any-return]
 
 
+def _over_period(period: float, x: Array, scale: float, second: bool) -> tuple[Array, Array]:
+    """a and B of a periodic input: exp((cos(t - x) - 1) / scale^2) is averaged over t as Bessel's I_0 is."""
+    from scipy.special import i0e  # exp(-z) I_0(z)
+
+    a = np.full(x.size, i0e(1.0 / scale**2))
+    if not second:
+        return a, np.empty((0, 0))
+    z = 2.0 / scale**2 * np.abs(np.cos(math.pi / period * (x[:, np.newaxis] - x)))
+    return a, np.maximum(i0e(z) * np.exp(z - 2.0 / scale**2), np.finfo(float).tiny)
+
+
 def quadrature(model: Any, of_inputs: Distribution, n_points: int) -> _Found:
     """Of any kernel: a rule along each input, at points of the others from a Sobol' sequence with several shifts."""
     d, m = model.length_scale.size, model._y.shape[1]
-    design = _sequence(n_points, d)
+    design = sequence(n_points, d)
     shifts = np.random.default_rng(0).random((_SHIFTS, d))
     parts = np.zeros((_SHIFTS, 2, d, m))
     variances, means = np.zeros((_SHIFTS, m)), np.zeros((_SHIFTS, m))
@@ -227,7 +213,7 @@ def quadrature(model: Any, of_inputs: Distribution, n_points: int) -> _Found:
         points = of_inputs.points((design + shift) % 1.0)
         for i in range(d):
             nodes, weights = of_inputs.nodes(i, counts[i], shift[i])
-            values = _along(model, points, i, nodes)
+            values = _mean_at(model, grid_along(points, i, nodes)).reshape(len(points), len(nodes), m)
             parts[r, 0, i], parts[r, 1, i], mean, variance = _of_grid(values, weights)
             means[r] += mean / d
             variances[r] += variance / d
@@ -238,46 +224,34 @@ def quadrature(model: Any, of_inputs: Distribution, n_points: int) -> _Found:
     return first, total, accuracy, means.mean(axis=0), variance
 
 
-def _of_grid(values: Array, weights: Array) -> tuple[Array, Array, Array, Array]:
+def _of_grid(values: Array, weights: Array, of_lines: Array | None = None) -> tuple[Array, Array, Array, Array]:
     """Of values (s, q, ...), q along one input: the variance of their mean over s, the mean of their variance over q, and the
-    mean and variance of all.
+    mean and variance of all. ``of_lines`` (s,) are the weights of the s, by default equal.
     """
-    mean = np.average(np.mean(values, axis=0), axis=0, weights=weights)
+    mean = np.average(np.average(values, axis=0, weights=of_lines), axis=0, weights=weights)
     centred = values - mean
     of_points = np.average(centred, axis=1, weights=weights)
-    first = np.average(np.mean(centred, axis=0) ** 2, axis=0, weights=weights)
-    total = np.mean(np.average((centred - of_points[:, np.newaxis]) ** 2, axis=1, weights=weights), axis=0)
-    return first, total, mean, total + np.mean(of_points**2, axis=0)
-
-
-def _sequence(count: int, d: int) -> Array:
-    """The first so many points of a Sobol' sequence, without any random number."""
-    from scipy.stats import qmc
-
-    return qmc.Sobol(d, scramble=False).random_base2(math.ceil(math.log2(count)))[:count]  # type: ignore[no-any-return]
+    first = np.average(np.average(centred, axis=0, weights=of_lines) ** 2, axis=0, weights=weights)
+    within = np.average((centred - of_points[:, np.newaxis]) ** 2, axis=1, weights=weights)
+    total = np.average(within, axis=0, weights=of_lines)
+    return first, total, mean, total + np.average(of_points**2, axis=0, weights=of_lines)
 
 
 def _node_counts(model: Any, of_inputs: Distribution) -> list[int]:
-    if of_inputs.values is not None:
-        return [_MOST_NODES] * model.length_scale.size
+    """Of each input; what is drawn from values has as many as there may be."""
+    radii = [kind / (2.0 * math.pi) if isinstance(kind, float) else 1.0 for kind in of_inputs.kinds]
     with np.errstate(all="ignore"):
-        waves = (of_inputs.high - of_inputs.low) / model.length_scale
-    return [int(min(_NODES + 2.0 * wave, _MOST_NODES)) for wave in waves]
+        waves = (of_inputs.high - of_inputs.low) / radii / model.length_scale
+    counts = [int(min(_NODES + 2.0 * wave, _MOST_NODES)) for wave in waves]
+    return [count if values is None else _MOST_NODES for count, values in zip(counts, of_inputs.values, strict=True)]
 
 
-def _along(model: Any, points: Array, i: int, nodes: Array) -> Array:
-    """The model's mean less that of y, (points, nodes, m): input i has the nodes' values, the others have the points'."""
-    grid = _grid(points, i, nodes)
-    parts = [model._predict(grid[at : at + _AT_A_TIME], MEAN)[1].mean for at in range(0, len(grid), _AT_A_TIME)]
+def _mean_at(model: Any, points: Array) -> Array:
+    """The model's mean less that of y at numbers (q, d): (q, m)."""
+    at_a_time = range(0, len(points), _AT_A_TIME)
+    parts = [model._predict(as_given(model, points[at : at + _AT_A_TIME]), MEAN)[1].mean for at in at_a_time]
     values: Array = np.concatenate(parts) - model._y_mean
-    return values.reshape(len(points), len(nodes), -1)
-
-
-def _grid(points: Array, i: int, nodes: Array) -> Array:
-    """(points * nodes, d)."""
-    grid = np.repeat(points, len(nodes), axis=0)
-    grid[:, i] = np.tile(nodes, len(points))
-    return grid
+    return values
 
 
 def _spread(model: Any, of_inputs: Distribution, n_samples: int, random: np.random.Generator) -> tuple[Array, Array]:
@@ -289,57 +263,29 @@ def _spread(model: Any, of_inputs: Distribution, n_samples: int, random: np.rand
     d, m = model.length_scale.size, model._y.shape[1]
     result = np.full((2, d, m), np.nan)
     varies = of_inputs.high > of_inputs.low
-    visible = visible_influence(model._X, model._y, model._term, model.n_threads) | (model._trend is not None)
+    seen = visible_influence(model._X, model._y, model._term, model.n_threads)
+    visible = by_column(model._encoding, seen, np.logical_or) | (model._trend is not None)
     used = np.flatnonzero(visible & varies).tolist()
     if n_samples < 2:
         return result[0], result[1]
     result[:] = 0.0
     if not used:
         return result[0], result[1]
-    count = max(4, _SAMPLED_POINTS // (len(used) * _SAMPLED_NODES))
-    points = of_inputs.points((_sequence(count, d) + np.random.default_rng(0).random(d)) % 1.0)
-    rules = [of_inputs.nodes(i, _SAMPLED_NODES, 0.5) for i in used]
-    grid = np.vstack([_grid(points, i, nodes) for i, (nodes, _) in zip(used, rules, strict=True)])
-    drawn = model.sample(grid, n_samples, random).reshape(n_samples, len(used), count, -1, m)
-    found = np.array([_of_grid(np.moveaxis(drawn[:, k], 0, -1), weights) for k, (_, weights) in enumerate(rules)])
+    most = max(_SAMPLED_NODES, _SAMPLED_POINTS // (_LEAST_SAMPLED * len(used)))  # levels of a category
+    counts = [most if isinstance(of_inputs.kinds[i], tuple) else _SAMPLED_NODES for i in used]
+    rules = [of_inputs.nodes(i, count, 0.5) for i, count in zip(used, counts, strict=True)]
+    sizes = [weights.size for _, weights in rules]
+    count = max(_LEAST_SAMPLED, _SAMPLED_POINTS // sum(sizes))
+    points = of_inputs.points((sequence(count, d) + np.random.default_rng(0).random(d)) % 1.0)
+    grid = np.vstack([grid_along(points, i, nodes) for i, (nodes, _) in zip(used, rules, strict=True)])
+    drawn = model.sample(as_given(model, grid), n_samples, random).reshape(n_samples, -1, m)
+    parts = np.split(drawn, np.cumsum([count * size for size in sizes])[:-1], axis=1)
+    lines = [np.moveaxis(part.reshape(n_samples, count, -1, m), 0, -1) for part in parts]
+    found = np.array([_of_grid(own, weights) for own, (_, weights) in zip(lines, rules, strict=True)])
     first, total, _, variances = np.moveaxis(found, 1, 0)  # each (used, m, samples)
     variance = variances.mean(axis=0)
     result[0, used], result[1, used] = (first / variance).std(axis=-1), (total / variance).std(axis=-1)
     return result[0], result[1]
-
-
-def effects(model: Any, given: Any, n_nodes: int) -> Effects:
-    """See :meth:`fastard.GaussianProcess.effects`."""
-    validate.mean_anywhere("effects", model._has_array)
-    of_inputs = distribution_of(model, given)
-    count = validate.count("n_nodes", n_nodes, least=2)
-    d, m = model.length_scale.size, model._y.shape[1]
-    term: Term = model._term
-    shift = np.random.default_rng(0).random(d)
-    design = of_inputs.points((_sequence(_EFFECT_POINTS, d) + shift) % 1.0) if d else np.empty((1, 0))
-    nodes = np.linspace(of_inputs.low, of_inputs.high, count, axis=1)
-    mean, std = np.empty((d, count, m)), np.empty((d, count))
-    with np.errstate(all="ignore"):  # an underflow is nobody's error
-        for i in range(d):
-            at_once = max(1, _AT_A_TIME // _EFFECT_POINTS)
-            averages = np.empty((count, len(model._X)))  # of the covariances with the training points
-            for start in range(0, count, at_once):
-                part = nodes[i, start : start + at_once]
-                covariances = cross_covariance(term, _grid(design, i, part), model._X, model.n_threads)
-                averages[start : start + at_once] = covariances.reshape(len(design), len(part), -1).mean(axis=0)
-            held = design.copy()
-            held[:, i] = 0.0
-            prior = float(cross_covariance(term, held, held, model.n_threads).mean())
-            solved = solve(model._factor, np.ascontiguousarray(averages.T))
-            variance = np.maximum(prior - np.einsum("nq,nq->q", solved, solved), 0.0)
-            mean[i] = averages @ (model._alpha * model._units) + model._y_mean
-            if model._trend is not None:
-                functions = model._trend.at(_grid(design, i, nodes[i]), None).reshape(len(design), count, -1).mean(axis=0)
-                mean[i] += functions @ model._trend.coefficients
-                variance += np.sum(model._trend.spread(averages @ model._trend.solved, functions) ** 2, axis=1)
-            std[i] = np.sqrt(variance)
-    deviation = std[..., np.newaxis] * model._units
-    return Effects(list(model.input_names), nodes, *((each[..., 0] if m == 1 else each) for each in (mean, deviation)))
 
 
 def _shown(share: float) -> str:

@@ -28,7 +28,8 @@ from fastard._model.npz import (
     kernel_of,
     read_finite,
 )
-from fastard._model.trend import KINDS, Trend, functions_of
+from fastard._model.polynomial import polynomial
+from fastard._model.trend import KINDS, Trend
 from fastard._objectives.terms import Sum, Term, encoded_columns
 from fastard._parameters import kinds_of
 
@@ -124,7 +125,7 @@ def _model(header: dict[str, Any], members: dict[str, Member], threads: int) -> 
         _slots=arrays["slots"].astype(np.int64),
         _alpha=arrays["alpha"],
         _factor=factor,
-        _trend=_trend(header, arrays),
+        _trend=_trend(header, arrays, encoding),
         _noise_ratio=header["noise_variance"] if own_variances else None,
         **{name: header[name.lstrip("_")] for name in _IN_HEADER} | of_outputs,
         **of_sum,
@@ -167,20 +168,19 @@ def _terms(rows: Any, settings: Any, d: int, encoding: Encoding | None) -> _Term
     return _Terms(Sum(names, kernels, encoded), columns, np.concatenate(of_scales))
 
 
-def _trend(header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Trend | None:
+def _trend(header: dict[str, Any], arrays: dict[str, NDArray[Any]], encoding: Encoding | None) -> Trend | None:
     """The mean, where it has basis functions."""
     kind = header["mean"]
     if kind is None:
         return None
-    d, p = arrays["X"].shape[1], len(arrays["mean_factor"])
-    own_functions = functions_of(kind, d)
-    is_known = kind in KINDS and own_functions in (None, p) and (own_functions is None or header["encoding"] is None)
+    of_inputs = polynomial(kind, arrays["X"].shape[1], encoding)
+    is_known = kind in KINDS and (of_inputs is None or of_inputs.size == len(arrays["mean_factor"]))
     if not is_known or header["settings"].get("mean") != kind:
         raise ValueError(f"its mean is {reprlib.repr(kind)}")
     if not (arrays["mean_factor"].diagonal() > 0.0).all() or not (arrays["mean_scale"] > 0.0).all():
         raise ValueError("its mean is that of no training")
     of_trend = {name: arrays[f"mean_{name}"] for name in OF_MEAN}
-    return Trend(kind=kind, function=None, **of_trend | {"basis": read_only(of_trend["basis"])})
+    return Trend(kind=kind, polynomial=of_inputs, function=None, **of_trend | {"basis": read_only(of_trend["basis"])})
 
 
 def _of_outputs(header: dict[str, Any], variances: Array) -> dict[str, Array]:

@@ -12,13 +12,14 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastard import _text
 from fastard import _validation as validate
 from fastard._arrays import Array, read_only
 from fastard._blas import one_blas_thread, solve
 from fastard._engine.posterior import Predictions
+from fastard._model.encoding import Encoding
+from fastard._model.polynomial import Polynomial, polynomial
 from fastard._objectives.likelihood import orthonormal
 
 KINDS = ("linear", "quadratic", "basis")
@@ -32,7 +33,8 @@ class MeanCoefficients(NamedTuple):
     Attributes
     ----------
     names : list of str
-        The basis functions: 1, the inputs, their squares and products; or h0, h1 ... of an array or a callable.
+        The basis functions: 1, the inputs, their squares and products, of a category "material=wood" for each level but the
+        first, of a periodic input "sin(2 pi wind/360)" and the cosine; or h0, h1 ... of an array or a callable.
     coefficients : ndarray, shape (p,), or (p, m) for m > 1 outputs
         Estimated by generalised least squares, in units of y over those of the basis functions.
     standard_errors : ndarray, shape (p,), or (p, m) where the outputs have variances of their own
@@ -67,6 +69,7 @@ class Trend(NamedTuple):
     """The mean of a trained model."""
 
     kind: str  # one of KINDS
+    polynomial: Polynomial | None  # of the other two
     function: Callable[[Array], Any] | None  # of a basis
     center: Array  # (d,), of the inputs before they are squared, and ...
     scale: Array  # (d,), their unit
@@ -79,8 +82,8 @@ class Trend(NamedTuple):
     def at(self, points: Array, given: Any) -> Array:
         """E's rows at the points (q, d), which must be in training's order of columns; ``given`` are those of an array."""
         validate.basis_of_points(self.kind, given, self.function is not None)
-        if self.kind != "basis":
-            H = _polynomials(self.kind, (points - self.center) / self.scale)
+        if self.polynomial is not None:
+            H = self.polynomial.at((points - self.center) / self.scale)
         else:
             value = given if self.function is None else self.function(points)
             name = "basis" if self.function is None else "what mean returns"
@@ -127,17 +130,20 @@ class Trend(NamedTuple):
     def gradients(self, points: Array) -> Array:
         """Of E, (q, d, p), by the coordinates of the points (q, d)."""
         validate.differentiable_mean(self.kind)
-        slopes = _slopes(self.kind, (points - self.center) / self.scale) / self.scale[:, np.newaxis]
+        assert self.polynomial is not None
+        slopes = self.polynomial.slopes((points - self.center) / self.scale) / self.scale[:, np.newaxis]
         result: Array = slopes @ self.transform
         return result
 
-    def in_own_units(self, input_names: list[str], output_names: list[str], units: Array | None = None) -> MeanCoefficients:
+    def in_own_units(
+        self, inputs: list[str], outputs: list[str], encoding: Encoding | None, units: Array | None = None
+    ) -> MeanCoefficients:
         """The coefficients of the basis functions of the inputs themselves; ``units`` (m,) of outputs with own variances."""
         p, m = self.coefficients.shape
         to_own, names = self.transform, [f"h{i}" for i in range(p)]
-        if self.kind != "basis":
-            to_own = _uncentred(self.kind, self.center, self.scale) @ to_own
-            names = names_of(self.kind, input_names)
+        if self.polynomial is not None:
+            to_own = self.polynomial.uncentred(self.center, self.scale) @ to_own
+            names = self.polynomial.names(inputs, encoding)
         half = np.linalg.inv(self.factor) @ to_own.T
         covariance = half.T @ half
         coefficients, deviations = to_own @ self.coefficients, np.sqrt(covariance.diagonal())
@@ -146,15 +152,16 @@ class Trend(NamedTuple):
         if units is not None:
             unit = units if m > 1 else units[0]
             deviations, covariance = np.multiply.outer(deviations, unit), np.multiply.outer(covariance, unit**2)
-        return MeanCoefficients(names, coefficients, deviations, covariance, output_names)
+        return MeanCoefficients(names, coefficients, deviations, covariance, outputs)
 
 
-def untrained(kind: str, mean: Any, X: Array, y: Array, names: list[str]) -> Trend:
-    """The basis of a mean at the training points X (n, d); ``names`` of their columns. The coefficients are least squares'."""
+def untrained(kind: str, mean: Any, X: Array, y: Array, inputs: list[str], encoding: Encoding | None) -> Trend:
+    """The basis of a mean at the encoded training points X (n, d). The coefficients are least squares'."""
     d = X.shape[1]
     center, scale = np.zeros(d), np.ones(d)
     function: Callable[[Array], Any] | None = None
-    if kind == "basis":
+    of_inputs = polynomial(kind, d, encoding)
+    if of_inputs is None:
         function = mean if callable(mean) else None
         if function is None:
             H = validate.basis("mean", mean, len(X))
@@ -165,12 +172,12 @@ def untrained(kind: str, mean: Any, X: Array, y: Array, names: list[str]) -> Tre
         center = X.mean(axis=0)
         deviations = X.std(axis=0)
         scale = np.where(validate.constant(X) | (deviations == 0.0), 1.0, deviations)
-        H, what = _polynomials(kind, (X - center) / scale), names_of(kind, names)
-        H[:, 1 : 1 + d][:, validate.constant(X)] = 0.0
+        H, what = of_inputs.at((X - center) / scale), of_inputs.names(inputs, encoding)
+        H[:, 1 : 1 + of_inputs.linear.size][:, validate.constant(X)[of_inputs.linear]] = 0.0
     validate.independent(f"mean={kind!r}" if kind != "basis" else "mean", H, what)
     E, transform = orthonormal(H)
     nothing = np.empty((0, 0))
-    return Trend(kind, function, center, scale, transform, read_only(E), E.T @ y, nothing, nothing)
+    return Trend(kind, of_inputs, function, center, scale, transform, read_only(E), E.T @ y, nothing, nothing)
 
 
 def beside(trend: Trend, y: Array) -> Array:
@@ -211,65 +218,3 @@ def with_points(trend: Trend, rows: Array) -> Trend:
     """With more points, of which ``rows`` (k, p) are E's: orthonormal over all of them."""
     E, transform = orthonormal(np.vstack([trend.basis, rows]))
     return trend._replace(basis=read_only(E), transform=trend.transform @ transform)
-
-
-def functions_of(kind: str, d: int) -> int | None:
-    """How many basis functions a mean has; None where that is the user's."""
-    return {"linear": 1 + d, "quadratic": (d + 1) * (d + 2) // 2}.get(kind)
-
-
-def names_of(kind: str, inputs: list[str]) -> list[str]:
-    """Of the basis functions: 1, a, b, and of a quadratic mean a^2, a b, b^2."""
-    names = ["1", *inputs]
-    if kind == "quadratic":
-        for i, a in enumerate(inputs):
-            names += [f"{a}^2", *(f"{a} {b}" for b in inputs[i + 1 :])]
-    return names
-
-
-def _pairs(d: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The two inputs of each product of a quadratic mean."""
-    return np.triu_indices(d)
-
-
-def _polynomials(kind: str, Z: Array) -> Array:
-    """[1, z_i ...] at Z (q, d), and of a quadratic mean z_i z_j for i <= j."""
-    q, d = Z.shape
-    parts = [np.ones((q, 1)), Z]
-    if kind == "quadratic":
-        i, j = _pairs(d)
-        parts.append(Z[:, i] * Z[:, j])
-    return np.hstack(parts)
-
-
-def _slopes(kind: str, Z: Array) -> Array:
-    """Their derivatives by z, (q, d, p)."""
-    q, d = Z.shape
-    i, j = _pairs(d)
-    products = i.size if kind == "quadratic" else 0
-    result = np.zeros((q, d, 1 + d + products))
-    result[:, np.arange(d), 1 + np.arange(d)] = 1.0
-    for place in range(products):
-        result[:, i[place], 1 + d + place] += Z[:, j[place]]
-        result[:, j[place], 1 + d + place] += Z[:, i[place]]
-    return result
-
-
-def _uncentred(kind: str, center: Array, scale: Array) -> Array:
-    """(p, p), what polynomials' coefficients in z = (x - center) / scale are multiplied by to be those in x."""
-    d = center.size
-    i, j = _pairs(d)
-    products = i.size if kind == "quadratic" else 0
-    result = np.zeros((1 + d + products, 1 + d + products))
-    result[0, 0] = 1.0
-    inputs = np.arange(d)
-    result[1 + inputs, 1 + inputs] = 1.0 / scale
-    result[0, 1 + inputs] = -center / scale
-    for place in range(products):
-        a, b, column = i[place], j[place], 1 + d + place
-        unit = scale[a] * scale[b]
-        result[column, column] = 1.0 / unit
-        result[1 + a, column] -= center[b] / unit
-        result[1 + b, column] -= center[a] / unit
-        result[0, column] = center[a] * center[b] / unit
-    return result

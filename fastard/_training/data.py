@@ -57,6 +57,6 @@ def training_data(X: ArrayLike, y: ArrayLike, categorical: Any, periodic: Any, m
     if kind != "constant":
         y_mean = np.zeros_like(y_mean)
         if kind != "zero":
-            trend = untrained(kind, mean, X, y, feature_names or [f"x{i}" for i in range(d)])
+            trend = untrained(kind, mean, X, y, feature_names or [f"x{i}" for i in range(d)], encoded)
         rest = y if trend is None else beside(trend, y)
     return TrainingData(feature_names, target_names, encoded, X, d, y, y_mean, rest, kind, trend)

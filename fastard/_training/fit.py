@@ -100,8 +100,10 @@ def fit(
         g, in the order of the sorted labels.
     mean : {"constant", "zero", "linear", "quadratic"}, array-like of shape (n, p), or callable, default "constant"
         What the process departs from. "constant": the mean of y. "linear": a + b'x; "quadratic": all squares and products too,
-        (d + 1) (d + 2) / 2 coefficients. An array holds the values of p basis functions at the points, which ``predict`` then
-        needs at the new points; a callable makes them, (q, p), from points (q, d), an array with its columns as X has them.
+        (d + 1) (d + 2) / 2 coefficients. Of a category either has an intercept for each level but the first, from which they
+        are differences, of a periodic column its sine and cosine; squares and products are of numbers only. An array holds the
+        values of p basis functions at the points, which ``predict`` then needs at the new points; a callable makes them,
+        (q, p), from points (q, d) that are all numbers, an array with its columns as X has them.
         The coefficients are those of generalised least squares, for each output its own.
     mean_estimation : {"ml", "reml"}, default "ml"
         With basis functions, what ``objective`` "log_marginal_likelihood" is: the largest over the coefficients, maximum

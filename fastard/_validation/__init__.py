@@ -17,7 +17,7 @@ A function is named for what it checks or returns, and says what is wrong, what 
 
 from fastard._text import listed
 from fastard._validation.arrays import names_of, plain_points
-from fastard._validation.columns import coded, column_kinds, only_numbers
+from fastard._validation.columns import coded, column_kinds, only_numbers, sorted_levels
 from fastard._validation.data import (
     centred,
     constant,
@@ -201,6 +201,7 @@ __all__ = [
     "some_columns_of_term",
     "some_inputs",
     "something_to_sample",
+    "sorted_levels",
     "start_of_terms",
     "starts",
     "starts_within",

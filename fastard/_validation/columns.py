@@ -74,6 +74,17 @@ def only_numbers(kinds: tuple[Kind, ...] | None, what: str) -> None:
         )
 
 
+def sorted_levels(j: int, names: list[str] | None, levels: tuple[Any, ...]) -> tuple[list[int], list[Any]]:
+    """Numbers of the levels and the levels themselves as scikit-learn takes them: in order, and not of text and numbers."""
+    if len({isinstance(level, str) for level in levels}) > 1:
+        raise ValueError(
+            f"to_sklearn: {_called(j, names)} has text and numbers as categories, which scikit-learn's OneHotEncoder does not "
+            "take together; make them all text before training"
+        )
+    order = sorted(range(len(levels)), key=levels.__getitem__)
+    return order, [levels[i] for i in order]
+
+
 def _has_numeric_dtypes(X: Any) -> bool:
     """Whether a pandas DataFrame says so; of others nobody knows."""
     return all(getattr(dtype, "kind", "O") in "fiubcmM" for dtype in getattr(X, "dtypes", "?"))

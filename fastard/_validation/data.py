@@ -3,13 +3,14 @@
 import math
 import reprlib
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastard._arrays import Array
+from fastard._text import listed
 from fastard._validation.arrays import real_array
 from fastard._validation.names import by_column
 
@@ -157,16 +158,34 @@ def units(values: list[float], columns: Array, what: Callable[[int], str]) -> No
             raise ValueError(_out_of_range(what(place), "small" if value < 1.0 else "large", columns[:, place]))
 
 
-def input_distribution(value: Any, X: Array, columns: list[str] | None) -> tuple[Array, Array]:
-    """Between what the inputs lie, (d,) each: "uniform" or "data" for the range of X, or a pair for each column."""
+def input_distribution(
+    value: Any, X: Array, columns: list[str] | None, kinds: tuple[float | tuple[Any, ...] | None, ...]
+) -> tuple[Array, Array]:
+    """Between what the inputs lie, (d,) each: "uniform" or "data" for the range of X, or a pair for each column.
+
+    A period goes from 0 on, unless a range is given; of categories X has the numbers of the levels, and there is no range.
+    """
     low, high = X.min(axis=0), X.max(axis=0)
+    for j, kind in enumerate(kinds):
+        if isinstance(kind, float):
+            low[j], high[j] = 0.0, kind
     if isinstance(value, str) and value in ("uniform", "data"):
         return low, high
     expected = "distribution must be 'uniform', 'data', or a pair (low, high) for each column of X with low <= high"
-    if isinstance(value, str):
-        raise ValueError(f"{expected}; got {value!r}")
-    value = by_column("distribution", value, columns, X.shape[1], np.column_stack([low, high]).tolist())
-    ranges = real_array("distribution", value)
+    categories = [j for j, kind in enumerate(kinds) if isinstance(kind, tuple)]
+    if categories:
+        names = listed([repr(columns[j]) if columns else j for j in categories])
+        expected = (
+            f"distribution must be 'uniform', 'data', or a dictionary of pairs (low, high) with low <= high for columns that "
+            f"are no categories; of these, {names}, all levels are equally likely"
+        )
+    if isinstance(value, str) or (categories and not isinstance(value, Mapping)):
+        raise ValueError(f"{expected}; got {reprlib.repr(value)}")
+    pairs = np.column_stack([low, high]).tolist()
+    given = by_column("distribution", value, columns, X.shape[1], pairs)
+    if any(given[j] is not pairs[j] for j in categories):
+        raise ValueError(f"{expected}; got {reprlib.repr(value)}")
+    ranges = real_array("distribution", given)
     if ranges.shape != (X.shape[1], 2) or (ranges[:, 0] > ranges[:, 1]).any():
         raise ValueError(f"{expected}; got {reprlib.repr(value)}")
     return ranges[:, 0], ranges[:, 1]

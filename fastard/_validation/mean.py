@@ -36,12 +36,11 @@ def mean_kind(value: Any) -> str:
 
 
 def mean_of_encoded(value: Any) -> None:
-    """Refuse basis functions of the inputs where some of these are encoded."""
-    if callable(value) or (isinstance(value, str) and value in ("linear", "quadratic")):
+    """Refuse a function of the inputs where some of these are encoded."""
+    if callable(value):
         raise ValueError(
-            f"{'a callable mean' if callable(value) else f'mean={value!r}'} is of inputs that are all numbers, and X has "
-            "categorical or periodic columns (those of categorical= and periodic=, and of text); pass mean as an array of "
-            "basis functions (n, p), of the other columns say, or encode the columns by hand"
+            "a callable mean is of inputs that are all numbers, and X has categorical or periodic columns (those of "
+            "categorical= and periodic=, and of text); pass mean='linear', 'quadratic', or an array of basis functions (n, p)"
         )
 
 
