@@ -131,22 +131,26 @@ class Trend(NamedTuple):
         result: Array = slopes @ self.transform
         return result
 
-    def in_own_units(self, input_names: list[str], output_names: list[str], units: Array | None = None) -> MeanCoefficients:
-        """The coefficients of the basis functions of the inputs themselves; ``units`` (m,) of outputs with own variances."""
+    def in_own_units(self, input_names: list[str], output_names: list[str], units: Any) -> MeanCoefficients:
+        """The coefficients of the basis functions of the inputs themselves.
+
+        ``units``: of the targets' standard deviations, a number, or (m,) of outputs with own variances.
+        """
         p, m = self.coefficients.shape
         to_own, names = self.transform, [f"h{i}" for i in range(p)]
         if self.kind != "basis":
             to_own = _uncentred(self.kind, self.center, self.scale) @ to_own
             names = names_of(self.kind, input_names)
-        half = np.linalg.inv(self.factor) @ to_own.T
-        covariance = half.T @ half
-        coefficients, deviations = to_own @ self.coefficients, np.sqrt(covariance.diagonal())
-        if m == 1:
-            coefficients = coefficients[:, 0]
-        if units is not None:
-            unit = units if m > 1 else units[0]
-            deviations, covariance = np.multiply.outer(deviations, unit), np.multiply.outer(covariance, unit**2)
-        return MeanCoefficients(names, coefficients, deviations, covariance, output_names)
+        half = self.spread(np.zeros(p), to_own)
+        covariance: Array = half @ half.T
+        deviations, coefficients = np.sqrt(covariance.diagonal()), to_own @ self.coefficients
+        return MeanCoefficients(
+            names,
+            coefficients[:, 0] if m == 1 else coefficients,
+            np.multiply.outer(deviations, units),
+            np.multiply.outer(covariance, units**2),
+            output_names,
+        )
 
 
 def untrained(kind: str, mean: Any, X: Array, y: Array, names: list[str]) -> Trend:
