@@ -524,7 +524,7 @@ class GaussianProcess:
         """
         validate.has_basis_functions(self._trend is not None)
         assert self._trend is not None
-        units = None if self._noise_ratio is None else self._units
+        units = 1.0 if self._noise_ratio is None else np.squeeze(self._units)
         return self._trend.in_own_units(self.input_names, self.output_names, self._encoding, units)
 
     def summary(

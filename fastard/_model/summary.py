@@ -64,7 +64,7 @@ class Summary:
     facts : list of (str, str)
         All else, by its name.
     notes : list of str
-        What to keep in mind about the standard errors.
+        What to keep in mind: a search that has not converged, or that restarts may better, and about the standard errors.
     loo : LeaveOneOut or None
     standard_errors : StandardErrors or None
     """

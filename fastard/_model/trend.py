@@ -135,24 +135,26 @@ class Trend(NamedTuple):
         result: Array = slopes @ self.transform
         return result
 
-    def in_own_units(
-        self, inputs: list[str], outputs: list[str], encoding: Encoding | None, units: Array | None = None
-    ) -> MeanCoefficients:
-        """The coefficients of the basis functions of the inputs themselves; ``units`` (m,) of outputs with own variances."""
+    def in_own_units(self, inputs: list[str], outputs: list[str], encoding: Encoding | None, units: Any) -> MeanCoefficients:
+        """The coefficients of the basis functions of the inputs themselves.
+
+        ``units``: of the targets' standard deviations, a number, or (m,) of outputs with own variances.
+        """
         p, m = self.coefficients.shape
         to_own, names = self.transform, [f"h{i}" for i in range(p)]
         if self.polynomial is not None:
             to_own = self.polynomial.uncentred(self.center, self.scale) @ to_own
             names = self.polynomial.names(inputs, encoding)
-        half = np.linalg.inv(self.factor) @ to_own.T
-        covariance = half.T @ half
-        coefficients, deviations = to_own @ self.coefficients, np.sqrt(covariance.diagonal())
-        if m == 1:
-            coefficients = coefficients[:, 0]
-        if units is not None:
-            unit = units if m > 1 else units[0]
-            deviations, covariance = np.multiply.outer(deviations, unit), np.multiply.outer(covariance, unit**2)
-        return MeanCoefficients(names, coefficients, deviations, covariance, outputs)
+        half = self.spread(np.zeros(p), to_own)
+        covariance: Array = half @ half.T
+        deviations, coefficients = np.sqrt(covariance.diagonal()), to_own @ self.coefficients
+        return MeanCoefficients(
+            names,
+            coefficients[:, 0] if m == 1 else coefficients,
+            np.multiply.outer(deviations, units),
+            np.multiply.outer(covariance, units**2),
+            outputs,
+        )
 
 
 def untrained(kind: str, mean: Any, X: Array, y: Array, inputs: list[str], encoding: Encoding | None) -> Trend:

@@ -24,7 +24,7 @@ class Term:
 
     ``fastard.fit(X, y, kernel={"trend": Term("rbf", ["year"]), ...})`` trains a sum of such; the trained model's ``terms``
     are of this class too, with the trained values. All but the columns mean what they mean in :func:`fastard.fit`, for this
-    term alone.
+    term alone. Terms with equal arguments are equal.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ class Term:
     Raises
     ------
     ValueError, TypeError
-        For what is wrong whatever the data are; the message names the argument. Terms with equal arguments are equal.
+        For what is wrong whatever the data are; the message names the argument.
 
     Examples
     --------

@@ -67,7 +67,8 @@ def fit(
     Parameters
     ----------
     X : array-like, shape (n, d)
-        Inputs, n >= 1; a DataFrame's column names are kept, and its columns of text or categories are categorical.
+        Inputs, n >= 1; a DataFrame's column names are kept, and its columns of text or categories are categorical. Text
+        that is dates, or digits, is refused, unless ``categorical`` names the column.
     y : array-like, shape (n,) or (n, m)
         Targets; m outputs share the hyperparameters, but see ``output_variances``.
     categorical : sequence of columns, optional
