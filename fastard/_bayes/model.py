@@ -13,6 +13,7 @@ from fastard import _validation as validate
 from fastard._arrays import Array
 from fastard._bayes import convergence
 from fastard._model.gaussian_process import GaussianProcess
+from fastard._model.names import input_names, output_names
 from fastard._model.relevance import relevance
 from fastard._objectives.likelihood import LogMarginalLikelihood
 from fastard._parameters import FIXED
@@ -107,13 +108,12 @@ class BayesianGaussianProcess:
     @property
     def input_names(self) -> list[str]:
         """``feature_names``, or x0, x1 ... where there are none."""
-        return self.feature_names or [f"x{i}" for i in range(self._X.shape[1])]
+        return input_names(self.feature_names, self._X.shape[1])
 
     @property
     def output_names(self) -> list[str]:
         """``target_names``, or y, or y0, y1 ... where there are none."""
-        m = self._y.shape[1]
-        return self.target_names or (["y"] if m == 1 else [f"y{t}" for t in range(m)])
+        return output_names(self.target_names, self._y.shape[1])
 
     @property
     def n_chains(self) -> int:

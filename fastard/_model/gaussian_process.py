@@ -23,6 +23,7 @@ from fastard._engine.terms import Term, central, scaled
 from fastard._model import prediction, standard_errors
 from fastard._model import trend as trends
 from fastard._model.encoding import Encoding, encoded_names, places
+from fastard._model.names import input_names, output_names
 from fastard._model.noise_groups import NoiseGroups
 from fastard._model.relevance import relevance
 from fastard._model.standard_errors import Note, StandardErrors
@@ -113,13 +114,12 @@ class GaussianProcess:
     def input_names(self) -> list[str]:
         """``feature_names``, or x0, x1 ... where there are none."""
         d = self._X.shape[1] if self._encoding is None else len(self._encoding.kinds)
-        return self.feature_names or [f"x{i}" for i in range(d)]
+        return input_names(self.feature_names, d)
 
     @property
     def output_names(self) -> list[str]:
         """``target_names``, or y, or y0, y1 ... where there are none."""
-        m = self._y.shape[1]
-        return self.target_names or (["y"] if m == 1 else [f"y{t}" for t in range(m)])
+        return output_names(self.target_names, self._y.shape[1])
 
     @property
     def noise_variances(self) -> dict[Any, float]:

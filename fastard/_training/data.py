@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastard import _validation as validate
 from fastard._arrays import Array
 from fastard._model.encoding import Encoding, encoding
+from fastard._model.names import input_names
 from fastard._model.trend import Trend, beside, untrained
 
 
@@ -57,6 +58,6 @@ def training_data(X: ArrayLike, y: ArrayLike, categorical: Any, periodic: Any, m
     if kind != "constant":
         y_mean = np.zeros_like(y_mean)
         if kind != "zero":
-            trend = untrained(kind, mean, X, y, feature_names or [f"x{i}" for i in range(d)], encoded)
+            trend = untrained(kind, mean, X, y, input_names(feature_names, d), encoded)
         rest = y if trend is None else beside(trend, y)
     return TrainingData(feature_names, target_names, encoded, X, d, y, y_mean, rest, kind, trend)

@@ -17,6 +17,7 @@ from fastard import _validation as validate
 from fastard._arrays import Array, read_only
 from fastard._engine.terms import Term
 from fastard._model.gaussian_process import GaussianProcess
+from fastard._model.names import input_names, output_names
 from fastard._model.prediction import warn_of_zeros
 from fastard._model.relevance import relevance
 from fastard._model.standard_errors import Note, StandardErrors, from_information, notes_on_bounds, visible_influence
@@ -87,13 +88,12 @@ class VecchiaGaussianProcess:
     @property
     def input_names(self) -> list[str]:
         """``feature_names``, or x0, x1 ... where there are none."""
-        return self.feature_names or [f"x{i}" for i in range(self.length_scale.size)]
+        return input_names(self.feature_names, self.length_scale.size)
 
     @property
     def output_names(self) -> list[str]:
         """``target_names``, or y, or y0, y1 ... where there are none."""
-        m = self._y_mean.size
-        return self.target_names or (["y"] if m == 1 else [f"y{t}" for t in range(m)])
+        return output_names(self.target_names, self._y_mean.size)
 
     @property
     def relevance(self) -> Array:
