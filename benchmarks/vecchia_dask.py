@@ -1,13 +1,15 @@
 """The Vecchia likelihood on a Dask cluster of this machine, beside the library's own threads: overhead, scaling, bytes.
 
 ``python -m benchmarks.vecchia_dask`` prints the table of docs/design/many_points.md: worker processes of one thread, and the
-library's own threads, taking turns in one run. Bytes are what crosses the loopback device in an evaluation, the least of some.
+library's own threads, taking turns in one run. Bytes are what crosses the loopback device in an evaluation, the least of some;
+the processors' seconds are medians, less what idle clusters take in the same time, which the line below the table tells.
 ``--smoke N`` makes one evaluation of so many points and their neighbours on two workers, and says what it took.
 """
 
 import argparse
 import os
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +20,14 @@ from benchmarks.report import describe_machine, markdown, version
 
 NAMES = {"value + gradient": "__call__", "with information": "information"}
 ROUNDS = 15
+PAUSE = 0.5  # seconds
 
 
 def cluster(workers: int):
     """A client of so many processes of one thread."""
     from distributed import Client, LocalCluster
 
-    made = LocalCluster(n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None, memory_limit=0)
+    made = LocalCluster(n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=":0", memory_limit=0)
     return Client(made), made
 
 
@@ -47,47 +50,74 @@ def asking(client) -> float:
     return min(-busy(client) + busy(client) for _ in range(timing.repeats(10)))
 
 
-def overhead(n: int, neighbors: int, block_size: int) -> tuple[str, dict[int, list[str]]]:
-    """The table of times, and of each number of workers the tasks of an evaluation."""
+class Turns:
+    """One contestant's evaluations, each after a pause in which Dask takes of the processors what it takes idle."""
+
+    def __init__(self, call, client) -> None:
+        self._call, self._client, self._asking = call, client, asking(client)
+        self.walls: list[float] = []
+        self._busy: list[float] = []
+        self._idle, self._paused, self.sent = 0.0, 0.0, float("inf")
+
+    def take(self) -> None:
+        before, clock = busy(self._client), Clock()
+        time.sleep(PAUSE if timing.EFFORT else 0.01)
+        between = busy(self._client)
+        self._paused += clock.read()[0]
+        self._idle += between - before - self._asking
+        sent, clock = loopback(), Clock()
+        self._call()
+        self.walls.append(clock.read()[0])
+        self.sent = min(self.sent, float(loopback() - sent))
+        self._busy.append(busy(self._client) - between - self._asking)
+
+    @property
+    def idle(self) -> float:
+        """Processor seconds a second."""
+        return self._idle / self._paused
+
+    @property
+    def cpu(self) -> float:
+        return float(np.median(np.array(self._busy) - self.idle * np.array(self.walls)))
+
+
+def overhead(n: int, neighbors: int, block_size: int) -> str:
+    """The table of times, and a line of each number of workers."""
     import fastard
 
     X, y, length_scale = points(n)
     theta = np.log([*length_scale, 1.0, 0.01])
     options = {"kernel": "matern52", "length_scale": length_scale, "neighbors": neighbors, "block_size": block_size}
-    clients = {workers: cluster(workers) for workers in (1, 2)}
-    objectives = {f"{threads} thread{'s' * (threads > 1)}": (None, threads) for threads in (1, 2)}
-    objectives |= {f"{workers} worker{'s' * (workers > 1)}": (clients[workers][0], 1) for workers in clients}
+    clusters = {count: cluster(count) for count in (1, 2)}
     built = {}
-    for name, (client, threads) in objectives.items():
-        built[name] = client, fastard.VecchiaLogLikelihood(X, y, n_threads=threads, client=client, **options)
+    for count, (client, _) in clusters.items():
+        for name, where in ((f"{count} thread{'s' * (count > 1)}", None), (f"{count} worker{'s' * (count > 1)}", client)):
+            built[name] = where, fastard.VecchiaLogLikelihood(X, y, n_threads=count, client=where, **options)
     rows: list[list[object]] = []
     for what, attribute in NAMES.items():
-        calls = {name: (client, getattr(objective, attribute)) for name, (client, objective) in built.items()}
-        walls, cpus, sent = ({name: float("inf") for name in calls} for _ in range(3))
+        turns = {name: Turns(partial(getattr(one, attribute), theta), client) for name, (client, one) in built.items()}
         for _ in range(timing.repeats(ROUNDS) + 1):
-            for name, (client, call) in calls.items():
-                timing.pause(n)
-                before, bytes_before, clock = busy(client), loopback(), Clock()
-                call(theta)
-                walls[name] = min(walls[name], clock.read()[0])
-                sent[name] = min(sent[name], float(loopback() - bytes_before))
-                cpus[name] = min(cpus[name], busy(client) - before)
-        for name, (client, _) in calls.items():
-            cpus[name] -= asking(client)
-            reference = "2 threads" if name.startswith("2") else "1 thread"
+            for each in turns.values():
+                each.take()
+        for name, own in turns.items():
+            reference = turns["2 threads" if name.startswith("2") else "1 thread"]
             rows.append(
                 [
-                    n, f"{neighbors}+{block_size}", what, name, f"{walls[name]:.3f}", f"{cpus[name]:.3f}",
-                    f"{walls[name] / walls[reference]:.2f}", f"{cpus[name] / cpus[reference]:.2f}",
-                    f"{sent[name] / 1e3:.0f}" if client else "",
+                    n, f"{neighbors}+{block_size}", what, name, f"{min(own.walls):.3f}", f"{own.cpu:.3f}",
+                    f"{min(own.walls) / min(reference.walls):.2f}", f"{own.cpu / reference.cpu:.2f}",
+                    f"{own.sent / 1e3:.0f}" if name.endswith(("worker", "workers")) else "",
                 ]
             )  # fmt: skip
-    tasks = {workers: len(built[f"{workers} worker{'s' * (workers > 1)}"][1]._shards._ranges) for workers in clients}
-    for client, made in clients.values():
+    lines = [
+        f"{name}: {len(built[name][1]._shards._ranges)} tasks; idle, {turns[name].idle:.3f} s of the processors a second"
+        for name in built
+        if built[name][0]
+    ]
+    for client, made in clusters.values():
         client.close()
         made.close()
     headings = ["n", "blocks", "evaluation", "on", "wall, s", "CPU, s", "wall over threads'", "CPU over threads'", "kB"]
-    return markdown(headings, rows), tasks
+    return "\n".join([markdown(headings, rows), "", *lines])
 
 
 def smoke(n: int, neighbors: int, block_size: int) -> str:
@@ -128,8 +158,7 @@ def main(argv: list[str] | None = None) -> None:
     neighbors, block_size = map(int, arguments.blocks.split("+"))
     print(f"{describe_machine()}, distributed {version('distributed')}, load {os.getloadavg()[0]:.1f}", end="\n\n")
     for n in arguments.sizes:
-        text, tasks = overhead(n, neighbors, block_size)
-        print(f"{text}\n\ntasks: " + ", ".join(f"{count} with {workers} workers" for workers, count in tasks.items()))
+        print(overhead(n, neighbors, block_size))
     if arguments.smoke:
         print(smoke(arguments.smoke, neighbors, block_size))
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import fastard
+from fastard._vecchia import cluster as sharing
 from fastard._vecchia import fit as fitting
 from fastard._vecchia import likelihood
 from fastard._vecchia.blocks import make_blocks, ordered_blocks
@@ -42,7 +43,7 @@ def cluster():
 
     def start(workers, *, processes=False):
         made = distributed.LocalCluster(
-            n_workers=workers, threads_per_worker=1, processes=processes, dashboard_address=None, silence_logs=50
+            n_workers=workers, threads_per_worker=1, processes=processes, dashboard_address=":0", silence_logs=50
         )
         client = distributed.Client(made)
         clusters.extend([client, made])
@@ -56,11 +57,14 @@ def cluster():
 OPTIONS = {"kernel": "matern52", "neighbors": 20, "block_size": 5, "rng": 0}
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_a_cluster_gives_the_bits_of_one_machine(cluster, workers):
+@pytest.mark.parametrize(("workers", "tasks"), [(1, 1), (2, 2), (2, 10)])
+def test_a_cluster_gives_the_bits_of_one_machine(cluster, monkeypatch, workers, tasks):
+    if tasks > workers:
+        monkeypatch.setattr(sharing, "_LEAST_FLOPS", 1.0)
     X, y = problem()
     here = fastard.VecchiaLogLikelihood(X, y, **OPTIONS)
     there = fastard.VecchiaLogLikelihood(X, y, **OPTIONS, client=cluster(workers))
+    assert len(there._shards._ranges) == tasks
     for function in (lambda it: it(THETA), lambda it: (it.information(THETA), it.refresh(THETA), it(THETA))):
         ours, theirs = function(there), function(here)
         assert str(ours) == str(theirs)
@@ -117,6 +121,21 @@ def test_workers_forget_their_search_trees(cluster):
     there = fastard.VecchiaLogLikelihood(X, y, **OPTIONS, client=client)
     there(THETA)
     assert set(client.run(_trees).values()) == {0}
+
+
+def test_every_worker_keeps_its_points(cluster):
+    X, y = problem(600)
+    client = cluster(2, processes=True)
+    there = fastard.VecchiaLogLikelihood(X, y, **OPTIONS, client=client)
+    client.amm.run_once()  # which Dask does every two seconds: it drops copies
+    before = client.run(_received)
+    there(THETA)
+    there.refresh(THETA)
+    assert client.run(_received) == before
+
+
+def _received(dask_worker):
+    return dask_worker.state.transfer_incoming_count_total
 
 
 def _trees():

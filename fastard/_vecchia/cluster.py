@@ -6,6 +6,7 @@ import itertools
 import math
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,9 +19,9 @@ from fastard._engine.terms import Term
 from fastard._engine.vecchia import CHUNK, GRADIENT, BlockSums, Conditioned, evaluate_blocks, flops_of_block, tree_sum
 from fastard._vecchia.blocks import Blocks
 
-# Of each of the cluster's threads: where one is late, the others do not wait for long. Fewer, where a task would have less
-# work than this, some 20 ms of it, because the scheduler takes about a millisecond for each.
-_MOST_TASKS, _LEAST_FLOPS = 12, 5e8
+# Of each of the cluster's threads: where one is late for more than a second, the others take of its tasks. Fewer, where a
+# task would have less work than this, some 0.1 s of it, because Dask takes some 3 ms of the processors for each.
+_MOST_TASKS, _LEAST_FLOPS = 12, 2.5e9
 _ROWS = 16  # of sums from each thread, or more: its tasks can be as large as another's
 
 _LOSSES = 3  # of the points, in a row, that are made good
@@ -37,6 +38,9 @@ class Shards:
     of workers, and as without a cluster. A worker that is lost takes its shards' neighbours along: Dask finds them again
     elsewhere. Where it had the last copy of the points, they are sent again.
 
+    Dask drops all copies but one of what no task waits for, and would send the points anew for the next evaluation; so each
+    worker's are the result of a task of its own.
+
     Parameters
     ----------
     client : dask.distributed.Client
@@ -50,6 +54,7 @@ class Shards:
         self.client = client
         self._row, self._ranges = shards(blocks, X.shape[1], max(1, sum(client.nthreads().values())))
         self._points = np.asarray(X), np.asarray(y), known, blocks.starts
+        self._own: dict[str, Any]  # by worker
         self._send()
         self.found: _Found | None = None
 
@@ -64,8 +69,9 @@ class Shards:
     def submit(self, term: Term, noise: float, wanted: int) -> Sums:
         """The shards' sums, under way."""
         request = {"term": term, "noise": noise, "wanted": wanted}
-        futures = self.client.map(_sums, self._ranges, self._futures, data=self._data, row=self._row, pure=False, **request)
-        return Sums(futures, request)
+        assert self.found is not None, "refresh comes first"
+        of_shards = self._ranges, self.found.points, self.found.futures
+        return Sums(self.client.map(_sums, *of_shards, row=self._row, pure=False, **request), request)
 
     def collect(self, sums: Sums) -> BlockSums | Failure:
         """The sums, some rows of each shard; or what is wrong in the first one that is not positive definite."""
@@ -91,19 +97,20 @@ class Shards:
         return self.found.futures
 
     def _send(self) -> None:
-        self._data = self.client.scatter(self._points, broadcast=True, hash=False)
+        self._data, self._own = self.client.scatter(self._points, broadcast=True, hash=False), {}
 
     def _search(self, by: Metric, m: int) -> _Found:
-        workers = [address for address, threads in self.client.nthreads().items() for _ in range(threads)]
+        submit = partial(self.client.submit, pure=False, allow_other_workers=True)
+        threads = [address for address, count in self.client.nthreads().items() for _ in range(count)]
         # To each thread as many, where it is still there; evaluations then take place where the neighbours are.
+        workers = [threads[i * len(threads) // len(self._ranges)] for i in range(len(self._ranges))]
+        self._own = {each: self._own.get(each) or submit(_points, self._data, workers=each) for each in set(workers)}
+        points = [self._own[each] for each in workers]
         futures = [
-            self.client.submit(
-                _neighbors, each, data=self._data, by=by, m=m, pure=False, allow_other_workers=True,
-                workers=workers[i * len(workers) // len(self._ranges)],
-            )
-            for i, each in enumerate(self._ranges)
-        ]  # fmt: skip
-        return _Found(by, m, futures)
+            submit(_neighbors, *each, by=by, m=m, workers=worker)
+            for *each, worker in zip(self._ranges, points, workers, strict=True)
+        ]
+        return _Found(by, m, points, futures)
 
     def _survived(self, action: Callable[[], Any], again: Callable[[], Any] | None = None) -> Any:
         """What an action finds, or it ``again``. Points that went with a worker are sent once more: as soon as no task waits
@@ -128,6 +135,7 @@ class _Found(NamedTuple):
 
     by: Metric
     m: int
+    points: list[Any]  # for each shard, those of its worker
     futures: list[Any]  # one for each shard
 
 
@@ -150,7 +158,11 @@ def shards(blocks: Blocks, d: int, threads: int) -> tuple[int, list[tuple[int, i
     return row, list(itertools.pairwise(edges))
 
 
-def _neighbors(where: tuple[int, int], *, data: tuple[Any, ...], by: Metric, m: int) -> NDArray[np.int32]:
+def _points(data: tuple[Any, ...]) -> tuple[Any, ...]:
+    return data
+
+
+def _neighbors(where: tuple[int, int], data: tuple[Any, ...], *, by: Metric, m: int) -> NDArray[np.int32]:
     X, _, _, starts = data
     low, high = where
     return block_neighbors(X, by, starts[low:high], starts[low + 1 : high + 1], m, 1, _latest_tree)
@@ -173,9 +185,9 @@ def _latest_tree(X: Array, by: Metric, stop: int) -> Tree:
 
 def _sums(
     where: tuple[int, int],
+    data: tuple[Any, ...],
     neighbors: NDArray[np.int32],
     *,
-    data: tuple[Any, ...],
     term: Term,
     noise: float,
     wanted: int,
