@@ -18,7 +18,16 @@ from fastard._parameters import space as parameter_space
 from fastard._progress import Callback, TrainingProgress, TrainingState
 from fastard._progress import progress as show_progress
 from fastard._training.priors import Priors, log_density, log_priors
-from fastard._training.search import OBJECTIVES, Search, at_the_end, turning_points
+from fastard._training.search import (
+    NO_DENSITY,
+    OBJECTIVES,
+    SINGULAR,
+    Search,
+    at_the_end,
+    just_beyond,
+    remedy_for,
+    turning_points,
+)
 from fastard._vecchia.likelihood import VecchiaLogLikelihood, in_rows_of
 from fastard._vecchia.model import VecchiaGaussianProcess
 from fastard._vecchia.scoring import Point, ascend
@@ -128,7 +137,8 @@ def fit_vecchia(
     ValueError, TypeError
         For a wrong argument; the message names it.
     NotPositiveDefiniteError
-        If the covariance of a block and its neighbours is not positive definite where a stage starts; it names rows of X.
+        If the covariance of a block and its neighbours is not positive definite where the search starts, with shorter length
+        scales neither; it names rows of X. Anywhere else a search backs off from where it is so, and ends with a ``message``.
 
     References
     ----------
@@ -272,6 +282,7 @@ class _Training:
         self.best: Point | None = None
         self.log_likelihood = math.nan
         self.converged, self.message = False, ""
+        self._why = ""  # a trial point since the best one has no value; empty where all have
 
     def run(self, start: Array) -> None:
         """All stages. The best point of the last one counts: a value with other neighbours is no measure of it."""
@@ -288,7 +299,13 @@ class _Training:
         turn = turning_points(self.space)
         for self.stage in range(1, _MOST_STAGES + 1):
             begun = theta
-            first = self._first_of_stage(theta)
+            try:
+                first = self._first_of_stage(theta)
+            except NotPositiveDefiniteError:
+                if self.best is None:
+                    raise
+                self.message = f"{SINGULAR} with new neighbours: {remedy_for(self.space)}"
+                return
             little = _FIRST_GAIN if self.stage == 1 else _LAST_GAIN
             outcome = ascend(self._evaluate, first, self.space.bounds, turn, little=little, most=self.left)
             theta = outcome.point.free_theta
@@ -296,7 +313,10 @@ class _Training:
             settled = self.stage > 1 and np.abs(theta - begun)[seen].max(initial=0.0) < _FAR
             if not outcome.converged or (self.left <= 0 and not settled):
                 left = f"{outcome.gain:.2g} nats left to gain"
-                self.message = f"max_iterations reached, {left}" if self.left <= 0 else f"no further step gains, {left}"
+                if self.left > 0 and self._why:
+                    self.message = just_beyond(self._why, remedy_for(self.space))
+                else:
+                    self.message = f"max_iterations reached, {left}" if self.left <= 0 else f"no further step gains, {left}"
                 return
             if settled:
                 self.converged = True
@@ -311,12 +331,39 @@ class _Training:
         try:
             if self.stage > 1:
                 self.likelihood.find_neighbors(self.space.natural(theta)[0])
-            first = self._evaluate(theta, math.nan, may_fail=False)
+            first = self._evaluate_at_start(theta)
         finally:
             if self.best is None:
                 self.best, self.likelihood.found = best, before
-        assert first is not None
         return first
+
+    def _evaluate_at_start(self, theta: Array) -> Point:
+        """The objective there; where the covariance is not positive definite, at half the length scales, and so on.
+
+        It may be so for all points where the exact fit of a few ends, and with new neighbours where a stage has ended.
+        """
+        first: NotPositiveDefiniteError | None = None
+        while True:
+            try:
+                point = self._evaluate(theta, math.nan, may_fail=False)
+                equal_rows = False
+            except NotPositiveDefiniteError as error:
+                first, point, equal_rows = first or error.with_traceback(None), None, error.distance == 0.0
+            if point is not None:
+                return point
+            assert first is not None  # a prior has a density where the search has been
+            safer = self._safer(theta, equal_rows)
+            if self.left <= 0 or np.array_equal(safer, theta):
+                raise first
+            theta = safer
+
+    def _safer(self, theta: Array, equal_rows: bool) -> Array:
+        """With shorter length scales; with more noise, where those do not help or none is free."""
+        which, step = self.space.is_length_scale, -math.log(2.0)
+        if equal_rows or not which.any():
+            which, step = self.space.first_places == self.space.d + 1, math.log(4.0)
+        result: Array = np.where(which, np.clip(theta + step, *self.space.bounds.T), theta)
+        return result
 
     def _evaluate(self, free_theta: Array, gain: float, *, may_fail: bool = True) -> Point | None:
         """The objective; None where it has no value, if it may fail. ``gain``: what was left at the last point, to be told."""
@@ -325,7 +372,8 @@ class _Training:
         self.n_evaluations += 1
         self.left -= 1
         of_prior, slope_of_prior, objection = log_density(self.priors, parameters, space.size)
-        if objection:  # not at a start, which the exact fit has come from
+        if objection:
+            self._why = NO_DENSITY
             return None
         try:
             found = self.likelihood.evaluate(
@@ -334,12 +382,13 @@ class _Training:
         except ValueError:  # not positive definite, or an overflow
             if not may_fail:
                 raise
+            self._why = SINGULAR
             return None
         value, gradient = found.log_likelihood + of_prior, space.free_gradient(found.gradient + slope_of_prior)
         information = space.free_information(found.information) + np.diag(self._curvature_of_priors(free_theta))
         point = Point(free_theta, value, gradient, information)
         if self.best is None or point.value > self.best.value:
-            self.best, self.log_likelihood = point, found.log_likelihood
+            self.best, self.log_likelihood, self._why = point, found.log_likelihood, ""
         self._report(parameters, found.log_likelihood, value, gradient, gain)
         return point
 
