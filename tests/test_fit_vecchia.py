@@ -570,6 +570,18 @@ def test_a_stage_that_cannot_begin_leaves_what_the_last_one_found(monkeypatch):
     assert model._likelihood(model._theta)[0] == pytest.approx(model.log_likelihood, rel=1e-12)
 
 
+def test_short_waves_on_a_large_trend_are_no_noise():
+    rng = np.random.default_rng(0)
+    X = rng.uniform(size=(500, 1))
+    y = 30.0 * X[:, 0] + np.sin(80.0 * X[:, 0]) + 0.1 * rng.standard_normal(500)
+    model = fastard.fit_vecchia(X, y, neighbors=30, block_size=8, rng=0)
+    assert model.converged
+    assert model.noise_variance == pytest.approx(0.01, rel=0.3)
+    # Only one start where one was given, and that is not good enough
+    given = fastard.fit_vecchia(X, y, neighbors=30, block_size=8, rng=0, noise_variance=0.1 * y.var())
+    assert given.noise_variance == pytest.approx(0.5, rel=0.3)
+
+
 def test_scoring_ends_where_a_step_of_little_gain_has_no_value():
     seen = []
 

@@ -203,13 +203,17 @@ class Search:
         return log_density(self.priors, parameters, self.space.size)
 
     def run(self, n_restarts: int, random: np.random.Generator | None = None) -> None:
-        """All searches; raises the first start's error if every start fails. ``random`` draws the restarts' starts."""
+        """As `run_from`, with restarts from where ``random`` draws them."""
         low, high = self.space.bounds.T
         starts = [self.space.start]
         for _ in range(n_restarts):
             assert random is not None
             shift = random.uniform(-np.log(10.0), np.log(10.0), low.size)
             starts.append(np.clip(starts[0] + shift, low, high))
+        self.run_from(starts)
+
+    def run_from(self, starts: list[Array]) -> None:
+        """All searches; raises the first start's error if every start fails."""
         failure: NotPositiveDefiniteError | ValueError | None = None
         try:
             for outcome in self.outcomes(starts):

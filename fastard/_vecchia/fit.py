@@ -36,6 +36,8 @@ from fastard.kernels import Kernel
 
 _START, _START_ITERATIONS = 1000, 200  # points and iterations of the exact fit that the search starts from
 
+_LITTLE_NOISE = math.log(1e4)  # below the default start
+
 _STEP = 1e-4  # of a logarithm, in differences
 
 # Nats that may be left to gain before the neighbours are looked for anew, and at the end; a stage that moves no length scale
@@ -84,8 +86,9 @@ def fit_vecchia(
     of the approximation, and :meth:`VecchiaGaussianProcess.accuracy` says how much is lost by it. Nothing is jittered. With no
     more points than the first block has, 1024 or ``neighbors``, it is the exact likelihood.
 
-    The search begins where the exact fit of a random 1000 points ends. It is Fisher scoring with the average information, in
-    stages: neighbours are near in units of the length scales, and are found anew between the stages.
+    The search begins where the exact fit of a random 1000 points ends: the better of two, from much noise and from little, or
+    the only one, where ``noise_variance`` is given. It is Fisher scoring with the average information, in stages: neighbours
+    are near in units of the length scales, and are found anew between the stages.
 
     Parameters
     ----------
@@ -192,7 +195,7 @@ def fit_vecchia(
         if progress:
             display = stack.enter_context(show_progress())
         callbacks = [each for each in dict.fromkeys((callback, display)) if each is not None]
-        start = _start(X, centred, known, space, priors, random, n_threads)
+        start = _start(X, centred, known, space, priors, random, n_threads, noise_variance is None)
         likelihood = VecchiaLogLikelihood(
             X,
             centred,
@@ -243,8 +246,12 @@ def _start(
     priors: Priors,
     random: np.random.Generator,
     n_threads: int | None,
+    may_have_little_noise: bool,
 ) -> Array:
-    """The free logarithms that the exact model of some of the points takes: neighbours in a wrong metric are of little use."""
+    """The free logarithms that the exact model of some of the points takes: neighbours in a wrong metric are of little use.
+
+    A search that starts with much noise may take short waves on a large trend for noise: so a second one starts with little.
+    """
     n = len(X)
     rows = np.sort(random.choice(n, min(n, _START), replace=False))
     exact = LogMarginalLikelihood(
@@ -255,8 +262,11 @@ def _start(
         n_threads=n_threads,
     )
     search = Search(exact, OBJECTIVES["log_marginal_likelihood"], space, priors, _START_ITERATIONS, None)
+    starts, is_noise = [space.start], space.first_places == space.d + 1
+    if may_have_little_noise and is_noise.any():
+        starts.append(np.where(is_noise, np.clip(space.start - _LITTLE_NOISE, *space.bounds.T), space.start))
     try:
-        search.run(0, random)
+        search.run_from(starts)
     except NotPositiveDefiniteError as error:
         raise in_rows_of(rows, error.row, error.nearest_row, error.distance) from None
     if search.interrupted:  # there is no model of all points yet
