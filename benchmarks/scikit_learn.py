@@ -159,7 +159,9 @@ def pol(folder, most):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.scikit_learn", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, help="folder with the UCI sets")
     parser.add_argument("--sets", nargs="*", default=REAL, choices=REAL, help="of the UCI sets, these (default: all four)")
     parser.add_argument("--sizes", nargs="*", type=int, default=SMALL, help=f"of the made-up problems (default: {SMALL})")

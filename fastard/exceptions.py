@@ -2,6 +2,8 @@
 
 import numpy as np
 
+_REMEDY = "Raise noise_variance (or observation_variance), drop or average (nearly) duplicate rows, or lower length_scale"
+
 
 class NotPositiveDefiniteError(np.linalg.LinAlgError):
     """The covariance is not positive definite to working precision, so it has no Cholesky factor.
@@ -16,16 +18,17 @@ class NotPositiveDefiniteError(np.linalg.LinAlgError):
         Between the two, in length scales; 0 where they are equal. NaN without a ``nearest_row``.
     """
 
-    def __init__(self, row: int, nearest_row: int | None = None, distance: float = float("nan")) -> None:
-        self.row, self.nearest_row, self.distance = row, nearest_row, distance
+    def __init__(
+        self, row: int, nearest_row: int | None = None, distance: float = float("nan"), remedy: str = _REMEDY
+    ) -> None:
+        self.row, self.nearest_row, self.distance, self._remedy = row, nearest_row, distance, remedy
         super().__init__(
-            f"the covariance is not positive definite to working precision: {where(row, nearest_row, distance)}. Raise "
-            "noise_variance (or observation_variance), drop or average (nearly) duplicate rows, or lower length_scale. "
+            f"the covariance is not positive definite to working precision: {where(row, nearest_row, distance)}. {remedy}. "
             "fastard adds no jitter of its own."
         )
 
-    def __reduce__(self) -> tuple[type, tuple[int, int | None, float]]:
-        return type(self), (self.row, self.nearest_row, self.distance)
+    def __reduce__(self) -> tuple[type, tuple[int, int | None, float, str]]:
+        return type(self), (self.row, self.nearest_row, self.distance, self._remedy)
 
 
 def where(row: int, nearest_row: int | None, distance: float) -> str:

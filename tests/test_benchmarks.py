@@ -19,35 +19,27 @@ sys.path.append(str(ROOT))  # after what is installed: the fastard under test st
 
 pytest.importorskip("benchmarks", reason="the benchmarks come with the source only")
 
-from benchmarks import bayes, fits, many_cores, oversubscription, peers, sklearn_clients, timing  # noqa: E402
+from benchmarks import (  # noqa: E402
+    bayes,
+    fits,
+    many_cores,
+    many_points,
+    oversubscription,
+    peers,
+    sklearn_clients,
+    timing,
+    vecchia_dask,
+    vecchia_data,
+    vecchia_loss,
+    vecchia_peers,
+)
 from benchmarks.implementations import IMPLEMENTATIONS  # noqa: E402
 from benchmarks.longdouble import reference  # noqa: E402
 from benchmarks.problems import KERNELS, make_problem, smooth_data  # noqa: E402
 from benchmarks.report import describe_machine, markdown, milliseconds  # noqa: E402
 
-MODULES = [
-    "accuracy",
-    "batches",
-    "botorch_fits",
-    "evaluation",
-    "fit",
-    "gpytorch",
-    "leave_one_out",
-    "limits",
-    "means",
-    "memory",
-    "own_variances",
-    "peers",
-    "predictions",
-    "saasbo",
-    "scikit_learn",
-    "stalls",
-    "startup",
-    "storage",
-    "structure",
-    "threads",
-    "uncertainty",
-]
+MODULES = {path.stem: import_module(f"benchmarks.{path.stem}") for path in sorted((ROOT / "benchmarks").glob("[!_]*.py"))}
+COMMANDS = [name for name, module in MODULES.items() if hasattr(module, "argparse")]
 SLOW = {  # each compiles all anew
     "track_cached",
     "track_second_kernel_cold",
@@ -65,7 +57,7 @@ def is_benchmark_class(candidate, module):
 
 CLASSES = [
     candidate
-    for module in (import_module(f"benchmarks.{name}") for name in MODULES)
+    for module in MODULES.values()
     for candidate in vars(module).values()
     if is_benchmark_class(candidate, module.__name__)
 ]
@@ -108,6 +100,15 @@ def test_each_benchmark_runs_at_its_smallest(benchmark_class):
             assert np.isfinite(result), name
         elif name.startswith("timeraw_"):
             compile(result, name, "exec")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_command_says_what_it_does(name, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", [name, "--help"])
+    with pytest.raises(SystemExit) as caught:
+        MODULES[name].main()
+    assert caught.value.code == 0
+    assert f"usage: python -m benchmarks.{name} " in capsys.readouterr().out
 
 
 def test_peers_race_and_a_wrong_answer_is_left_out():
@@ -235,3 +236,58 @@ def test_oversubscription_is_measured():
     figures = [float(cell) for cell in oversubscription.table((160,), rounds=1).splitlines()[-1].strip("|").split("|")]
     assert len(figures) == 1 + 2 * len(oversubscription.CASES)
     assert min(figures) > 0.0
+
+
+def test_losses_of_vecchia_are_drawn(tmp_path, capsys, monkeypatch):
+    pytest.importorskip("matplotlib")
+    monkeypatch.setattr(vecchia_loss.losses, "__defaults__", (((8, 1), (16, 4)), 0.3))
+    vecchia_loss.main(["--points", "1100", "--dimensions", "2", "--noises", "1", "--plot", str(tmp_path / "plot.svg")])
+    losses = capsys.readouterr().out.splitlines()[-2].strip("|").split("|")
+    assert losses[0].strip() == "2, 1"
+    assert 0.0 < float(losses[2]) < 0.1
+    assert (tmp_path / "plot.svg").read_text().startswith("<?xml")
+
+
+def test_growth_with_the_number_of_points_is_told(tmp_path, capsys):
+    """Figures that are kept are not measured again."""
+    arguments = ["--sizes", "1100", "1200", "--json", str(tmp_path / "figures.json")]
+    found = {f"evaluation({n}, {m}, {b})": many_points.evaluation(n, m, b) for m, b in many_points.PAIRS for n in (1100, 1200)}
+    (tmp_path / "figures.json").write_text(json.dumps(found))
+    many_points.main(arguments)
+    lines = capsys.readouterr().out.splitlines()
+    assert sum(bool(re.match(r"\|\s*1[12]00 \|", line)) for line in lines) == len(found)
+    assert sum(line.startswith("| 1e8 |") for line in lines) == len(many_points.PAIRS) * len(many_points.WORKERS)
+
+
+def test_trainings_on_real_data_have_a_row_for_each_number_of_neighbours(monkeypatch, tmp_path):
+    monkeypatch.setattr(vecchia_data, "PREDICTED_FROM", (16, 32))
+    random = np.random.default_rng(0)
+    X = random.uniform(size=(1150, 2))
+    rows = np.column_stack([X, np.sin(6.0 * X[:, 0]) + 0.1 * random.standard_normal(1150)])
+    np.savetxt(tmp_path / "waves.csv", rows, delimiter=",")
+    np.savetxt(tmp_path / "waves.test_mask.csv", np.arange(1150)[:, np.newaxis] % [23, 7] == 0, delimiter=",", fmt="%d")
+    data = vecchia_data.load(tmp_path, "waves")
+    assert [len(part) for part in data] == [1100, 1100, 50, 50]
+    found, model = vecchia_data.trained("waves", data, 16, 4)
+    found += [vecchia_data.subset("waves", data, 200), vecchia_data.exact("waves", data, model)]
+    assert [row[1] for row in found] == [
+        "16+4, from 16", "16+4, from 32", "exact fit of 200 rows", "exact, the same parameters"
+    ]  # fmt: skip
+    assert all(0.05 < float(row[4]) < 0.3 for row in found)
+
+
+def test_vecchias_fits_are_judged_by_the_exact_likelihood():
+    assert min(vecchia_peers.fastard_evaluation(1100, 8)["times"]) > 0.0
+    fit = vecchia_peers.fastard_fit(300, 8)
+    X, y, _ = many_points.points(300)
+    exact = fastard.fit(X, y, kernel="matern52").log_marginal_likelihood
+    assert vecchia_peers.judge(300, fit["parameters"])["value"] == pytest.approx(exact, abs=1.0)
+    assert vecchia_peers.Runner(None, 1.0)("GPBoost", "gpboost_fit", 10, 8) == {"error": "no environment"}
+
+
+@pytest.mark.process
+def test_an_evaluation_on_a_cluster_is_measured():
+    pytest.importorskip("distributed")
+    lines = vecchia_dask.smoke(1500, 16, 8).splitlines()
+    assert len(lines) == 4
+    assert "n = 1500" in lines[0]

@@ -167,3 +167,14 @@ def test_points_whose_last_copy_is_lost_are_sent_again(cluster, when):
     if when == "before the end":
         there.leave_cluster()
     assert there(THETA)[0] == here(THETA)[0]
+
+
+def test_a_search_backs_off_from_singular_covariances_on_a_cluster_too(cluster):
+    X, _ = problem(600)
+    y = np.sin(3.0 * X[:, 0]) + np.sin(5.0 * X[:, 1] + 1.0)
+    options = OPTIONS | {"kernel": "rbf", "noise_variance": 0.0, "noise_variance_bounds": "fixed"}
+    there = fastard.fit_vecchia(X, y, **options, client=cluster(2))
+    here = fastard.fit_vecchia(X, y, **options)
+    assert "positive definite just beyond the best parameters" in here.message
+    assert (there.message, there.n_evaluations) == (here.message, here.n_evaluations)
+    np.testing.assert_array_equal(there._theta, here._theta)

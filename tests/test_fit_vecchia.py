@@ -10,6 +10,7 @@ import pytest
 import scipy.stats
 
 import fastard
+from fastard._engine.vecchia import INFORMATION
 from fastard._vecchia import fit as fitting
 from fastard._vecchia import likelihood
 from fastard._vecchia.accuracy import judge
@@ -480,3 +481,117 @@ def test_draws_without_noise_are_at_points_as_near_as_can_be():
     twice.noise_variance = 0.0
     with pytest.raises(fastard.NotPositiveDefiniteError, match="row"):
         twice.sample(points[:2], 2, rng=0)
+
+
+NO_NOISE = {"noise_variance": 0.0, "noise_variance_bounds": "fixed"}
+
+
+def smooth(n=500):
+    """Without noise, and smoother than kernels are."""
+    X = np.random.default_rng(3).uniform(size=(n, 2))
+    return X, np.sin(3.0 * X[:, 0]) + np.sin(5.0 * X[:, 1] + 1.0)
+
+
+@pytest.mark.parametrize("name", ["rbf", "matern52", "matern32"])
+@pytest.mark.parametrize("noise", [NO_NOISE, {"noise_variance_bounds": (1e-15, 1.0)}], ids=["none", "free"])
+def test_smooth_data_end_the_search_where_the_covariance_is_singular(name, noise):
+    X, y = smooth()
+    model = fastard.fit_vecchia(X, y, kernel=name, neighbors=40, block_size=8, rng=0, **noise)
+    assert model.converged or re.search("positive definite just beyond .*: raise the noise|no further step", model.message)
+    parameters = (model.length_scale, model.signal_variance, model.noise_variance, model.kernel)
+    assert model._likelihood.evaluate(*parameters, wanted=INFORMATION).log_likelihood == model.log_likelihood
+    points = np.random.default_rng(4).uniform(0.1, 0.9, size=(40, 2))
+    truth = np.sin(3.0 * points[:, 0]) + np.sin(5.0 * points[:, 1] + 1.0)
+    assert np.abs(model.predict(points, neighbors=30) - truth).max() < 2e-3
+
+
+def test_a_start_where_the_covariance_is_singular_is_left_for_shorter_length_scales_or_more_noise():
+    X, y = smooth()
+    long = {"length_scale": 1.0, "length_scale_bounds": "fixed"}
+    model = fastard.fit_vecchia(X, y, kernel="rbf", rng=0, **long, noise_variance_bounds=(1e-18, 1.0))
+    assert 1e-18 < model.noise_variance < 1e-8
+    assert "raise the noise's lower bound" in model.message
+    with pytest.raises(fastard.NotPositiveDefiniteError, match="Raise noise_variance"):
+        fastard.fit_vecchia(X, y, kernel="rbf", rng=0, **long, **NO_NOISE)
+
+
+def test_equal_rows_without_noise_are_named_at_once(monkeypatch):
+    X, y = smooth()
+    rows = np.sort(np.random.default_rng(0).choice(501, 150, replace=False))
+    pair = np.setdiff1d(np.arange(500), rows)[17]  # no part of the exact fit
+    evaluate, count = likelihood.VecchiaLogLikelihood.evaluate, []
+    monkeypatch.setattr(
+        likelihood.VecchiaLogLikelihood, "evaluate", lambda *given, **named: count.append(0) or evaluate(*given, **named)
+    )
+    with pytest.raises(fastard.NotPositiveDefiniteError, match="are equal and have no noise") as caught:
+        fastard.fit_vecchia(np.vstack([X, X[pair]]), np.append(y, y[pair]), kernel="matern12", neighbors=20, rng=0, **NO_NOISE)
+    assert sorted([caught.value.row, caught.value.nearest_row]) == [pair, 500]
+    assert len(count) == 1
+
+
+def test_more_neighbours_than_are_positive_definite_are_no_end():
+    X, y = smooth(700)
+    model = fastard.fit_vecchia(X, y, kernel="rbf", neighbors=16, block_size=4, rng=0, **NO_NOISE)
+    with pytest.raises(fastard.NotPositiveDefiniteError, match="Pass fewer neighbors") as caught:
+        model.predict(X[:3] + 0.01, neighbors=699)
+    error = caught.value
+    apart = (X[error.row] - X[error.nearest_row]) / model.length_scale
+    assert np.sqrt(apart @ apart) == pytest.approx(error.distance)
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)
+    found = model.accuracy(sample=20, neighbors=10)
+    assert np.isnan([found.nats_lost[1], found.gain[1], *found.shift[1]]).all()
+    assert np.isfinite(found.held_out.rmse).all()
+    found = model.accuracy(sample=20, neighbors=600)
+    assert np.isnan([found.held_out.rmse[1], found.held_out.coverage[1]]).all()
+    assert "600 neighbours the covariance is not positive definite" in str(found)
+    assert "accuracy" in dict(model.summary(accuracy=True).facts)
+
+
+def test_a_stage_that_cannot_begin_leaves_what_the_last_one_found(monkeypatch):
+    evaluate, find = likelihood.VecchiaLogLikelihood.evaluate, likelihood.VecchiaLogLikelihood.find_neighbors
+    found = []
+
+    def found_again(self, length_scale):
+        find(self, length_scale)
+        found.append(length_scale)
+
+    def singular(self, *arguments, **keywords):
+        if found:
+            raise fastard.NotPositiveDefiniteError(3)
+        return evaluate(self, *arguments, **keywords)
+
+    monkeypatch.setattr(likelihood.VecchiaLogLikelihood, "find_neighbors", found_again)
+    monkeypatch.setattr(likelihood.VecchiaLogLikelihood, "evaluate", singular)
+    model = fastard.fit_vecchia(*problem(), neighbors=20, rng=0)
+    monkeypatch.undo()
+    assert found
+    assert not model.converged
+    assert model.message.startswith(
+        "the covariance is not positive definite with new neighbours: raise the noise's lower bound"
+    )
+    assert model._likelihood(model._theta)[0] == pytest.approx(model.log_likelihood, rel=1e-12)
+
+
+def test_short_waves_on_a_large_trend_are_no_noise():
+    rng = np.random.default_rng(0)
+    X = rng.uniform(size=(500, 1))
+    y = 30.0 * X[:, 0] + np.sin(80.0 * X[:, 0]) + 0.1 * rng.standard_normal(500)
+    model = fastard.fit_vecchia(X, y, neighbors=30, block_size=8, rng=0)
+    assert model.converged
+    assert model.noise_variance == pytest.approx(0.01, rel=0.3)
+    # Only one start where one was given, and that is not good enough
+    given = fastard.fit_vecchia(X, y, neighbors=30, block_size=8, rng=0, noise_variance=0.1 * y.var())
+    assert given.noise_variance == pytest.approx(0.5, rel=0.3)
+
+
+def test_scoring_ends_where_a_step_of_little_gain_has_no_value():
+    seen = []
+
+    def evaluate(theta, gain):
+        seen.append(theta)
+        return Point(theta, float(theta[0]), np.ones(1), np.array([[0.1]])) if theta[0] <= 1.0 else None
+
+    found = ascend(evaluate, evaluate(np.zeros(1), 0.0), np.array([[-3.0, 9.0]]), np.array([np.inf]), little=0.1, most=60)
+    assert not found.converged
+    assert found.point.free_theta[0] > 0.8
+    assert len(seen) < 25

@@ -41,9 +41,9 @@ _ENDED = {
 
 _SMALL_ENOUGH = "the gradient is as small as rounding lets it be"
 
-_NO_DENSITY = "a prior's density ends"
+NO_DENSITY = "a prior's density ends"
 
-_SINGULAR = "the covariance is not positive definite"
+SINGULAR = "the covariance is not positive definite"
 
 _LARGE, _SAMPLE = 5000, 1500  # points: from where on an evaluation may take seconds, and on how many one is timed
 
@@ -128,6 +128,16 @@ def turning_points(space: ParameterSpace) -> Array:
     return result
 
 
+def remedy_for(space: ParameterSpace) -> str:
+    """Of a covariance that is not positive definite."""
+    return "raise the noise variance" if space.fixed_noise else "raise the noise's lower bound"
+
+
+def just_beyond(why: str, remedy: str) -> str:
+    """The message of a search that ended because trial points beside its best have no value, and ``why``."""
+    return f"{why} just beyond the best parameters" + (f": {remedy}" if why == SINGULAR else "")
+
+
 class Search:
     """Searches over the free logarithms from several starts, keeping the best point over all."""
 
@@ -142,7 +152,7 @@ class Search:
     ) -> None:
         self.likelihood, self.objective, self.space, self.priors = likelihood, objective, space, priors
         self.max_iterations = max_iterations
-        self.remedy = "raise the noise variance" if space.fixed_noise else "raise the noise's lower bound"
+        self.remedy = remedy_for(space)
         self.stationary = descent.STATIONARY  # what the gradient has to be below where little is left to gain
         self.offset = 0.5 * likelihood.y.size * math.log(space.unit_of_variance)
         self.takes_long = len(likelihood.X) >= _LARGE
@@ -193,13 +203,17 @@ class Search:
         return log_density(self.priors, parameters, self.space.size)
 
     def run(self, n_restarts: int, random: np.random.Generator | None = None) -> None:
-        """All searches; raises the first start's error if every start fails. ``random`` draws the restarts' starts."""
+        """As `run_from`, with restarts from where ``random`` draws them."""
         low, high = self.space.bounds.T
         starts = [self.space.start]
         for _ in range(n_restarts):
             assert random is not None
             shift = random.uniform(-np.log(10.0), np.log(10.0), low.size)
             starts.append(np.clip(starts[0] + shift, low, high))
+        self.run_from(starts)
+
+    def run_from(self, starts: list[Array]) -> None:
+        """All searches; raises the first start's error if every start fails."""
         failure: NotPositiveDefiniteError | ValueError | None = None
         try:
             for outcome in self.outcomes(starts):
@@ -315,8 +329,7 @@ class Search:
         if self._steepness(end) <= descent.STATIONARY:
             return _End(True, f"{message}: {_SMALL_ENOUGH}", end)
         if failed:
-            remedy = f": {self.remedy}" if self._why == _SINGULAR else ""
-            return _End(False, f"{self._why} just beyond the best parameters{remedy}", end)
+            return _End(False, just_beyond(self._why, self.remedy), end)
         assert self._lowest is not None
         end = self._lowest  # nothing is better about one that is less steep
         message = (
@@ -379,7 +392,7 @@ class Search:
                 self.best = lowest
         outcome, failure = int(compiled.counts[1]), int(compiled.counts[3])
         if failure != descent.FOUND:
-            self._why = _SINGULAR if failure == descent.SINGULAR else _NO_DENSITY
+            self._why = SINGULAR if failure == descent.SINGULAR else NO_DENSITY
         self._iterate = _Point(*descent.iterate(memory))
         if self.callbacks and outcome == descent.FOUND:
             value, slope = -float(compiled.loss.result[0]) - self.offset, -compiled.loss.result[1:]
@@ -432,18 +445,18 @@ class Search:
         self.n_evaluations += 1
         of_prior, slope_of_prior, objection = self.log_prior(parameters)
         if objection:
-            self._refused(_NO_DENSITY, ValueError(f"{objection}; start where it has"))
+            self._refused(NO_DENSITY, ValueError(f"{objection}; start where it has"))
             return None
         try:  # nothing of a user's runs in here, nor is caught
             value, log_marginal_likelihood, gradient = self.objective(
                 self.likelihood, parameters, self.space.free_length_scales, self.space.isotropic
             )
         except (NotPositiveDefiniteError, ValueError) as error:
-            self._refused(_SINGULAR, error)
+            self._refused(SINGULAR, error)
             return None
         if not np.isfinite(gradient).all():
             overflow = ValueError("the gradient overflows float64 where the search starts; rescale y or move the start")
-            self._refused(_SINGULAR, overflow)
+            self._refused(SINGULAR, overflow)
             return None
         value += of_prior
         slope = self.space.free_gradient(gradient + slope_of_prior)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from fastard._arrays import Array
 from fastard._engine.vecchia import BlockSums
 from fastard._vecchia.likelihood import VecchiaLogLikelihood
+from fastard.exceptions import NotPositiveDefiniteError
 
 TIMES = (4, 16)  # as many neighbours
 
@@ -47,7 +48,8 @@ class Accuracy(NamedTuple):
     """What the neighbours left out would have changed; :meth:`fastard.VecchiaGaussianProcess.accuracy` makes it.
 
     Each array has an entry, or a row, for four times and for sixteen times the neighbours. Where the second tells hardly more
-    than the first, hardly more is to be known. The standard errors are NaN where there is only one block.
+    than the first, hardly more is to be known. The standard errors are NaN where there is only one block, and all is NaN where
+    the covariance of so many neighbours is not positive definite.
 
     Attributes
     ----------
@@ -76,21 +78,33 @@ class Accuracy(NamedTuple):
     held_out: HeldOut
 
     def __str__(self) -> str:
-        lost, error, more = self.nats_lost[-1], self.nats_lost_error[-1], self.neighbors[-1]
-        worst = int(np.nanargmax(np.abs(self.shift[-1]))) if np.isfinite(self.shift[-1]).any() else -1
+        told = np.flatnonzero(np.isfinite(self.nats_lost))
+        if told.size == 0:
+            return f"what is lost cannot be told: {_singular(self.neighbors[0])}\n{self._of_held_out()}"
+        last = int(told[-1])
+        lost, error, more = self.nats_lost[last], self.nats_lost_error[last], self.neighbors[last]
+        worst = int(np.nanargmax(np.abs(self.shift[last]))) if np.isfinite(self.shift[last]).any() else -1
         lines = [f"{lost:.2g} ± {error:.1g} nats a point are lost against blocks of {more} neighbours"]
         if worst >= 0:
-            shift, its_error = self.shift[-1, worst], self.shift_error[-1, worst]
+            shift, its_error = self.shift[last, worst], self.shift_error[last, worst]
             remedy = "; train with more neighbors for these" if abs(shift) > _FAR else ""
             lines.append(
                 f"with these, {self.names[worst]} would move most: by {shift:+.2g} ± {its_error:.1g} standard errors{remedy}"
             )
+        return "\n".join([*lines, self._of_held_out()])
+
+    def _of_held_out(self) -> str:
         held = self.held_out
-        lines.append(
+        if np.isnan(held.rmse[0]):
+            return f"held out, {held.n} points are not predicted: {_singular(held.neighbors[0])}; pass fewer neighbors"
+        return (
             f"held out, {held.n} points from {held.neighbors[0]} neighbours each: RMSE {held.rmse[0]:.4g}, log density "
             f"{held.log_density[0]:.4g} nats a point, {held.coverage[0]:.1%} in 95 % intervals"
         )
-        return "\n".join(lines)
+
+
+def _singular(neighbors: int) -> str:
+    return f"with {neighbors} neighbours the covariance is not positive definite"
 
 
 def accuracy(
@@ -120,17 +134,20 @@ def accuracy(
     # Of all points, from those in the sample
     whole = (len(likelihood.X) - blocks.first) / sizes.sum()
     for i, times in enumerate(TIMES):
+        lost[:, i] = gain[:, i] = shift[:, i] = np.nan
         parts = []
         early = blocks.starts[which] < times * m  # blocks with fewer points before them
-        for some, wider in ((which[early], int(blocks.starts[which[0]])), (which[~early], times * m)):
-            near = blocks.neighbors_of(some, wider, likelihood.X, length_scale, likelihood.n_threads)
-            parts.append(likelihood.of_blocks(theta, some, near))
+        try:
+            for some, wider in ((which[early], int(blocks.starts[which[0]])), (which[~early], times * m)):
+                near = blocks.neighbors_of(some, wider, likelihood.X, length_scale, likelihood.n_threads)
+                parts.append(likelihood.of_blocks(theta, some, near))
+        except NotPositiveDefiniteError:
+            continue
         found = BlockSums(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
         lost[:, i] = _per_point(outputs * (own.half_log_determinant - found.half_log_determinant), sizes)
         gain[:, i] = _per_point(found.log_likelihood - own.log_likelihood, sizes)
         change = (found.gradient - own.gradient)[:, known]
         solved = change @ covariance[np.ix_(known, known)] / errors[known]
-        shift[:, i] = np.nan
         shift[0, i, known] = whole * solved.sum(axis=0)
         if len(solved) > 1:
             shift[1, i, known] = whole * np.sqrt(len(solved)) * solved.std(axis=0, ddof=1)
@@ -139,15 +156,16 @@ def accuracy(
 
 def judge(y: Array, mean: Array, deviation: Array, neighbors: tuple[int, int]) -> HeldOut:
     """Of targets (n, T), from the means and standard deviations (2, n, T) that so many neighbours give."""
-    residual = (y - mean) / deviation
-    density = -0.5 * residual**2 - np.log(deviation) - 0.5 * math.log(2.0 * math.pi)
+    with np.errstate(all="ignore"):  # without noise a deviation may be 0
+        residual = (y - mean) / deviation
+        density = -0.5 * residual**2 - np.log(deviation) - 0.5 * math.log(2.0 * math.pi)
     axes = (1, 2)
     return HeldOut(
         n=len(y),
         neighbors=neighbors,
         rmse=np.sqrt(np.mean((y - mean) ** 2, axis=axes)),
         log_density=np.mean(density.sum(axis=2), axis=1),
-        coverage=np.mean(np.abs(residual) <= _95_PERCENT, axis=axes),
+        coverage=np.mean(np.where(np.isnan(residual), np.nan, np.abs(residual) <= _95_PERCENT), axis=axes),
     )
 
 

@@ -18,7 +18,16 @@ from fastard._parameters import space as parameter_space
 from fastard._progress import Callback, TrainingProgress, TrainingState
 from fastard._progress import progress as show_progress
 from fastard._training.priors import Priors, log_density, log_priors
-from fastard._training.search import OBJECTIVES, Search, at_the_end, turning_points
+from fastard._training.search import (
+    NO_DENSITY,
+    OBJECTIVES,
+    SINGULAR,
+    Search,
+    at_the_end,
+    just_beyond,
+    remedy_for,
+    turning_points,
+)
 from fastard._vecchia.likelihood import VecchiaLogLikelihood, in_rows_of
 from fastard._vecchia.model import VecchiaGaussianProcess
 from fastard._vecchia.scoring import Point, ascend
@@ -26,6 +35,8 @@ from fastard.exceptions import NotPositiveDefiniteError
 from fastard.kernels import Kernel
 
 _START, _START_ITERATIONS = 1000, 200  # points and iterations of the exact fit that the search starts from
+
+_LITTLE_NOISE = math.log(1e4)  # below the default start
 
 _STEP = 1e-4  # of a logarithm, in differences
 
@@ -75,8 +86,9 @@ def fit_vecchia(
     of the approximation, and :meth:`VecchiaGaussianProcess.accuracy` says how much is lost by it. Nothing is jittered. With no
     more points than the first block has, 1024 or ``neighbors``, it is the exact likelihood.
 
-    The search begins where the exact fit of a random 1000 points ends. It is Fisher scoring with the average information, in
-    stages: neighbours are near in units of the length scales, and are found anew between the stages.
+    The search begins where the exact fit of a random 1000 points ends: the better of two, from much noise and from little, or
+    the only one, where ``noise_variance`` is given. It is Fisher scoring with the average information, in stages: neighbours
+    are near in units of the length scales, and are found anew between the stages.
 
     Parameters
     ----------
@@ -128,7 +140,8 @@ def fit_vecchia(
     ValueError, TypeError
         For a wrong argument; the message names it.
     NotPositiveDefiniteError
-        If the covariance of a block and its neighbours is not positive definite where a stage starts; it names rows of X.
+        If the covariance of a block and its neighbours is not positive definite where the search starts, with shorter length
+        scales neither; it names rows of X. Anywhere else a search backs off from where it is so, and ends with a ``message``.
 
     References
     ----------
@@ -181,7 +194,7 @@ def fit_vecchia(
         if progress:
             display = stack.enter_context(show_progress())
         callbacks = [each for each in dict.fromkeys((callback, display)) if each is not None]
-        start = _start(X, centred, known, space, priors, random, n_threads)
+        start = _start(X, centred, known, space, priors, random, n_threads, noise_variance is None)
         likelihood = VecchiaLogLikelihood(
             X,
             centred,
@@ -232,8 +245,12 @@ def _start(
     priors: Priors,
     random: np.random.Generator,
     n_threads: int | None,
+    may_have_little_noise: bool,
 ) -> Array:
-    """The free logarithms that the exact model of some of the points takes: neighbours in a wrong metric are of little use."""
+    """The free logarithms that the exact model of some of the points takes: neighbours in a wrong metric are of little use.
+
+    A search that starts with much noise may take short waves on a large trend for noise: so a second one starts with little.
+    """
     n = len(X)
     rows = np.sort(random.choice(n, min(n, _START), replace=False))
     exact = LogMarginalLikelihood(
@@ -244,8 +261,11 @@ def _start(
         n_threads=n_threads,
     )
     search = Search(exact, OBJECTIVES["log_marginal_likelihood"], space, priors, _START_ITERATIONS, None)
+    starts, is_noise = [space.start], space.first_places == space.d + 1
+    if may_have_little_noise and is_noise.any():
+        starts.append(np.where(is_noise, np.clip(space.start - _LITTLE_NOISE, *space.bounds.T), space.start))
     try:
-        search.run(0, random)
+        search.run_from(starts)
     except NotPositiveDefiniteError as error:
         raise in_rows_of(rows, error.row, error.nearest_row, error.distance) from None
     if search.interrupted:  # there is no model of all points yet
@@ -271,6 +291,7 @@ class _Training:
         self.best: Point | None = None
         self.log_likelihood = math.nan
         self.converged, self.message = False, ""
+        self._why = ""  # a trial point since the best one has no value; empty where all have
 
     def run(self, start: Array) -> None:
         """All stages. The best point of the last one counts: a value with other neighbours is no measure of it."""
@@ -287,7 +308,13 @@ class _Training:
         turn = turning_points(self.space)
         for self.stage in range(1, _MOST_STAGES + 1):
             begun = theta
-            first = self._first_of_stage(theta)
+            try:
+                first = self._first_of_stage(theta)
+            except NotPositiveDefiniteError:
+                if self.best is None:
+                    raise
+                self.message = f"{SINGULAR} with new neighbours: {remedy_for(self.space)}"
+                return
             little = _FIRST_GAIN if self.stage == 1 else _LAST_GAIN
             outcome = ascend(self._evaluate, first, self.space.bounds, turn, little=little, most=self.left)
             theta = outcome.point.free_theta
@@ -295,7 +322,10 @@ class _Training:
             settled = self.stage > 1 and np.abs(theta - begun)[seen].max(initial=0.0) < _FAR
             if not outcome.converged or (self.left <= 0 and not settled):
                 left = f"{outcome.gain:.2g} nats left to gain"
-                self.message = f"max_iterations reached, {left}" if self.left <= 0 else f"no further step gains, {left}"
+                if self.left > 0 and self._why:
+                    self.message = just_beyond(self._why, remedy_for(self.space))
+                else:
+                    self.message = f"max_iterations reached, {left}" if self.left <= 0 else f"no further step gains, {left}"
                 return
             if settled:
                 self.converged = True
@@ -310,12 +340,39 @@ class _Training:
         try:
             if self.stage > 1:
                 self.likelihood.find_neighbors(self.space.natural(theta)[0])
-            first = self._evaluate(theta, math.nan, may_fail=False)
+            first = self._evaluate_at_start(theta)
         finally:
             if self.best is None:
                 self.best, self.likelihood.found = best, before
-        assert first is not None
         return first
+
+    def _evaluate_at_start(self, theta: Array) -> Point:
+        """The objective there; where the covariance is not positive definite, at half the length scales, and so on.
+
+        It may be so for all points where the exact fit of a few ends, and with new neighbours where a stage has ended.
+        """
+        first: NotPositiveDefiniteError | None = None
+        while True:
+            try:
+                point = self._evaluate(theta, math.nan, may_fail=False)
+                equal_rows = False
+            except NotPositiveDefiniteError as error:
+                first, point, equal_rows = first or error.with_traceback(None), None, error.distance == 0.0
+            if point is not None:
+                return point
+            assert first is not None  # a prior has a density where the search has been
+            safer = self._safer(theta, equal_rows)
+            if self.left <= 0 or np.array_equal(safer, theta):
+                raise first
+            theta = safer
+
+    def _safer(self, theta: Array, equal_rows: bool) -> Array:
+        """With shorter length scales; with more noise, where those do not help or none is free."""
+        which, step = self.space.is_length_scale, -math.log(2.0)
+        if equal_rows or not which.any():
+            which, step = self.space.first_places == self.space.d + 1, math.log(4.0)
+        result: Array = np.where(which, np.clip(theta + step, *self.space.bounds.T), theta)
+        return result
 
     def _evaluate(self, free_theta: Array, gain: float, *, may_fail: bool = True) -> Point | None:
         """The objective; None where it has no value, if it may fail. ``gain``: what was left at the last point, to be told."""
@@ -324,7 +381,8 @@ class _Training:
         self.n_evaluations += 1
         self.left -= 1
         of_prior, slope_of_prior, objection = log_density(self.priors, parameters, space.size)
-        if objection:  # not at a start, which the exact fit has come from
+        if objection:
+            self._why = NO_DENSITY
             return None
         try:
             found = self.likelihood.evaluate(
@@ -333,12 +391,13 @@ class _Training:
         except ValueError:  # not positive definite, or an overflow
             if not may_fail:
                 raise
+            self._why = SINGULAR
             return None
         value, gradient = found.log_likelihood + of_prior, space.free_gradient(found.gradient + slope_of_prior)
         information = space.free_information(found.information) + np.diag(self._curvature_of_priors(free_theta))
         point = Point(free_theta, value, gradient, information)
         if self.best is None or point.value > self.best.value:
-            self.best, self.log_likelihood = point, found.log_likelihood
+            self.best, self.log_likelihood, self._why = point, found.log_likelihood, ""
         self._report(parameters, found.log_likelihood, value, gradient, gain)
         return point
 

@@ -299,9 +299,9 @@ class VecchiaLogLikelihood:
             return found
         raise self.named(found.row, found.nearest_row, found.distance)
 
-    def named(self, row: int, nearest_row: int | None, distance: float) -> NotPositiveDefiniteError:
+    def named(self, row: int, nearest_row: int | None, distance: float, *remedy: str) -> NotPositiveDefiniteError:
         """The error, with rows of the X that was given for places in the order."""
-        return in_rows_of(self.blocks.order, row, nearest_row, distance)
+        return in_rows_of(self.blocks.order, row, nearest_row, distance, *remedy)
 
     def _first(self, term: Term, noise: float, wanted: int) -> tuple[float, Array, Array]:
         """The exact block's value, gradient and information."""
@@ -333,9 +333,12 @@ class VecchiaLogLikelihood:
         return {**self.__dict__, "blocks": blocks, "watch": None, "_shards": None}
 
 
-def in_rows_of(rows: NDArray[np.int64], row: int, nearest_row: int | None, distance: float) -> NotPositiveDefiniteError:
+def in_rows_of(
+    rows: NDArray[np.int64], row: int, nearest_row: int | None, distance: float, *remedy: str
+) -> NotPositiveDefiniteError:
     """The error of some ``rows`` of X that it was found among, with X's numbers."""
-    return NotPositiveDefiniteError(int(rows[row]), None if nearest_row is None else int(rows[nearest_row]), distance)
+    nearest_row = None if nearest_row is None else int(rows[nearest_row])
+    return NotPositiveDefiniteError(int(rows[row]), nearest_row, distance, *remedy)
 
 
 def _spreads(points: Array) -> Array:

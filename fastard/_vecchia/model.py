@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import warnings
@@ -207,7 +208,7 @@ class VecchiaGaussianProcess:
             For wrong points, for a DataFrame without a column of training's, or for known variances that are missing, or given
             without ``include_noise``.
         NotPositiveDefiniteError
-            If the covariance of a point's neighbours is not positive definite.
+            If the covariance of a point's neighbours is not positive definite; of fewer neighbours it may be.
 
         References
         ----------
@@ -266,7 +267,7 @@ class VecchiaGaussianProcess:
         ValueError, TypeError
             For a wrong argument; the message names it.
         NotPositiveDefiniteError
-            If the covariance of a point's neighbours is not positive definite.
+            If the covariance of a point's neighbours is not positive definite; of fewer neighbours it may be.
         """
         size = validate.count("size", size, least=1)
         neighbors = validate.count("neighbors", neighbors, least=1)
@@ -328,7 +329,8 @@ class VecchiaGaussianProcess:
         Returns
         -------
         Accuracy
-            Named tuple; as text, its three most telling lines.
+            Named tuple; as text, its three most telling lines. NaN where the covariance of so many neighbours is not positive
+            definite, which can be so without noise.
 
         Raises
         ------
@@ -344,8 +346,10 @@ class VecchiaGaussianProcess:
         rows = np.sort(random.choice(n, min(n, 10 * sample), replace=False))
         known = 0.0 if likelihood.observation_variance is None else likelihood.observation_variance[rows]
         counts = (min(neighbors, n - 1), min(2 * neighbors, n - 1))
-        found = [self._of_rows(predict_left_out, self._local, rows, count, self.n_threads) for count in counts]
-        means, functions = (np.stack(parts) for parts in zip(*found, strict=True))
+        means, functions = np.full((2, rows.size, likelihood.y.shape[1]), np.nan), np.full((2, rows.size), np.nan)
+        for i, count in enumerate(counts):
+            with contextlib.suppress(NotPositiveDefiniteError):
+                means[i], functions[i] = predict_left_out(self._local, rows, count, self.n_threads)
         deviations = np.sqrt(functions**2 + self.noise_variance + known)[:, :, np.newaxis]
         held_out = judge(likelihood.y[rows] + self._y_mean, means, deviations, counts)
         errors, _ = self._errors()  # what has no standard error has no shift in it either
@@ -365,7 +369,8 @@ class VecchiaGaussianProcess:
         try:
             return function(*arguments)
         except NotPositiveDefiniteError as error:
-            raise self._likelihood.named(error.row, error.nearest_row, error.distance) from None
+            remedy = () if error.distance == 0.0 else ("Pass fewer neighbors, or train with a higher noise_variance",)
+            raise self._likelihood.named(error.row, error.nearest_row, error.distance, *remedy) from None
 
     def summary(self, *, standard_errors: bool = True, accuracy: bool = False) -> Summary:
         """What the model says: inputs with errors, noise and signal, and how the search went.

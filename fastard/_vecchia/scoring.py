@@ -104,7 +104,8 @@ def ascend(
             damping *= _RELAX
         elif share < _BAD:
             damping = max(damping, _DAMPING) * (_RETREAT if share <= 0.0 else _TIGHTEN)
-        if damping > _MOST_DAMPING:  # no step gains, however short
+        # No step gains, however short; or one that would gain little ends where there is no value, and so do shorter ones
+        if damping > _MOST_DAMPING or (found is None and foretold < little):
             break
     left = _step(point, coordinates, 0.0, np.inf)[1]
     return Outcome(point, left, left < little)
