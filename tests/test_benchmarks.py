@@ -269,9 +269,10 @@ def test_trainings_on_real_data_have_a_row_for_each_number_of_neighbours(monkeyp
     data = vecchia_data.load(tmp_path, "waves")
     assert [len(part) for part in data] == [1100, 1100, 50, 50]
     found, model = vecchia_data.trained("waves", data, 16, 4)
-    found += [vecchia_data.subset("waves", data, 200), vecchia_data.exact("waves", data, model)]
+    found += [*vecchia_data.subset("waves", data, 200), vecchia_data.exact("waves", data, model)]
     assert [row[1] for row in found] == [
-        "16+4, from 16", "16+4, from 32", "exact fit of 200 rows", "exact, the same parameters"
+        "16+4, from 16", "16+4, from 32", "exact fit of 200 rows", "64+16, from 16, of these 200",
+        "64+16, from 32, of these 200", "exact, the same parameters",
     ]  # fmt: skip
     assert all(0.05 < float(row[4]) < 0.3 for row in found)
 
