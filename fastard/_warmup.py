@@ -12,6 +12,9 @@ from fastard.kernels import BY_NAME, Kernel
 def warmup(kernel: str | Kernel | None = None, *, progress: bool = False) -> None:
     """Compile, or load from the cache, what the likelihood, training and prediction need, so that no later call waits for it.
 
+    Training includes means with coefficients and leave-one-out. Sums of kernels, variances of each output's own, standard
+    errors and :func:`fastard.fit_vecchia` compile more when they are first used.
+
     Without a cached copy this takes many seconds; with one, a fraction of a second.
 
     Parameters
@@ -35,6 +38,8 @@ def warmup(kernel: str | Kernel | None = None, *, progress: bool = False) -> Non
             if progress:
                 print(f"fastard: compiling {type(chosen).__name__}", file=sys.stderr)
             compile_training(chosen)
+            for objective in ("log_marginal_likelihood", "loo"):
+                compile_training(chosen, objective=objective, mean="linear")
             compile_derivatives(chosen)
 
 
@@ -44,7 +49,9 @@ def compile_training(kernel: str | Kernel, **options: Any) -> None:
     from fastard._training.fit import fit
 
     X = np.linspace(0.0, 1.0, 8)[:, np.newaxis]
-    fit(X, np.sin(X), kernel=kernel, max_iterations=1, n_threads=1, **options).predict(X, return_std=True)
+    model = fit(X, np.sin(X), kernel=kernel, max_iterations=1, n_threads=1, **options)
+    for points in (X[:1], np.repeat(X, 8, axis=0)):  # a few, and many, are solved for differently
+        model.predict(points, return_std=True)
     many = np.linspace(0.0, 1.0, 400)[:, np.newaxis]  # enough to be shared out, which compiles the waiting
     covariance(many, many, length_scale=1.0, kernel=kernel, n_threads=2)
 

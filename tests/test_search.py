@@ -465,7 +465,7 @@ def test_an_evaluation_that_is_given_up_is_no_singular_covariance(status, monkey
     monkeypatch.setattr(descent, "run", run)
     made.go_on(memory, status, Workspace(60, 1), 100, 100, None)
     assert made.counts[0] == 0
-    assert memory.numbers.tolist() == [0] * 8
+    assert not memory.numbers.any()
 
 
 def test_python_evaluates_what_compiled_code_has():

@@ -13,7 +13,22 @@ from fastard._engine.evaluate import watching_steps
 from fastard._engine.loo import watching_tiles
 from fastard._engine.loops import loo
 from fastard._engine.loops.likelihood import OF_LENGTH_SCALES, VALUE
-from fastard._engine.loops.objective import FOUND, NEEDS_PYTHON, NO_DENSITY, SINGULAR, descend, evaluate, natural
+from fastard._engine.loops.objective import (
+    FOUND,
+    LEFT_OUT,
+    MEAN,
+    NEEDS_PYTHON,
+    NO_DENSITY,
+    PRODUCT,
+    SHAPES,
+    SINGULAR,
+    TAKE_OUT,
+    TILES,
+    addresses,
+    descend,
+    evaluate,
+    natural,
+)
 from fastard._engine.loops.profiles import compiled
 from fastard._engine.loops.quasi_newton import (
     ACCEPTED,
@@ -121,8 +136,10 @@ class Loss:
         self._outcome = np.empty(1, dtype=np.int64)
         self._columns, self._free, self._shapes = columns, free, len(term.kernel)
         self._contracts_apart = self._shapes > 0 or basis is not None or leave_one_out
-        self._trend = None if basis is None else trend_of(basis, m, restricted)
-        self._left_out = loo.left_out(n, m) if leave_one_out else None
+        self._trend = trend_of(np.empty((n, 0)) if basis is None else basis, m, restricted)
+        self._leaves_out, self._left_out = leave_one_out, loo.left_out(n if leave_one_out else 0, m)
+        stages = [LEFT_OUT] if leave_one_out else [SHAPES, PRODUCT] if self._shapes else [TILES] if basis is not None else []
+        self._stages_at = addresses(*stages, *([] if basis is None else [MEAN, TAKE_OUT]))
         self._before = (
             *parameters[:4], self.natural, priors.family, priors.rows, np.empty(self.natural.size), priors.constant, offset,
             parameters.mean, *compiled(term.kernel), read_only(X), read_only(center), columns, free, tied,
@@ -144,11 +161,12 @@ class Loss:
             tiles = workspace.pairs_of_tiles
             apart = self._contracts_apart
             stages, contracted = (FILL | INVERT, 0) if apart else (FILL | INVERT | CONTRACT, tiles)
-            of_tiles = np.empty((tiles, self._free + 1 + self._shapes)) if apart else None
+            of_tiles = np.empty((tiles if apart else 0, self._free + 1 + self._shapes))
             self._arguments = (
                 *self._before, workspace.scaled_points(self._columns.size), workspace.diagonal, workspace.buffer,
                 workspace.rhs, workspace.space, workspace.pivot, workspace.logs, np.empty((contracted, self._free)),
                 workspace.tile, workspace.block, stages, *self._after, of_tiles, self._trend, self._left_out,
+                self._stages_at,
             )  # fmt: skip
         self._state[:] = 0
         n = self.shape[0]
@@ -159,7 +177,7 @@ class Loss:
 
     def _watching(self, watch: Watch, workspace: Workspace) -> Callable[[NDArray[np.int64]], None]:
         steps = workspace.logs.shape[1]
-        if self._left_out is None:
+        if not self._leaves_out:
             return watching_steps(watch, steps, INVERT)
         first, second = watching_steps(lambda done: watch(0.5 * done), steps, INVERT), watching_tiles(watch, workspace)
         return lambda state: (second if state[loo.MIRRORED] else first)(state)

@@ -85,7 +85,8 @@ def predict(
         2.0 * work, threads, loops.predict, state, *compiled(model.term.kernel), model.term.signal_variance, noise,
         model.U, model.center, model.length_scale, model.alpha, model.factor, points,
         math.inf if in_range else _FARTHEST, own_noise, model.output_scale, model.offset,
-        wanted, loops.gradients_address() if wanted == GRADIENT else 0, few, block, mean, deviation, mean_grad, deviation_grad,
+        wanted, loops.solve_address(few) if wanted != MEAN else 0, loops.gradients_address() if wanted == GRADIENT else 0,
+        few, block, mean, deviation, mean_grad, deviation_grad,
     )  # fmt: skip
     if state[FAILED]:
         return None

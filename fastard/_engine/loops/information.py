@@ -10,13 +10,14 @@ slopes w of an evaluation stand in its buffer, and both are multiplied with a fe
 import math
 
 import numpy as np
+from numba import types
 
 from fastard._engine.loops.pairs import corners, round_up, squared_distances, strip_space
 from fastard._engine.loops.profiles import covariance_and_slope
 from fastard._engine.loops.sweep import STEP, pack
 from fastard._numba.atomics import address_of, repeat_call
 from fastard._numba.cpu import COLS, ROWS
-from fastard._numba.jit import part, separate
+from fastard._numba.jit import caller_at, part, separate
 from fastard._numba.microkernel import add_product
 from fastard._numba.threads import FAILED, POOL, dispatch, next_task, reset
 
@@ -47,11 +48,11 @@ def square(A, slopes, i0, i1, j0, j1, T):
 
 
 @separate
-def products(state, A, slopes, n, tile, R, S):
+def products(state, A, slopes, n, tile, panels, R, S):
     """S[v, i] = sum_j M_ij R_vj with M = K^-1, or where ``slopes`` the w of an evaluation; the rows i of a tile are a task.
 
-    R holds the vectors v as packed panels of the microkernel, (panels, round_up(n, tile), COLS), zeros beyond n, and S is
-    (panels * COLS, round_up(n, tile) + ROWS).
+    R holds the vectors v as packed panels of the microkernel, (panels or more, round_up(n, tile), COLS), zeros beyond n, and S
+    is (panels * COLS or more, round_up(n, tile) + ROWS).
     """
     if state[POOL]:
         dispatch(state, repeat_call())
@@ -63,7 +64,7 @@ def products(state, A, slopes, n, tile, R, S):
     r, r_panel, s, s_leading = address_of(R), 8 * R.shape[1] * COLS, address_of(S), 8 * S.shape[1]
     i = next_task(state)
     while i < tiles:
-        for v in range(S.shape[0]):
+        for v in range(panels * COLS):
             target = S[v]
             for row in range(i * tile, i * tile + tile):
                 target[row] = 0.0
@@ -84,7 +85,7 @@ def products(state, A, slopes, n, tile, R, S):
                 transposed = j > i
             pack(source, source_leading, transposed, rows, depth, 1.0, address_of(z), panel_bytes)
             for row in range(0, rows, ROWS):
-                for q in range(R.shape[0]):
+                for q in range(panels):
                     add_product(
                         address_of(z) + row // COLS * panel_bytes,
                         panel_bytes,
@@ -115,13 +116,45 @@ def shape_products(state, kernel, shape, variance, U, n, tile, alpha, out):
             squared_distances(U, i0, rows, U, j, s)
             covariance_and_slope(kernel, shape, variance, False, s, w, v)
             for p in range(shape.size):
-                for t in range(alpha.shape[0]):
+                for t in range(out.shape[1]):
                     target = out[p, t, i0:i1]
                     for c in range(min(COLS, n - j)):
                         slopes, factor = v[p, c * rows : c * rows + i1 - i0], alpha[t, j + c]
                         for i in range(target.size):
                             target[i] += factor * slopes[i]
         task = next_task(state)
+
+
+@separate(cold=True)
+def by_shapes(state, pool, workers, kernel, shape, variance, U, n, tile, alpha, places, W):
+    """What `average_information` has in W for the shape parameters; ``places`` are their free parameters' numbers."""
+    targets = W.shape[0]
+    by_shape = np.zeros((shape.size, targets, n))
+    reset(state, pool, workers)
+    shape_products(state, kernel, shape, variance, U, n, tile, alpha, by_shape)
+    for p in range(shape.size):
+        if places[p] >= 0:
+            for t in range(targets):
+                for i in range(n):
+                    W[t, places[p], i] = by_shape[p, t, i]
+
+
+_VECTOR, _MATRIX, _CUBE = (types.Array(types.float64, dimensions, "C") for dimensions in (1, 2, 3))
+
+_INTEGERS = types.Array(types.int64, 1, "C")
+
+_SHAPES_TYPES = (
+    _INTEGERS, types.int64, types.int64, types.int64, _VECTOR, types.float64, _MATRIX, types.int64, types.int64, _MATRIX,
+    _INTEGERS, _CUBE,
+)  # fmt: skip
+
+_by_shapes = caller_at(*_SHAPES_TYPES)
+
+
+def by_shapes_address() -> int:
+    """What `average_information` needs for a kernel with shape parameters."""
+    address: int = by_shapes.address(_SHAPES_TYPES)
+    return address
 
 
 @separate
@@ -132,10 +165,65 @@ def set_vector(R, v, values, factors, power):
         panel[k, c] = values[k] * (1.0 if power == 0 else factors[k] if power == 1 else factors[k] * factors[k])
 
 
+@separate(cold=True)
+def by_length_scales(state, A, U, free, tied, each, columns, alpha, n, tile, number, R, S, W):
+    """W for the free length scales; ``each``, R and S: the vectors of a target, and scratch for all of theirs."""
+    targets = W.shape[0]
+    for t in range(targets):
+        for v in range(each):
+            set_vector(R, t * each + v, alpha[t, :n], U[(v - 1) // 2 if v else 0], 0 if v == 0 else 1 + (v - 1) % 2)
+    products(state, A, True, n, tile, round_up(targets * each, COLS) // COLS, R, S)
+    for t in range(targets):
+        for p in range(free):
+            k = number[columns[p]]
+            if k >= 0:
+                target, u, first = W[t, k], U[p], t * each
+                for i in range(n):
+                    if tied:
+                        target[i] += S[first, i]
+                    else:
+                        target[i] += u[i] * (u[i] * S[first, i] - 2.0 * S[first + 1 + 2 * p, i]) + S[first + 2 + 2 * p, i]
+
+
+@separate(cold=True)
+def by_variances(alpha, residual, diagonal, noise, of_variance, of_noise, unit_of_mean, W):
+    """W for the signal's and the noise's variance, the numbers of their free parameters, and for the mean."""
+    for t in range(W.shape[0]):
+        for i in range(W.shape[2]):
+            if of_variance >= 0:
+                W[t, of_variance, i] = residual[t, i] - diagonal[i] * alpha[t, i]
+            if of_noise >= 0:
+                W[t, of_noise, i] = noise * alpha[t, i]
+            if unit_of_mean != 0.0:
+                W[t, W.shape[1] - 1, i] = -math.sqrt(2.0) * unit_of_mean
+
+
 @separate
+def add_products(W, S, across, information):
+    """information = half of the sum of w_a' K^-1 w_b over the targets; S holds the products K^-1 w, ``across`` is scratch."""
+    targets, size, n = W.shape
+    for a in range(size):
+        for b in range(size):
+            information[a, b] = 0.0
+    for t in range(targets):
+        for b in range(size):
+            for i in range(n):
+                across[i, b] = S[t * size + b, i]
+        for a in range(size):
+            x, sums = W[t, a], information[a]
+            for i in range(n):
+                factor, y = x[i], across[i]
+                for b in range(a + 1):
+                    sums[b] += factor * y[b]
+    for a in range(size):
+        for b in range(a + 1):
+            information[a, b] = information[b, a] = 0.5 * information[a, b]
+
+
+@separate(cold=True)
 def average_information(
     state, pool, workers, A, U, free, tied, columns, alpha, residual, diagonal, noise, tile, number, unit_of_mean, information,
-    kernel, shape, variance, of_tiles,
+    kernel, shape, variance, shapes_at,
 ):  # fmt: skip
     """information (P, P) by the free parameters, after `log_marginal_likelihood` with its derivatives.
 
@@ -145,86 +233,39 @@ def average_information(
     ----------
     state, pool, workers, A, U, free, tied, columns, diagonal, tile
         As that function had them.
-    alpha, residual : (targets, n)
-        K^-1 (y - mean), and y less the mean.
+    alpha : (targets or more, n or more)
+        K^-1 (y - mean) of each target.
+    residual : (targets, n)
+        y less the mean.
     noise
         Its variance, a part of ``diagonal``.
     number : (d + 2 + shapes,)
         The free parameter of each length scale, the variance, the noise and the shape; negative where it is fixed.
     unit_of_mean
         Where it is not 0, the last free parameter is the mean in such units.
-    kernel, shape, variance, of_tiles
-        Of a kernel with shape parameters; ``of_tiles`` is None for one without.
+    kernel, shape, variance, shapes_at
+        Of a kernel with shape parameters, and `by_shapes_address`; 0 for one without.
     """
     targets, n, size, d = residual.shape[0], residual.shape[1], information.shape[0], columns.size
     each = 1 if tied else 1 + 2 * free if free > 0 else 0  # vectors of a target
-    width, weights = round_up(n, tile), np.empty(n)
-    W = np.zeros((targets * size, n))
+    width, most = round_up(n, tile), round_up(targets * max(each, size), COLS)
+    W, across = np.zeros((targets, size, n)), np.empty((n, size))
+    R, S = np.zeros((most // COLS, width, COLS)), np.empty((most, width + ROWS))
     if each > 0:
-        R = np.zeros((round_up(targets * each, COLS) // COLS, width, COLS))
-        S = np.empty((R.shape[0] * COLS, width + ROWS))
-        for t in range(targets):
-            for i in range(n):
-                weights[i] = alpha[t, i]
-            for v in range(each):
-                set_vector(R, t * each + v, weights, U[(v - 1) // 2 if v else 0], 0 if v == 0 else 1 + (v - 1) % 2)
         reset(state, pool, workers)
-        products(state, A, True, n, tile, R, S)
+        by_length_scales(state, A, U, free, tied, each, columns, alpha, n, tile, number, R, S, W)
         if state[FAILED]:
             return
-        for t in range(targets):
-            for p in range(free):
-                k = number[columns[p]]
-                if k < 0:
-                    continue
-                target, u, sums = W[t * size + k], U[p], S[t * each : (t + 1) * each]
-                for i in range(n):
-                    if tied:
-                        target[i] += sums[0, i]
-                    else:
-                        target[i] += u[i] * (u[i] * sums[0, i] - 2.0 * sums[1 + 2 * p, i]) + sums[2 + 2 * p, i]
+    by_variances(alpha, residual, diagonal, noise, number[d], number[d + 1], unit_of_mean, W)
+    if shapes_at != 0:
+        _by_shapes(shapes_at, state, pool, workers, kernel, shape, variance, U, n, tile, alpha, number[d + 2 :], W)
+        if state[FAILED]:
+            return
     for t in range(targets):
-        of_target = W[t * size : (t + 1) * size]
-        for i in range(n):
-            if number[d] >= 0:
-                of_target[number[d], i] = residual[t, i] - diagonal[i] * alpha[t, i]
-            if number[d + 1] >= 0:
-                of_target[number[d + 1], i] = noise * alpha[t, i]
-            if unit_of_mean != 0.0:
-                of_target[size - 1, i] = -math.sqrt(2.0) * unit_of_mean
-    if of_tiles is not None:
-        by_shape = np.zeros((shape.size, targets, n))
-        reset(state, pool, workers)
-        shape_products(state, kernel, shape, variance, U, n, tile, alpha, by_shape)
-        if state[FAILED]:
-            return
-        for p in range(shape.size):
-            k = number[d + 2 + p]
-            if k >= 0:
-                for t in range(targets):
-                    W[t * size + k] = by_shape[p, t]
-    R = np.zeros((round_up(targets * size, COLS) // COLS, width, COLS))
-    S = np.empty((R.shape[0] * COLS, width + ROWS))
-    for row in range(targets * size):
-        set_vector(R, row, W[row], W[row], 0)
+        for a in range(size):
+            set_vector(R, t * size + a, W[t, a], W[t, a], 0)
     reset(state, pool, workers)
-    products(state, A, False, n, tile, R, S)
+    products(state, A, False, n, tile, round_up(targets * size, COLS) // COLS, R, S)
     if state[FAILED]:
         return
-    across = np.empty((n, size))
-    for a in range(size):
-        for b in range(size):
-            information[a, b] = 0.0
-    for t in range(targets):
-        for b in range(size):
-            for i in range(n):
-                across[i, b] = S[t * size + b, i]
-        for a in range(size):
-            x, sums = W[t * size + a], information[a]
-            for i in range(n):
-                factor, y = x[i], across[i]
-                for b in range(a + 1):
-                    sums[b] += factor * y[b]
-    for a in range(size):
-        for b in range(a + 1):
-            information[a, b] = information[b, a] = 0.5 * information[a, b]
+    add_products(W, S, across, information)

@@ -3,15 +3,19 @@ priors' log densities."""
 
 import math
 
+import numpy as np
+from numba import types
+from numpy.typing import NDArray
+
 from fastard._engine.loops import loo
-from fastard._engine.loops.information import average_information
+from fastard._engine.loops.information import average_information, by_shapes_address
 from fastard._engine.loops.likelihood import OF_LENGTH_SCALES, OF_VARIANCE, VALUE, by_noise, log_marginal_likelihood
 from fastard._engine.loops.pairs import contract, product
 from fastard._engine.loops.priors import log_densities
 from fastard._engine.loops.quasi_newton import EVALUATE, EVALUATE_WITH_INFORMATION, ITERATIONS, TRIAL, advance
 from fastard._engine.loops.sweep import ROUNDING
-from fastard._engine.loops.trend import least_squares, take_out
-from fastard._numba.jit import jit, part, separate
+from fastard._engine.loops.trend import Trend, least_squares, take_out
+from fastard._numba.jit import caller_at, jit, part, separate
 from fastard._numba.threads import FAILED, POOL, WORKERS, reset, wake
 
 FOUND, SINGULAR, NO_DENSITY, NEEDS_PYTHON = 0, 1, 2, 3  # what `loss` returns
@@ -42,17 +46,28 @@ def mean_of_targets(mean, free_theta):
     return mean[0] + mean[1] * free_theta[free_theta.size - 1] if mean[1] != 0.0 else mean[0]
 
 
-@part
+@separate(cold=True)
+def estimate_mean(state, pool, workers, y, trend, A, R, diagonal, logs, weights, out, tile, takes_out):
+    """`least_squares`, and where it ``takes_out`` the mean K^-1 becomes P; state[FAILED] where that is not to be had."""
+    if not least_squares(y, trend, A, R, diagonal, logs, weights, out):
+        state[FAILED] = 1
+    elif takes_out:
+        reset(state, pool, workers)
+        take_out(state, trend.packed, A, y.shape[1], tile)
+
+
+@separate(cold=True)
 def without_each(
-    state, pool, workers, kernel, shape, variance, U, free, tied, A, R, n, tile, weights, out, of_tiles, left_out
+    state, pool, workers, kernel, shape, variance, U, free, tied, A, R, n, tile, weights, out, result, of_tiles, left_out
 ):
-    """The leave-one-out density; its derivatives in ``of_tiles``, by ln(variance) in ``out``; ``weights`` for `by_noise`."""
+    """The leave-one-out density in ``result[0]``; its derivatives in ``of_tiles``, by ln(variance) in ``out``; ``weights`` for
+    `by_noise`."""
     b, alpha = left_out.precision, left_out.alpha
     for j in range(n):
         b[j] = A[j, j]
         for t in range(alpha.shape[0]):
             alpha[t, j] = R[t, j]
-    value = loo.density(b, alpha, left_out.ratios, left_out.factors)
+    result[0] = loo.density(b, alpha, left_out.ratios, left_out.factors)
     reset(state, pool, workers)
     loo.contract(
         state, kernel, shape, variance, U, free, tied, A, n, tile, alpha, left_out.ratios, left_out.factors, left_out.moved,
@@ -64,14 +79,54 @@ def without_each(
         out[OF_VARIANCE] += of_tiles[q, free]
     for j in range(n):
         weights[j] *= 2.0
-    return value
+
+
+_INT, _FLOAT, _BOOL = types.int64, types.float64, types.boolean
+
+_VECTOR, _MATRIX, _CUBE = (types.Array(_FLOAT, dimensions, "C") for dimensions in (1, 2, 3))
+
+_STATE = types.Array(_INT, 1, "C")
+
+_TREND = types.NamedTuple((_MATRIX, _BOOL, _BOOL, _MATRIX, _MATRIX, _CUBE, _MATRIX, _MATRIX, _VECTOR), Trend)
+
+_LEFT_OUT = types.NamedTuple((_VECTOR, _VECTOR, _MATRIX, _MATRIX, _MATRIX), loo.LeftOut)
+
+# What is a part of some losses only is called by its address, and compiled when that is taken: its place in ``stages_at``, the
+# function, and the types that it takes.
+MEAN, TAKE_OUT, LEFT_OUT, PRODUCT, TILES, SHAPES = range(6)
+
+_STAGES = {
+    MEAN: (
+        estimate_mean, _STATE, _INT, _INT, _MATRIX, _TREND, _MATRIX, _MATRIX, _VECTOR, _MATRIX, _VECTOR, _VECTOR, _INT, _BOOL,
+    ),
+    TAKE_OUT: (take_out, _STATE, _CUBE, _MATRIX, _INT, _INT),
+    LEFT_OUT: (
+        without_each, _STATE, _INT, _INT, _INT, _VECTOR, _FLOAT, _MATRIX, _INT, _BOOL, _MATRIX, _MATRIX, _INT, _INT, _VECTOR,
+        _VECTOR, _VECTOR, _MATRIX, _LEFT_OUT,
+    ),
+    PRODUCT: (
+        product, _STATE, _INT, _VECTOR, _FLOAT, _MATRIX, _INT, _BOOL, _MATRIX, _MATRIX, _INT, _INT, _INT, _MATRIX,
+    ),
+    TILES: (contract, _STATE, _MATRIX, _INT, _BOOL, _MATRIX, _MATRIX, _INT, _INT, _INT, _MATRIX),
+}  # fmt: skip
+
+_mean, _take_out, _left_out, _product, _tiles = (caller_at(*kinds) for _, *kinds in _STAGES.values())
+
+
+def addresses(*stages: int) -> NDArray[np.int64]:
+    """``stages_at`` of a loss that has these stages."""
+    found = np.zeros(1 + SHAPES, dtype=np.int64)
+    for stage in stages:
+        function, *kinds = _STAGES.get(stage, (None,))
+        found[stage] = by_shapes_address() if function is None else function.address(tuple(kinds))
+    return found
 
 
 @separate(cold=True)
 def loss(
     state, pool, workers, free_theta, theta, number, low, high, parameters, family, prior, slopes, of_priors, offset, mean,
     kernel, shape, X, center, columns, free, tied, y, known, U, diagonal, A, R, space, S, logs, partial, tile,
-    block, stages, alpha, weights, out, result, of_tiles, trend, left_out,
+    block, stages, alpha, weights, out, result, of_tiles, trend, left_out, stages_at,
 ):  # fmt: skip
     """result = [loss, its derivatives by the free parameters]; what is returned says whether it is.
 
@@ -87,13 +142,16 @@ def loss(
         Added to the log marginal likelihood.
     pool, workers
         The address of the pool's first slot, 0 for this thread alone, and how many workers to ask.
-    of_tiles : (tiles (tiles + 1) / 2, free + 1 + shapes) or None
+    of_tiles : (tiles (tiles + 1) / 2, free + 1 + shapes)
         Scratch for derivatives that are a pass of their own, for which ``stages`` has no contraction: of a kernel with shape
-        parameters, with a trend, of leave-one-out. Nothing about what is None is compiled.
-    trend : Trend or None
-        A basis beside the mean of y, which is no free parameter then.
-    left_out : LeftOut or None
-        Where not None, the loss is of the leave-one-out density; out[VALUE] is the log marginal likelihood all the same.
+        parameters, with a trend, of leave-one-out. No rows otherwise.
+    trend : Trend
+        With the stage MEAN, a basis beside the mean of y, which is no free parameter then.
+    left_out : LeftOut
+        With the stage LEFT_OUT the loss is of the leave-one-out density; out[VALUE] is the log marginal likelihood all the
+        same.
+    stages_at
+        The `addresses` of the stages that not every loss has, 0 where this one has not.
     state, kernel, ..., out
         As for `log_marginal_likelihood`, and ``shape`` becomes that of ``parameters``; y (m, n), less the mean, is what R
         gets, and ``known`` (n,) or (0,) is added to K's diagonal beside the noise.
@@ -103,9 +161,8 @@ def loss(
     natural(free_theta, theta, number, low, high, parameters)
     d = columns.size
     variance, noise = parameters[d], parameters[d + 1]
-    if of_tiles is not None:
-        for p in range(shape.size):
-            shape[p] = parameters[d + 2 + p]
+    for p in range(shape.size):
+        shape[p] = parameters[d + 2 + p]
     least = noise
     for j in range(known.size):
         least = min(least if j else math.inf, noise + known[j])
@@ -128,52 +185,45 @@ def loss(
         diagonal[j] = noise + known[j] if known.size else noise
         for t in range(m):
             R[t, j] = y[t, j] - centre
-    solved = m
-    if trend is not None:
-        solved += trend.basis.shape[0]
-        for a in range(trend.basis.shape[0]):
-            for j in range(n):
-                R[m + a, j] = trend.basis[a, j]
+    basis = trend.basis
+    for a in range(basis.shape[0]):
+        for j in range(n):
+            R[m + a, j] = basis[a, j]
     reset(state, pool, workers)
     log_marginal_likelihood(
-        state, kernel, shape, variance, X, center, columns, parameters, free, tied, U, diagonal, A, R, n, solved, space, S,
-        logs, partial, tile, block, stages, alpha, weights, out,
+        state, kernel, shape, variance, X, center, columns, parameters, free, tied, U, diagonal, A, R, n, m + basis.shape[0],
+        space, S, logs, partial, tile, block, stages, alpha, weights, out,
     )  # fmt: skip
     if state[FAILED]:
         return SINGULAR
-    if trend is not None:
-        if not least_squares(y, trend, A, R, diagonal, logs, weights, out):
+    if stages_at[MEAN] != 0:
+        takes_out = trend.restricted or stages_at[LEFT_OUT] != 0
+        _mean(stages_at[MEAN], state, pool, workers, y, trend, A, R, diagonal, logs, weights, out, tile, takes_out)
+        if state[FAILED]:
             return SINGULAR
-        if left_out is not None or trend.restricted:
-            reset(state, pool, workers)
-            take_out(state, trend.packed, A, n, tile)
-            if state[FAILED]:
-                return SINGULAR
-    value = out[VALUE]
-    if left_out is not None:
-        if trend is not None and loo.stands_alone(A, n):
+    result[0] = out[VALUE]
+    if stages_at[LEFT_OUT] != 0:
+        if stages_at[MEAN] != 0 and loo.stands_alone(A, n):
             return NEEDS_PYTHON  # which says so
-        value = without_each(
-            state, pool, workers, kernel, shape, variance, U, free, tied, A, R, n, tile, weights, out, of_tiles, left_out
-        )
-        if state[FAILED]:
-            return SINGULAR
-    elif of_tiles is not None:
+        _left_out(
+            stages_at[LEFT_OUT], state, pool, workers, kernel, shape, variance, U, free, tied, A, R, n, tile, weights, out,
+            result, of_tiles, left_out,
+        )  # fmt: skip
+    elif stages_at[PRODUCT] != 0:
         reset(state, pool, workers)
-        if shape.size:
-            product(state, kernel, shape, variance, U, free, tied, A, R, m, n, tile, of_tiles)
-        else:
-            contract(state, U, free, tied, A, R, m, n, tile, of_tiles)
-        if state[FAILED]:
-            return SINGULAR
-    if of_tiles is not None:
-        for q in range(of_tiles.shape[0]):
-            for p in range(free):
-                out[OF_LENGTH_SCALES + p] += of_tiles[q, p]
-            for p in range(shape.size):
-                if number[d + 2 + p] >= 0:
-                    result[1 + number[d + 2 + p]] -= of_tiles[q, free + 1 + p]
-    result[0] = -(value + density + offset)
+        _product(stages_at[PRODUCT], state, kernel, shape, variance, U, free, tied, A, R, m, n, tile, of_tiles)
+    elif stages_at[TILES] != 0:
+        reset(state, pool, workers)
+        _tiles(stages_at[TILES], state, U, free, tied, A, R, m, n, tile, of_tiles)
+    if state[FAILED]:
+        return SINGULAR
+    for q in range(of_tiles.shape[0]):
+        for p in range(free):
+            out[OF_LENGTH_SCALES + p] += of_tiles[q, p]
+        for p in range(shape.size):
+            if number[d + 2 + p] >= 0:
+                result[1 + number[d + 2 + p]] -= of_tiles[q, free + 1 + p]
+    result[0] = -(result[0] + density + offset)
     for p in range(free):
         k = number[columns[p]]
         if k >= 0:
@@ -196,7 +246,7 @@ def loss(
 def evaluate(
     state, outcome, free_theta, theta, number, low, high, parameters, family, prior, slopes, of_priors, offset, mean, kernel,
     shape, X, center, columns, free, tied, y, known, U, diagonal, A, R, space, S, logs, partial, tile, block, stages, alpha,
-    weights, out, result, of_tiles, trend, left_out,
+    weights, out, result, of_tiles, trend, left_out, stages_at,
 ):  # fmt: skip
     """`loss` once: ``outcome[0]`` is what it returns."""
     pool, workers = state[POOL], state[WORKERS]
@@ -204,7 +254,7 @@ def evaluate(
     outcome[0] = loss(
         state, pool, workers, free_theta, theta, number, low, high, parameters, family, prior, slopes, of_priors, offset, mean,
         kernel, shape, X, center, columns, free, tied, y, known, U, diagonal, A, R, space, S, logs, partial, tile, block,
-        stages, alpha, weights, out, result, of_tiles, trend, left_out,
+        stages, alpha, weights, out, result, of_tiles, trend, left_out, stages_at,
     )  # fmt: skip
 
 
@@ -213,6 +263,7 @@ def descend(
     state, most_evaluations, most_iterations, counts, memory, lowest, last, information, residual, theta, number, low, high,
     parameters, family, prior, slopes, of_priors, offset, mean, kernel, shape, X, center, columns, free, tied, y, known, U,
     diagonal, A, R, space, S, logs, partial, tile, block, stages, alpha, weights, out, result, of_tiles, trend, left_out,
+    stages_at,
 ):  # fmt: skip
     """Go on with a quasi-Newton search from its trial point on, until it ends or has had so many evaluations or iterations.
 
@@ -228,7 +279,7 @@ def descend(
         The least loss found, where, and the gradient there, replaced by what is lower; and the last evaluation's point.
     residual : (m, n)
         Scratch.
-    theta, ..., of_tiles
+    theta, ..., stages_at
         As for `loss`.
     """
     pool, workers = state[POOL], state[WORKERS]
@@ -242,7 +293,7 @@ def descend(
         counts[1] = loss(
             state, pool, workers, trial, theta, number, low, high, parameters, family, prior, slopes, of_priors, offset, mean,
             kernel, shape, X, center, columns, free, tied, y, known, U, diagonal, A, R, space, S, logs, partial, tile, block,
-            stages, alpha, weights, out, result, of_tiles, trend, left_out,
+            stages, alpha, weights, out, result, of_tiles, trend, left_out, stages_at,
         )  # fmt: skip
         if counts[1] == NEEDS_PYTHON or state[FAILED] < 0:
             return
@@ -250,29 +301,24 @@ def descend(
         found = counts[1] == FOUND
         if not found:
             counts[3] = counts[1]
-        has_information = left_out is None and found and status == EVALUATE_WITH_INFORMATION
+        has_information = stages_at[LEFT_OUT] == 0 and found and status == EVALUATE_WITH_INFORMATION
         if found and result[0] < lowest[0]:
             lowest[0] = result[0]
             for k in range(size):
                 lowest[1 + k], lowest[1 + size + k] = trial[k], result[1 + k]
-        if left_out is None and has_information:
+        if has_information:
             centre = mean_of_targets(mean, trial)
             for t in range(y.shape[0]):
                 for j in range(y.shape[1]):
-                    residual[t, j] = y[t, j] - centre
-            if trend is not None:
-                for t in range(y.shape[0]):
-                    for j in range(y.shape[1]):
-                        residual[t, j] = trend.rest[t, j]
-                if not trend.restricted:
-                    reset(state, pool, workers)
-                    take_out(state, trend.packed, A, y.shape[1], tile)
-                    if state[FAILED] < 0:
-                        return
+                    residual[t, j] = trend.rest[t, j] if stages_at[MEAN] != 0 else y[t, j] - centre
+            if stages_at[MEAN] != 0 and not trend.restricted:
+                reset(state, pool, workers)
+                _take_out(stages_at[TAKE_OUT], state, trend.packed, A, y.shape[1], tile)
+                if state[FAILED] < 0:
+                    return
             average_information(
-                state, pool, workers, A, U, free, tied, columns, R[: y.shape[0], : y.shape[1]], residual, diagonal,
-                parameters[columns.size + 1], tile, number, mean[1], information, kernel, shape, parameters[columns.size],
-                of_tiles,
+                state, pool, workers, A, U, free, tied, columns, R, residual, diagonal, parameters[columns.size + 1], tile,
+                number, mean[1], information, kernel, shape, parameters[columns.size], stages_at[SHAPES],
             )  # fmt: skip
             if state[FAILED] < 0:
                 return

@@ -12,6 +12,7 @@ A query's numbers come from the same operations whatever the block, so blocks ma
 """
 
 import math
+from functools import cache
 
 import numpy as np
 from numba import types
@@ -118,12 +119,14 @@ def subtract_products(z, panel_bytes, queries, source, depth, packed, target, wi
 
 
 @separate
-def forward(factor, z, panel_bytes, queries, packed, squares):
-    """Each query's row k of Z becomes L^-1 k, zeros beyond n; ``squares`` (queries,) become the sums of their squares."""
-    n = factor.shape[0]
+def forward(factor, Z, panel_bytes, count, rows, packed, triangle, squares):
+    """Each query's row k of Z becomes L^-1 k, zeros beyond n; ``squares`` (queries,) become the sums of their squares.
+
+    ``rows``, ``packed`` and the ``triangle``, zeros before, are scratch.
+    """
+    n, z, queries = factor.shape[0], address_of(Z), round_up(count, ROWS)
     for c in range(queries):
         squares[c] = 0.0
-    triangle = np.zeros((COLS, COLS))
     for c in range(0, n, _WIDTH):
         width = min(_WIDTH, n - c)
         for k in range(0, c, _DEPTH):
@@ -143,10 +146,9 @@ def forward(factor, z, panel_bytes, queries, packed, squares):
 
 
 @separate
-def backward(factor, z, panel_bytes, queries, packed, squares):
-    """Each query's row v of Z becomes L^-T v; ``squares`` is scratch."""
+def backward(factor, z, panel_bytes, queries, packed, triangle, squares):
+    """Each query's row v of Z becomes L^-T v; the rest is scratch."""
     n = factor.shape[0]
-    triangle = np.zeros((COLS, COLS))
     for c in range((n - 1) // _WIDTH * _WIDTH, -1, -_WIDTH):
         width = min(_WIDTH, n - c)
         stop = c + width
@@ -173,7 +175,7 @@ def backward(factor, z, panel_bytes, queries, packed, squares):
 
 
 @separate
-def forward_few(factor, Z, count, rows, squares):
+def forward_few(factor, Z, panel_bytes, count, rows, packed, triangle, squares):
     """The same as ``forward`` for few queries, each a row of its own: L is read once, as it stands, and not packed."""
     n = factor.shape[0]
     address, leading = address_of(factor), 8 * factor.shape[1]
@@ -237,9 +239,11 @@ def backward_few(factor, Z, count, rows):
 
 
 @separate
-def write_means(z, panel_bytes, n, alpha, start, count, scale, offset, mean):
-    """mean[start + c, t] = scale[t] k_c'alpha_t + offset[t]; ``alpha`` in packed panels (m / COLS, n, COLS)."""
-    tile = np.empty((COLS, ROWS))
+def write_means(z, panel_bytes, n, alpha, start, count, scale, offset, tile, mean):
+    """mean[start + c, t] = scale[t] k_c'alpha_t + offset[t]; ``alpha`` in packed panels (m / COLS, n, COLS).
+
+    ``tile`` (COLS, ROWS) is scratch.
+    """
     for i in range(0, count, ROWS):
         for q in range(alpha.shape[0]):
             set_product(
@@ -329,7 +333,7 @@ _FIXED_VECTOR, _FIXED_MATRIX, _FIXED_CUBE = (_array(dimensions, read_only=True) 
 
 _GRADIENT_TYPES = (
     types.int64, _VECTOR, types.float64, _FIXED_MATRIX, _FIXED_CUBE, _FIXED_MATRIX, _CUBE, types.int64, _MATRIX, types.int64,
-    types.int64, types.boolean, _MATRIX, _CUBE, _MATRIX, _MATRIX, _FIXED_VECTOR, _FIXED_VECTOR, _CUBE, _CUBE,
+    types.int64, types.boolean, _MATRIX, _CUBE, _MATRIX, _MATRIX, _MATRIX, _FIXED_VECTOR, _FIXED_VECTOR, _CUBE, _CUBE,
 )  # fmt: skip
 
 _gradients = caller_at(*_GRADIENT_TYPES)
@@ -337,8 +341,8 @@ _gradients = caller_at(*_GRADIENT_TYPES)
 
 @separate
 def gradients(
-    kernel, shape, variance, U, alpha, factor, Z, panel_bytes, V, start, count, few, rows, packed, strips, squares,
-    length_scale, scale, mean_grad, deviation_grad,
+    kernel, shape, variance, U, alpha, factor, Z, panel_bytes, V, start, count, few, rows, packed, triangle, strips,
+    squares, length_scale, scale, mean_grad, deviation_grad,
 ):  # fmt: skip
     """The gradients at queries start ... start + count, whose v are in Z, or in ``rows`` where they are few."""
     n, d, z = factor.shape[0], U.shape[0], address_of(Z)
@@ -346,7 +350,7 @@ def gradients(
     if few:
         backward_few(factor, Z, count, rows)
     else:
-        backward(factor, z, panel_bytes, round_up(count, ROWS), packed, squares[0])
+        backward(factor, z, panel_bytes, round_up(count, ROWS), packed, triangle, squares[0])
     for c in range(0, count, COLS):
         there = min(COLS, count - c)
         for member in range(there):
@@ -362,6 +366,19 @@ def gradients(
         write_gradients(moments, start + c, there, squares[1, c : c + there], length_scale, scale, mean_grad, deviation_grad)
 
 
+_SOLVE_TYPES = (_FIXED_MATRIX, _CUBE, types.int64, types.int64, _MATRIX, _CUBE, _MATRIX, _VECTOR)
+
+_solve = caller_at(*_SOLVE_TYPES)
+
+
+@cache
+def solve_address(few: bool) -> int:
+    """What `predict` takes for standard deviations: no program waits for the way of many queries before it has many."""
+    address: int = (forward_few if few else forward).address(_SOLVE_TYPES)
+    return address
+
+
+@cache
 def gradients_address() -> int:
     """What `predict` takes: most programs never ask for gradients, and need not wait until all that is compiled."""
     address: int = gradients.address(_GRADIENT_TYPES)
@@ -371,7 +388,7 @@ def gradients_address() -> int:
 @jit
 def predict(
     state, kernel, shape, variance, noise, U, center, length_scale, alpha, factor, points, farthest,
-    noise_of_points, scale, offset, wanted, gradients_at, few, block, mean, deviation, mean_grad, deviation_grad,
+    noise_of_points, scale, offset, wanted, solve_at, gradients_at, few, block, mean, deviation, mean_grad, deviation_grad,
 ):  # fmt: skip
     """Predictions at the points (q, d), ``block`` of them a task; a multiple of ROWS.
 
@@ -391,8 +408,8 @@ def predict(
         What turns predictions into the targets' units.
     wanted : int
         MEAN, DEVIATION or GRADIENT: which of the results, (q, m) and (q, d, m), are written.
-    gradients_at : int
-        With GRADIENT, ``gradients_address()``.
+    solve_at, gradients_at : int
+        From DEVIATION on, ``solve_address(few)``, and with GRADIENT ``gradients_address()``.
     few : bool
         Whether each query's system is solved on its own.
     """
@@ -405,6 +422,7 @@ def predict(
     V, squares, packed = np.empty((d, block)), np.empty((2, block)), np.empty((_WIDTH // COLS, _DEPTH, COLS))
     rows = np.empty((block if few else 0, n))
     strips = np.empty((3, COLS * min(_ACROSS, round_up(n, ROWS))))
+    triangle, tile = np.zeros((COLS, COLS)), np.empty((COLS, ROWS))
     z = address_of(Z)
     task = next_task(state)
     while task * block < q:
@@ -426,16 +444,13 @@ def predict(
                 length = covariance_strip(kernel, shape, variance, U, first, stop, V, c, strips)
                 target = z + c // COLS * panel_bytes + first * STEP
                 transpose_blocks(address_of(strips), 8 * length, STEP, target, STEP, COLS * STEP, length // COLS, 1.0)
-        write_means(z, panel_bytes, n, alpha, start, count, scale, offset, mean)
+        write_means(z, panel_bytes, n, alpha, start, count, scale, offset, tile, mean)
         if wanted != MEAN:
-            if few:
-                forward_few(factor, Z, count, rows, squares[0])
-            else:
-                forward(factor, z, panel_bytes, queries, packed, squares[0])
+            _solve(solve_at, factor, Z, panel_bytes, count, rows, packed, triangle, squares[0])
             write_deviations(state, variance + noise, squares[0], start, count, noise_of_points, scale, deviation, squares[1])
         if wanted == GRADIENT:
             _gradients(
                 gradients_at, kernel, shape, variance, U, alpha, factor, Z, panel_bytes, V, start, count, few, rows, packed,
-                strips, squares, length_scale, scale, mean_grad, deviation_grad,
+                triangle, strips, squares, length_scale, scale, mean_grad, deviation_grad,
             )  # fmt: skip
         task = next_task(state)

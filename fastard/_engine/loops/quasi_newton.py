@@ -13,6 +13,7 @@ the loss is too, and where an input that does not matter reaches its bound in on
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -27,12 +28,13 @@ EVALUATE, EVALUATE_WITH_INFORMATION, SMALL_GRADIENT, SMALL_GAIN, STUCK = range(5
 
 # Places in the memory's numbers ...
 STARTED, TURNED, HAS_INFORMATION, N_PAIRS, ITERATIONS, ACCEPTED, FAILED_BEFORE, FAILED_SINCE = range(8)
+FREE = 8  # from here on: scratch of `newton`
 # ... its scalars: the iterate's loss, as measured and as the search takes it, how far a step may go, what the model promised
 # of it, nats up to which rounding may hide which of two losses is lower, and the largest slope at which little is left ...
 LOSS, TOLD, RADIUS, PROMISED, BLUR, LAST_GAIN, STEEP = range(7)
 # ... its vectors, of which those from SEARCHED on are in the coordinates that are searched ...
 LOW, HIGH, TURN, ITERATE, GRADIENT, TRIAL = range(6)
-SEARCHED, LEAST, MOST, RATE, SLOPE, STEP, NEWTON, RESIDUAL, OTHER = range(6, 15)
+SEARCHED, LEAST, MOST, RATE, SLOPE, STEP, NEWTON, RESIDUAL, OTHER, PRODUCT, SOLVED = range(6, 17)
 # ... and its matrices.
 CURVATURE, MODEL, FACTOR, INFORMATION = range(4)
 
@@ -54,9 +56,9 @@ ABSURD_RISE, CLIFF = 10.0, 1e10  # against the promised fall; and a fall against
 class Memory(NamedTuple):
     """All that a search knows between two calls; see the places above."""
 
-    numbers: NDArray[np.int64]
+    numbers: NDArray[np.int64]  # (8 + P,)
     scalars: Array
-    vectors: Array  # (15, P)
+    vectors: Array  # (17, P)
     matrices: Array  # (4, P, P)
     pairs: Array  # (2, PAIRS, P): steps, and by how much the gradient changed
 
@@ -75,9 +77,9 @@ def memory(start: Array, bounds: Array, turn: Array, blur: float = 0.0, stationa
     """
     size = start.size
     made = Memory(
-        np.zeros(8, dtype=np.int64),
+        np.zeros(FREE + size, dtype=np.int64),
         np.zeros(7),
-        np.zeros((15, size)),
+        np.zeros((17, size)),
         np.zeros((4, size, size)),
         np.zeros((2, PAIRS, size)),
     )
@@ -168,7 +170,7 @@ def turn(memory):
         # The gradient times the second derivative of theta with respect to the coordinate, 2 rate (rate - 1).
         own = curvature[i, i] * (v[RATE, i] * v[RATE, i])
         corrected = max(own + 2.0 * v[SLOPE, i] * (v[RATE, i] - 1.0), 0.05 * own)
-        v[OTHER, i] = v[RATE, i] * np.sqrt(min(corrected / own, 1.0))
+        v[OTHER, i] = v[RATE, i] * math.sqrt(min(corrected / own, 1.0))
     for i in range(size):
         for j in range(size):
             curvature[i, j] *= v[OTHER, i] * v[OTHER, j]
@@ -228,9 +230,12 @@ def make_model(memory):
 
 
 @separate(cold=True)
-def newton(matrix, factor, right, held, result):
-    """Solve matrix @ result = -right among what is not held, with 0 at the rest; False if not positive definite."""
-    free, size = np.empty(right.size, dtype=np.int64), 0
+def newton(matrix, factor, right, held, free, x, result):
+    """Solve matrix @ result = -right among what is not held, with 0 at the rest; False if not positive definite.
+
+    ``free`` and ``x`` are scratch.
+    """
+    size = 0
     for i in range(right.size):
         result[i] = 0.0
         if held[i] == 0.0:
@@ -240,7 +245,6 @@ def newton(matrix, factor, right, held, result):
         source = matrix[free[i]]
         for j in range(i + 1):
             factor[j, i] = source[free[j]]
-    x = np.empty(size)
     for k in range(size):  # L' row by row; the loops along rows are vectorised
         row, first = factor[k], k // 4 * 4
         for i in range(first, k):  # those of the same four; all before have been subtracted
@@ -251,7 +255,7 @@ def newton(matrix, factor, right, held, result):
         if not row[k] > 0.0:
             return False
         x[k] = -right[free[k]]
-        root = 1.0 / np.sqrt(row[k])
+        root = 1.0 / math.sqrt(row[k])
         for j in range(k, size):
             row[j] *= root
         if k == first + 3:
@@ -288,7 +292,8 @@ def minimise_model(memory, radius):
     v, model = memory.vectors, memory.matrices[MODEL]
     turned = memory.numbers[TURNED] == 1
     size = v.shape[1]
-    step, residual, direction, held, product = v[STEP], v[RESIDUAL], v[NEWTON], v[OTHER], np.empty(size)
+    step, residual, direction, held, product = v[STEP], v[RESIDUAL], v[NEWTON], v[OTHER], v[PRODUCT]
+    factor, free = memory.matrices[FACTOR], memory.numbers[FREE:]
     steepest = 0.0
     for i in range(size):
         c = v[TURN, i] if turned else np.inf
@@ -307,7 +312,7 @@ def minimise_model(memory, radius):
                 largest = max(largest, abs(residual[i]))
         if largest <= 1e-12 * steepest:
             break
-        if not newton(model, memory.matrices[FACTOR], residual, held, direction):
+        if not newton(model, factor, residual, held, free, v[SOLVED], direction):
             return -1.0
         part, better = 1.0, False
         for _ in range(40):
@@ -409,15 +414,16 @@ def learn(memory, step, change):
 
 @part
 def stiffen(memory):
-    """As though the slope had turned round at the end of the step, which failed: so the next one leads along the wall."""
+    """As though the slope had turned round at the end of the step, which failed: so the next one leads along the wall. Whether
+    there is such a change to learn."""
     v = memory.vectors
     step, change = v[STEP], v[RESIDUAL]
     slope, square = dot(step, v[SLOPE]), dot(step, step)
     if not (slope < 0.0 and square > 0.0):
-        return
+        return False
     for i in range(step.size):
         change[i] = WALL * abs(slope) / square * step[i]
-    learn(memory, step, change)
+    return True
 
 
 @separate(entry=True, cold=True)
@@ -426,55 +432,58 @@ def advance(memory, loss, gradient, information, has_information, failed):
     the trial point; or with ``failed``, if it has none. Returns one of the codes above; the start must not fail.
     """
     v, s, numbers = memory.vectors, memory.scalars, memory.numbers
-    size = v.shape[1]
-    if numbers[STARTED] == 0:
-        numbers[STARTED] = 1
-        accept(memory, loss, loss, gradient, information, has_information)
-        forget(memory)
-        return propose(memory)
+    step, change = v[STEP], v[RESIDUAL]
+    size, told = v.shape[1], loss
+    learns, accepts, forgets = False, False, False
     numbers[ACCEPTED] = 0
     longest = 0.0
     for i in range(size):
         longest = max(longest, abs(v[TRIAL, i] - v[ITERATE, i]))
-    if failed or not np.isfinite(loss):
+    if numbers[STARTED] == 0:
+        numbers[STARTED] = 1
+        accepts, forgets = True, True
+    elif failed or not math.isfinite(loss):
         numbers[FAILED_SINCE] = 1
         s[RADIUS] = 0.25 * longest
-        stiffen(memory)
-        return propose(memory)
-    step, change = v[STEP], v[RESIDUAL]
-    slope, end_slope = 0.0, 0.0
-    for i in range(size):
-        c = v[TURN, i] if numbers[TURNED] == 1 else np.inf
-        step[i] = searched(v[TRIAL, i], c) - v[SEARCHED, i]
-        there = gradient[i] * rate(v[TRIAL, i], c)
-        change[i] = there - v[SLOPE, i]
-        slope += step[i] * v[SLOPE, i]
-        end_slope += step[i] * there
-    # Where rounding may hide it, the rise is what the slopes say, by the trapezoidal rule: the gradient is the better judge
-    # of short steps there (Hager & Zhang, SIAM Journal on Optimization 16 (2005), 170-192).
-    rise = s[TOLD] + 0.5 * (slope + end_slope)
-    told = rise if abs(loss - rise) <= s[BLUR] else loss
-    fall = s[TOLD] - told
-    if -fall <= ABSURD_RISE * abs(slope):
+        learns = stiffen(memory)
+    else:
+        slope, end_slope = 0.0, 0.0
+        for i in range(size):
+            c = v[TURN, i] if numbers[TURNED] == 1 else np.inf
+            step[i] = searched(v[TRIAL, i], c) - v[SEARCHED, i]
+            there = gradient[i] * rate(v[TRIAL, i], c)
+            change[i] = there - v[SLOPE, i]
+            slope += step[i] * v[SLOPE, i]
+            end_slope += step[i] * there
+        # Where rounding may hide it, the rise is what the slopes say, by the trapezoidal rule: the gradient is the better
+        # judge of short steps there (Hager & Zhang, SIAM Journal on Optimization 16 (2005), 170-192).
+        rise = s[TOLD] + 0.5 * (slope + end_slope)
+        told = rise if abs(loss - rise) <= s[BLUR] else loss
+        fall = s[TOLD] - told
+        learns = -fall <= ABSURD_RISE * abs(slope)
+        if fall < 0.1 * s[PROMISED]:
+            # To where the cubic with these values and slopes has its minimum.
+            z = slope + end_slope + 3.0 * fall
+            square, part = z * z - slope * end_slope, 0.5
+            if square >= 0.0:
+                root = math.sqrt(square)
+                below = end_slope - slope + 2.0 * root
+                if below != 0.0:
+                    part = 1.0 - (end_slope + root - z) / below
+            s[RADIUS] = min(max(part, 0.1), 0.5) * longest if math.isfinite(part) else 0.25 * longest
+        elif fall > 0.75 * s[PROMISED] and longest > 0.99 * s[RADIUS]:
+            s[RADIUS] = min(2.0 * s[RADIUS], LARGEST_RADIUS)
+        if fall > 0.0:
+            s[LAST_GAIN] = fall
+            numbers[ACCEPTED] = 1
+            numbers[ITERATIONS] += 1
+            numbers[FAILED_BEFORE], numbers[FAILED_SINCE] = numbers[FAILED_SINCE], 0
+            accepts = True
+            forgets = fall > CLIFF * (1.0 + abs(loss))  # the curvature up there, by which all steps would be too short
+    if learns:
         learn(memory, step, change)
-    if fall < 0.1 * s[PROMISED]:
-        # To where the cubic with these values and slopes has its minimum.
-        z = slope + end_slope + 3.0 * fall
-        square, part = z * z - slope * end_slope, 0.5
-        if square >= 0.0:
-            root = np.sqrt(square)
-            below = end_slope - slope + 2.0 * root
-            if below != 0.0:
-                part = 1.0 - (end_slope + root - z) / below
-        s[RADIUS] = min(max(part, 0.1), 0.5) * longest if np.isfinite(part) else 0.25 * longest
-    elif fall > 0.75 * s[PROMISED] and longest > 0.99 * s[RADIUS]:
-        s[RADIUS] = min(2.0 * s[RADIUS], LARGEST_RADIUS)
-    if fall > 0.0:
-        s[LAST_GAIN] = fall
-        numbers[ACCEPTED] = 1
-        numbers[ITERATIONS] += 1
-        numbers[FAILED_BEFORE], numbers[FAILED_SINCE] = numbers[FAILED_SINCE], 0
+    if accepts:
         accept(memory, loss, told, gradient, information, has_information)
-        if fall > CLIFF * (1.0 + abs(loss)):
-            forget(memory)  # the curvature up there, by which all steps would be too short
+    if forgets:
+        forget(memory)
     return propose(memory)
