@@ -190,6 +190,7 @@ def test_a_search_that_took_all_for_noise_names_restarts():
     fixed = {f"{name}_bounds": "fixed" for name in ("length_scale", "signal_variance", "noise_variance")}
     told = fastard.fit(X, y, **fixed).summary(standard_errors=None).notes  # nothing to search for
     assert told == []
+    assert fastard.fit(X[:, :0], y).summary(standard_errors=None).notes == []  # a constant is all that it can be
     assert fastard.fit(X, np.column_stack([y, X[:, 0]])).summary().notes == []  # one of the outputs is predicted well
 
 
