@@ -83,14 +83,19 @@ class SamplingProgress(_SoFar):
     def __init__(self, draws: int, *, prints: bool) -> None:
         super().__init__(prints=prints)
         self._draws, self._count, self._done = draws, itertools.count(1), 0
+        self._compiled = 0.0  # when the first draw was there
 
     def drawn(self) -> None:
         self._done = next(self._count)
+        if self._done == 1:
+            self._compiled = self.elapsed()
         self._print_now_and_then()
 
     def __str__(self) -> str:
         elapsed, done = self.elapsed(), self._done
-        left = f"   about {duration(elapsed / done * (self._draws - done))} left" if done else ""
+        left = ""
+        if done > 1:
+            left = f"   about {duration((elapsed - self._compiled) / (done - 1) * (self._draws - done))} left"
         return f"draw {done} of {self._draws} with warm-up   {elapsed:.1f} s{left}"
 
 

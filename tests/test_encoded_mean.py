@@ -9,6 +9,7 @@ from test_encoding import FIXED, SCALES, VARIANCES, by_hand, frame, table
 from test_sensitivity import full_grid
 
 import fastard
+from fastard._model.polynomial import polynomial
 
 NAMES = ["1", "heat", "material=steel", "material=wood", "sin(2 pi wind/360)", "cos(2 pi wind/360)"]
 
@@ -123,6 +124,12 @@ def test_effects_and_indices():
     points, weights, _ = full_grid(rules)
     values = model.predict(points)
     assert_agree(model.sobol("data", n_samples=5, rng=0).variance, weights @ (values - weights @ values) ** 2)
+
+
+@pytest.mark.parametrize("mean", ["linear", "quadratic"])
+def test_basis_functions_stand_in_rows(mean):
+    """Of numbers alone BLAS then rounds as it did before other columns could be among them."""
+    assert polynomial(mean, 3, None).at(table()[0]).flags.c_contiguous
 
 
 def test_what_the_data_do_not_determine():

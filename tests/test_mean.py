@@ -186,6 +186,17 @@ def test_coefficients_in_the_units_of_x():
     assert_agree(found.standard_errors, np.sqrt(np.linalg.inv(A).diagonal()))
 
 
+@pytest.mark.parametrize("unit", [1e-150, 1e150])
+def test_tiny_and_huge_inputs_where_every_rounding_is_an_error(unit):
+    X, y = data(30, 2)
+    expected = fastard.fit(X, y, mean="linear").mean_coefficients().coefficients
+    with np.errstate(all="raise"):
+        model = fastard.fit(unit * X, y, mean="linear")
+        found = model.mean_coefficients().coefficients
+        assert model.summary().facts
+    assert_agree(found * [1.0, unit, unit], expected, 1e-5)
+
+
 def test_leave_one_out_of_a_model():
     model, X, y, terms = trained(mean="linear")
     means, variances, density = naive.leave_one_out_with_mean(terms, X, y, linear(X), NOISE)

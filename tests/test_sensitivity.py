@@ -200,7 +200,10 @@ def test_idle_inputs_and_constant_functions():
         np.testing.assert_array_equal(found.total_std[1:], 0.0)
     flat = fastard.fit(X[:, :1], np.ones(60), max_iterations=2).sobol(n_samples=2)
     assert np.isnan(flat.total[0]) or abs(flat.variance) < 1e-20
-    assert fastard.fit(np.empty((4, 0)), np.arange(4.0), max_iterations=2).sobol().total.shape == (0,)
+    none = fastard.fit(np.empty((4, 0)), np.arange(4.0), max_iterations=2)
+    assert none.sobol().total.shape == (0,)
+    assert "first order" in repr(none.sobol())
+    assert "0 values each" in repr(none.effects())
     text = str(model.sobol(rng=0))
     assert [line.split()[0] for line in text.splitlines()[2:5]] == ["x0", "x1", "x2"]
     assert "accurate to" in text

@@ -187,9 +187,13 @@ def test_a_search_that_took_all_for_noise_names_restarts():
     assert 0 < near < 6
     assert dict(found.facts)["restarts"] == f"5: {near} of 6 searches ended within 0.1 nats of the best"
     assert found.notes == []
-    fixed = {f"{name}_bounds": "fixed" for name in ("length_scale", "signal_variance", "noise_variance")}
-    told = fastard.fit(X, y, **fixed).summary(standard_errors=None).notes  # nothing to search for
-    assert told == []
+    fixed = {"length_scale": 0.5, "length_scale_bounds": "fixed"}  # of which nothing is searched for
+    assert fastard.fit(X, y, **fixed).summary(standard_errors=None).notes == []
+    for kernel in ({"all": fastard.Term(**fixed)}, {"all": fastard.Term()}):
+        assert len(fastard.fit(X, y, kernel=kernel).summary(standard_errors=None).notes) == (
+            kernel["all"].length_scale is None
+        )
+    assert fastard.fit(X[:, :0], y).summary(standard_errors=None).notes == []  # a constant is all that it can be
     assert fastard.fit(X, np.column_stack([y, X[:, 0]])).summary().notes == []  # one of the outputs is predicted well
 
 

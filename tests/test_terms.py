@@ -526,6 +526,7 @@ def test_wrong_terms(kernel, message):
         ({"kernel": fastard.RBF}, "the class RBF; call it"),
         ({"columns": "0"}, r"columns must be a list of columns of X, \['0'\] say"),
         ({"columns": 0}, r"columns must be a list of columns of X, \[0\] say"),
+        ({"columns": np.array(1)}, r"columns must be a list of columns of X, \[1\] say"),
         ({"columns": []}, "columns must be at least one"),
         ({"columns": [0, "0"]}, "columns must differ"),
         ({"columns": [0], "length_scale": [1.0, 2.0]}, "length_scale must be a scalar"),
@@ -567,6 +568,15 @@ def test_terms_are_compared_and_shown_by_what_they_were_given():
     assert pickle.loads(pickle.dumps(term)) == term
 
 
+@pytest.mark.parametrize(
+    "bounds", [lambda high: [np.array([0.1, 1.0]), np.array([0.1, high])], lambda high: {"b": np.array([0.1, high])}]
+)
+def test_terms_are_compared_by_the_arrays_in_their_arguments(bounds):
+    term, same, other = (Term("rbf", ["a", "b"], length_scale_bounds=bounds(high)) for high in (2.0, 2.0, 3.0))
+    assert term == same
+    assert term != other
+
+
 def test_columns_that_no_term_is_over_are_told():
     X, y = problem()
     model = fastard.fit(X, y, kernel={"a": Term("rbf", [1])}, max_iterations=2)
@@ -576,6 +586,15 @@ def test_columns_that_no_term_is_over_are_told():
     model = fastard.fit(X, y, kernel={"a": Term("rbf", [1]), "b": Term("rbf", [2, 0])}, max_iterations=2)
     assert "unused" not in dict(model.summary(standard_errors=None).facts)
     assert "unused" not in repr(model)
+
+
+@pytest.mark.parametrize(("mean", "unused"), [("linear", False), (lambda X: X, False), ("array", True), ("zero", True)])
+def test_columns_that_the_mean_is_of_are_used(mean, unused):
+    X, y = problem()
+    mean = X if isinstance(mean, str) and mean == "array" else mean
+    model = fastard.fit(X, y, kernel={"a": Term("rbf", [1])}, mean=mean, max_iterations=2)
+    assert ("unused" in dict(model.summary(standard_errors=None).facts)) == unused
+    assert ("unused" in repr(model)) == unused
 
 
 @pytest.mark.parametrize(

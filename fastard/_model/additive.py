@@ -210,7 +210,9 @@ class AdditiveGaussianProcess(GaussianProcess):
 
     @property
     def _unused(self) -> list[str]:
-        """The inputs that no term is over."""
+        """The inputs that no term is over, nor the mean of."""
+        if self._trend is not None and (self._trend.polynomial is not None or self._trend.function is not None):
+            return []
         used = {i for columns in self._columns for i in columns}
         return [name for i, name in enumerate(self.input_names) if i not in used]
 

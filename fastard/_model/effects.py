@@ -43,7 +43,7 @@ class Effects(NamedTuple):
     std: Any
 
     def __repr__(self) -> str:
-        counts = list(map(len, self.points))
+        counts = list(map(len, self.points)) or [0]
         of_each = f"{counts[0]} values each" if len(set(counts)) == 1 else f"{_text.listed(counts)} values"
         return f"<Effects of {_text.listed(self.names)}: points, mean and std at {of_each}>"
 

@@ -525,7 +525,8 @@ class GaussianProcess:
         validate.has_basis_functions(self._trend is not None)
         assert self._trend is not None
         units = 1.0 if self._noise_ratio is None else np.squeeze(self._units)
-        return self._trend.in_own_units(self.input_names, self.output_names, self._encoding, units)
+        with np.errstate(all="ignore"):  # an underflow is nobody's error
+            return self._trend.in_own_units(self.input_names, self.output_names, self._encoding, units)
 
     def summary(
         self, *, standard_errors: Literal["exact", "average_information"] | None = "exact", loo: bool = True

@@ -28,8 +28,8 @@ class Polynomial(NamedTuple):
         return 1 + self.linear.size + self.left.size
 
     def at(self, Z: Array) -> Array:
-        """(q, p), at encoded points Z (q, d)."""
-        return np.hstack([np.ones((len(Z), 1)), Z[:, self.linear], Z[:, self.left] * Z[:, self.right]])
+        """(q, p), at encoded points Z (q, d); row by row in memory, by which BLAS rounds."""
+        return np.hstack([np.ones((len(Z), 1)), Z.take(self.linear, axis=1), Z[:, self.left] * Z[:, self.right]])
 
     def slopes(self, Z: Array) -> Array:
         """Their derivatives by Z, (q, d, p)."""

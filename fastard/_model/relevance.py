@@ -12,7 +12,8 @@ def relevance(X: Array, length_scale: Array, first: NDArray[np.int64] | None = N
 
     Where X is encoded, ``first`` says where the columns begin that each of d became: their variances add up.
     """
-    deviations = np.std(X, axis=0)
+    with np.errstate(all="ignore"):  # an underflow is nobody's error
+        deviations = np.std(X, axis=0)
     deviations[validate.constant(X)] = 0.0
     rates: Array = (deviations if first is None else np.hypot.reduceat(deviations, first)) / length_scale
     total = rates.sum(axis=-1, keepdims=True)

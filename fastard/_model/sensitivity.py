@@ -78,8 +78,8 @@ class SobolIndices(NamedTuple):
     output_names: list[str]
 
     def __repr__(self) -> str:
-        d = len(self.names)
-        first, total, first_std, total_std = (np.reshape(each, (d, -1)) for each in self[1:5])
+        shape = len(self.names), len(self.output_names)
+        first, total, first_std, total_std = (np.reshape(each, shape) for each in self[1:5])
         lines = []
         for t, output in enumerate(self.output_names):
             rows = [

@@ -325,7 +325,8 @@ def about_fit(model: Any) -> list[str]:
 
 def _about_searches(model: Any, loo: LeaveOneOut | None) -> list[str]:
     """One search is easily lost where all of y looks like noise, and only its start was tried."""
-    searched = len(model.search_values) == 1 and model.converged and bool((model._slots != FIXED).any())
+    any_free = bool((model._slots[: np.size(model._parameters[0])] != FIXED).any())  # of the length scales
+    searched = len(model.search_values) == 1 and model.converged and any_free
     if loo is None or not searched or not np.all(np.atleast_1d(loo.r2) < _NOTHING):
         return []
     return [

@@ -172,7 +172,8 @@ def untrained(kind: str, mean: Any, X: Array, y: Array, inputs: list[str], encod
         what = [f"column {i}" for i in range(H.shape[1])]
     else:
         center = X.mean(axis=0)
-        deviations = X.std(axis=0)
+        with np.errstate(all="ignore"):  # an underflow is nobody's error
+            deviations = X.std(axis=0)
         scale = np.where(validate.constant(X) | (deviations == 0.0), 1.0, deviations)
         H, what = of_inputs.at((X - center) / scale), of_inputs.names(inputs, encoding)
         H[:, 1 : 1 + of_inputs.linear.size][:, validate.constant(X)[of_inputs.linear]] = 0.0

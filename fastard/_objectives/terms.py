@@ -98,9 +98,13 @@ class Term:
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Whether two values that a term was given are equal."""
-    if isinstance(one, np.ndarray) or isinstance(other, np.ndarray):
+    """Whether two values that a term was given are equal, with what they hold."""
+    if hasattr(one, "__array__") or hasattr(other, "__array__"):
         return np.array_equal(one, other)
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        return len(one) == len(other) and all(map(_same, one, other))
     return bool(one == other)
 
 

@@ -43,9 +43,11 @@ def some_columns_of_term(columns: Any) -> list[Any] | None:
     """Those that a term is over, as a list, each one once; None for all."""
     if columns is None:
         return None
+    if isinstance(columns, np.ndarray):
+        columns = columns.tolist()
     if isinstance(columns, str | bytes | Mapping) or not isinstance(columns, Iterable):
         raise TypeError(f"columns must be a list of columns of X, [{columns!r}] say; got {reprlib.repr(columns)}")
-    result: list[Any] = columns.tolist() if isinstance(columns, np.ndarray) else list(columns)
+    result: list[Any] = list(columns)
     if not result:
         raise ValueError("columns must be at least one; got none")
     if len(set(map(str, result))) < len(result):
