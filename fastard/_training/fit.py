@@ -167,7 +167,8 @@ def fit(
     Warns
     -----
     UserWarning
-        For outputs whose standard deviations differ more than tenfold: the variances they share fit none of them.
+        For outputs whose standard deviations differ more than tenfold: the variances they share fit none of them. For y,
+        ``observation_variance`` or ``noise_groups`` with the pandas index of X in another order: rows go by position.
 
     Raises
     ------
@@ -181,6 +182,7 @@ def fit(
     Rasmussen & Williams (2006), chapter 5; Gu & Berger, Parallel partial Gaussian process emulation for computer models with
     massive output, Ann. Appl. Stat. 10 (2016), 1317-1347, for ``output_variances``.
     """
+    validate.warn_of_row_order(X, y=y, observation_variance=observation_variance, noise_groups=noise_groups)
     data = training_data(X, y, categorical, periodic, mean)
     names, n, d = data.feature_names, len(data.X), data.d
     if mean_estimation != "ml":
