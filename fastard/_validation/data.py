@@ -44,8 +44,10 @@ def inputs(X: ArrayLike, name: str = "X", dimensions: int | None = None) -> Arra
 def warn_of_row_order(X: Any, **others: Any) -> None:
     """Say that rows of pandas' with the same labels are in another order than those of X; all are taken by position."""
     index = _index(X)
+    if index is None:
+        return
     for name, value in others.items():
-        theirs = None if index is None else _index(value)
+        theirs = _index(value)
         if theirs is None or theirs is index or len(theirs) != len(index) or theirs.equals(index):
             continue
         if theirs.is_unique and index.is_unique and theirs.isin(index).all():
