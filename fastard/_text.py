@@ -6,10 +6,17 @@ from collections.abc import Sequence
 
 _DATE = re.compile(r"\d{1,4}([-/.])\d{1,2}\1\d{1,4}([T ].*)?|\d{1,2}:\d{2}(:\d{2})?.*")
 
+MOST_CATEGORIES = 20  # more different texts than these are no categories, unless somebody says so
+
 
 def is_date(text: str) -> bool:
     """Whether it is written as a date or a time of the day is, in whatever order."""
     return _DATE.fullmatch(text) is not None
+
+
+def are_categories(texts: Sequence[str]) -> bool:
+    """Whether they are few, and some of them more than once."""
+    return len(set(texts)) <= MOST_CATEGORIES and len(set(texts)) < len(texts)
 
 
 def printable(text: str) -> str:

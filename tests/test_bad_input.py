@@ -396,9 +396,28 @@ def test_containers_are_named_with_their_remedy(kind):
 
 def test_the_column_that_holds_no_numbers_is_named_among_arrays_too():
     refuses(covariance, TypeError, "X", "X[0, 1]", "X[0, 2]", "X[0, 3]", "and in 2 more;", X=[[1.0, *"abcde"]])
-    refuses(likelihood, TypeError, "y", "text ('c' at y[2])", y=[1.0, 2.0, "c", 4.0, 5.0, 6.0])
+    refuses(covariance, TypeError, "X", "text ('a' at X[0, 0], 'b' at X[0, 1]); encode text by hand", X=np.array([["a", "b"]]))
+    refuses(likelihood, TypeError, "y", "text ('c' at y[2])", "regression", y=[1.0, 2.0, "c", 4.0, 5.0, 6.0])
     refuses(likelihood, TypeError, "length_scale", "dict", "list(length_scale.values())", length_scale={"a": 1.0, "b": 2.0})
     refuses(likelihood, TypeError, "signal_variance", "text 'auto'", signal_variance="auto")
+
+
+def test_text_that_reads_as_numbers_has_that_remedy_alone():
+    for name, array in (("X", X), ("y", Y), ("observation_variance", np.full(N, 0.1))):
+        text = array.astype(str)
+        refuses(fit, TypeError, name, f"('{text.flat[0]}' at {name}[0", f"numpy.asarray({name}, dtype=float)", **{name: text})
+        assert (
+            fit(**{name: np.asarray(text, dtype=float)}).log_marginal_likelihood
+            == fit(**{name: array}).log_marginal_likelihood
+        )
+    refuses(covariance, TypeError, "X", "'x' at X[1, 0]", "encode text", X=[["1.5"], ["x"]])  # which is not all numbers
+
+
+def test_inputs_that_lie_on_their_side_get_a_hint():
+    for function in WITH_Y:
+        refuses(function, ValueError, "y", f"X has {N} columns: pass X.T", X=X.T)
+    with pytest.raises(ValueError, match=r"got \(5,\)$"):
+        fit(y=Y[:5])
 
 
 def test_a_row_of_another_length_is_named():

@@ -150,6 +150,8 @@ def test_diagnostics_are_arvizs():
         ({"fixed": {"shape": 1.0}}, "fixed must name"),
         ({"fixed": {"length_scale": 1.0, "signal_variance": 1.0, "noise_variance": 1.0}}, "leaves no parameter"),
         ({"mean": [1.0, 2.0]}, "mean must be a number"),
+        ({"mean": "linear"}, "got 'linear': sample_posterior has a constant mean only"),
+        ({"mean": np.sin}, "sample_posterior has a constant mean only"),
         ({"n_draws": 2}, "n_draws"),
         ({"target_accept": 1.0}, "target_accept"),
         ({"signal_variance_prior": stats.gamma(2.0, loc=1e9)}, "where the chains are to begin"),
@@ -211,6 +213,11 @@ def test_shapes_and_counts(model):
     assert (interval[:, 0] < interval[:, 1]).all()
     assert interval[0, 0] > interval[1:, 1].max()  # the first input matters
     summary = model.summary()
+    assert (summary.probability, summary.n_divergences, summary.n_trajectories) == (0.9, model.n_divergences, 200)
+    shown = str(model.summary(0.95)).splitlines()
+    assert shown[0].split() == ["median", "2.5%", "97.5%", "R-hat", "ESS", "bulk", "ESS", "tail"]
+    assert {len(line) for line in shown[:-1]} == {len(shown[0])}
+    assert shown[-1] == f"ESS: effective sample size. {model.n_divergences} of 200 trajectories diverged."
     assert summary.names == model.parameter_names
     assert "length_scale[0]" in str(summary)
     assert (summary.ess_bulk > 20).all()

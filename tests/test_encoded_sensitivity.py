@@ -259,7 +259,7 @@ def test_plot_effects():
         np.testing.assert_array_equal(panels["wind"].get_lines()[0].get_xdata(), found.points[2])
         panels["wind"].figure.canvas.draw()
     many = pandas.DataFrame({"machine": [f"$machine number {i}{{$" for i in range(50)] * 2})
-    (axes,) = fastard.fit(many, np.arange(100.0) % 50, max_iterations=2).plot_effects()
+    (axes,) = fastard.fit(many, np.arange(100.0) % 50, categorical=["machine"], max_iterations=2).plot_effects()
     assert len(axes.get_xticklabels()) <= 20
     axes.figure.canvas.draw()  # of a formula that is none it would raise
     pyplot.close("all")

@@ -148,10 +148,10 @@ def test_the_summary_of_a_trained_model():
     sums = fastard.fit(X, y, periodic={"wind": 360}, kernel=terms, max_iterations=1).summary(standard_errors=None, loo=False)
     assert dict(sums.facts)["periodic"] == "a: wind, b: wind (length scale in radii of the circle)"
     assert "categorical" not in dict(sums.facts)
-    with pytest.warns(UserWarning, match="length_scale") as told:
+    with pytest.warns(UserWarning, match="length_scale|no visible influence") as told:
         fastard.fit(X, y, periodic={"wind": 360}).standard_errors()
     text = " ".join(str(each.message) for each in told)
-    assert (text.count("length_scale[idle]"), text.count("length_scale[one]")) == (1, 1)
+    assert (text.count("of the inputs idle,"), text.count("length_scale[one]")) == (1, 1)
 
 
 def test_arrays_and_numbers():
@@ -314,8 +314,31 @@ def test_wrong_entries():
     assert fastard.fit(X.assign(material=["1", "2.5"] * (N // 2)), y, categorical=["material"]).predict(
         X[:1].assign(material="1")
     ).shape == (1,)
+    with pytest.raises(TypeError, match=r"text reads as numbers: convert it, column.astype\(float\)"):
+        fastard.fit(X.assign(material=["1", "2.5"] * (N // 2)), y)
     with pytest.raises(TypeError, match="must be text, a number or a boolean"):
         fastard.fit(X.assign(material=pandas.date_range("2020", periods=N)), y, categorical=["material"])
+
+
+def test_text_of_which_every_row_has_its_own_is_no_category():
+    """By the command line's rule, unless the user says that it is one."""
+    pandas = pytest.importorskip("pandas")
+    columns, y = table()
+    X = frame(columns)
+    own = [f"row {i}" for i in range(N)]
+    for texts in (own, [f"row {i % 21}" for i in range(N)]):
+        with pytest.raises(
+            ValueError, match=f"column 'id' of X has {len(set(texts))} different texts in {N} rows.*leave.*or name"
+        ):
+            fastard.fit(X.assign(id=texts), y)
+    for options in ({"categorical": ["id"]}, {}):
+        kind = object if options else pandas.CategoricalDtype(own)
+        model = fastard.fit(X.assign(id=pandas.Series(own, dtype=kind)), y, max_iterations=1, **options)
+        assert model.length_scale.size == 4
+    model = fastard.fit(X.assign(id=[f"row {i % 20}" for i in range(N)]), y, max_iterations=1)
+    assert model.length_scale.size == 4
+    with pytest.raises(ValueError, match="2 different texts in 2 rows"):
+        fastard.fit(X[:2].assign(material=["wood", "steel"]), y[:2])
 
 
 def test_what_is_for_numbers_alone():

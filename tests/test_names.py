@@ -1,5 +1,7 @@
 """Names of inputs and targets: kept, told, taken in dictionaries, and columns put in order by them."""
 
+import warnings
+
 import numpy as np
 import pytest
 from conftest import data
@@ -45,6 +47,57 @@ def test_targets_are_named(y, names, shown, tmp_path):
     assert model.output_names == shown
     model.save(tmp_path / "model.npz")
     assert fastard.load(tmp_path / "model.npz").target_names == names
+
+
+def calls():
+    """Of everything that takes X and y, with the options that go with their rows."""
+    frame, y = frames()
+    options = {"observation_variance": pandas.Series(0.01, y.index), "noise_groups": pandas.Series(["a", "b"] * 20)}
+    trained = fastard.fit(frame, y, max_iterations=1, **options)
+    few = {"n_chains": 1, "n_draws": 4, "n_warmup": 1}
+    return {
+        "fit": lambda X, y, **rows: fastard.fit(X, y, max_iterations=1, **rows),
+        "fit_vecchia": lambda X, y, **rows: fastard.fit_vecchia(X, y, max_iterations=1, **rows),
+        "sample_posterior": lambda X, y, **rows: fastard.sample_posterior(X, y, **few, **rows),
+        "update": lambda X, y, **rows: trained.update(X + 9.0, y, **{**options, **rows}),
+    }
+
+
+@pytest.mark.filterwarnings("ignore:the chains disagree", "ignore:.*diverged")  # so few draws
+@pytest.mark.parametrize("name", ["fit", "fit_vecchia", "sample_posterior", "update"])
+def test_rows_with_the_same_labels_in_another_order_are_warned_of(name):
+    if name == "sample_posterior":
+        pytest.importorskip("nutpie", exc_type=ImportError)
+    call, (X, y) = calls()[name], frames()
+    variances, labels = pandas.Series(0.01, y.index), pandas.Series(["a", "b"] * 20)
+    wrong = [("y", {"y": y[::-1]}), ("observation_variance", {"observation_variance": variances[::-1]})]
+    if name in ("fit", "update"):
+        wrong.append(("noise_groups", {"noise_groups": labels[::-1]}))
+    for argument, rows in wrong:
+        with pytest.warns(
+            UserWarning, match=rf"^{argument} has the index of X in another order.*{argument}\.loc\[X\.index\]"
+        ) as told:
+            call(X, **{"y": y, **rows})
+        assert told[0].filename == __file__
+
+
+def test_rows_are_not_warned_of_otherwise():
+    X, y = frames()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for targets in (
+            y,
+            y.to_numpy(),
+            y.set_axis(y.index + 1),
+            y.set_axis([0] * 40),
+            y.set_axis(y.index.astype(str)),
+            list(y),
+        ):
+            fastard.fit(X, targets, max_iterations=1)
+        fastard.fit(X[::-1], y[::-1], max_iterations=1)
+        fastard.fit(X.to_numpy(), y[::-1], max_iterations=1)
+        with pytest.raises(ValueError, match="y must have shape"):
+            fastard.fit(X, y[1:])
 
 
 def test_columns_are_taken_by_name():

@@ -9,6 +9,7 @@ from conftest import assert_agree, data
 from helpers import parameters_of, peak, two_of_four
 
 import fastard
+from fastard._arrays import NamedColumns
 from fastard._engine.terms import Term
 from fastard._model import standard_errors as uncertainty
 
@@ -132,13 +133,16 @@ def test_an_input_without_influence_is_called_that():
     y = np.sin(6.0 * X[:, 0]) + 0.1 * rng.standard_normal(60)
     model = fastard.fit(X, y, length_scale_bounds=(1e-2, 300.0))
     assert model.length_scale[1] == pytest.approx(300.0)
-    with pytest.warns(UserWarning, match=r"no visible influence of the inputs of length_scale\[1\]") as caught:
+    with pytest.warns(UserWarning, match="no visible influence of the inputs 1, whose length scales") as caught:
         found = model.standard_errors()
     assert len(caught) == 1
     assert "widen" not in str(caught[0].message)
     assert list(np.isnan(found.standard_errors)) == [False, True, False, False]
     change = np.sqrt(2.0 * model.signal_variance * (1.0 - np.exp(-0.5 * (np.ptp(X[:, 1]) / 300.0) ** 2)))
     assert change < 0.05 * np.std(y)
+    named = fastard.fit(NamedColumns(X, ["heat", "speed [m/s]"]), y, length_scale_bounds=(1e-2, 300.0))
+    with pytest.warns(UserWarning, match=r"of the inputs speed \[m/s\], whose length scales"):
+        named.standard_errors()
     with pytest.warns(UserWarning, match=r"length_scale\[1\] at a bound.*widen"):
         fastard.fit(X, y, length_scale_bounds=(1e-2, 3.0)).standard_errors()
 

@@ -35,6 +35,10 @@ class PosteriorSummary(NamedTuple):
         Near 1 where the chains agree; NaN where a parameter is fixed.
     ess_bulk, ess_tail : ndarray, shape (P,)
         Effective sample sizes of the centre and of the tails.
+    probability : float
+        That a parameter lies between low and high.
+    n_divergences, n_trajectories : int
+        Draws whose trajectories diverged, of so many.
     """
 
     names: list[str]
@@ -44,13 +48,18 @@ class PosteriorSummary(NamedTuple):
     r_hat: Array
     ess_bulk: Array
     ess_tail: Array
+    probability: float
+    n_divergences: int
+    n_trajectories: int
 
     def __str__(self) -> str:
         width = max(map(len, self.names))
-        lines = [f"{'':{width}}     median        low       high  R-hat   bulk   tail"]
-        for name, median, low, high, r_hat, bulk, tail in zip(*self, strict=True):
-            counts = "  fixed" if np.isnan(r_hat) else f"{r_hat:7.3f}{bulk:7.0f}{tail:7.0f}"
+        low_level, high_level = (f"{50.0 * (1.0 + sign * self.probability):.4g}%" for sign in (-1.0, 1.0))
+        lines = [f"{'':{width}} {'median':>10} {low_level:>10} {high_level:>10}  R-hat  ESS bulk  ESS tail"]
+        for name, median, low, high, r_hat, bulk, tail in zip(*self[:7], strict=True):
+            counts = "  fixed" if np.isnan(r_hat) else f"{r_hat:7.3f}{bulk:10.0f}{tail:10.0f}"
             lines.append(f"{name:{width}} {median:10.4g} {low:10.4g} {high:10.4g}{counts}")
+        lines.append(f"ESS: effective sample size. {self.n_divergences} of {self.n_trajectories} trajectories diverged.")
         return "\n".join(lines)
 
 
@@ -184,11 +193,13 @@ class BayesianGaussianProcess:
         Vehtari, Gelman, Simpson, Carpenter & Bürkner, Bayesian Analysis 16 (2021), 667-718: rank-normalised split R-hat, of
         which 1.01 or less is good; effective sample sizes of the bulk and of the tails, of which a hundred per chain are.
         """
-        tail = 0.5 - 0.5 * validate.probability("probability", probability)
+        probability = validate.probability("probability", probability)
+        tail = 0.5 - 0.5 * probability
         draws = self._draws()
         median, low, high = np.quantile(draws, [0.5, tail, 1.0 - tail], axis=(0, 1))
         diagnostics = convergence.r_hat(draws), convergence.ess_bulk(draws), convergence.ess_tail(draws)
-        return PosteriorSummary(self.parameter_names, median, low, high, *diagnostics)
+        divergences = self.n_divergences, self.diverging.size
+        return PosteriorSummary(self.parameter_names, median, low, high, *diagnostics, probability, *divergences)
 
     def _draws(self) -> Array:
         """All of them side by side, (n_chains, n_draws, P)."""

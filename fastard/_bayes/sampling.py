@@ -112,7 +112,8 @@ def sample_posterior(
     Warns
     -----
     UserWarning
-        Where chains disagree (R-hat above 1.05), or trajectories diverged.
+        Where chains disagree (R-hat above 1.05), or trajectories diverged; for y or ``observation_variance`` with the pandas
+        index of X in another order: rows go by position.
 
     Notes
     -----
@@ -125,10 +126,11 @@ def sample_posterior(
     optimization with sparse axis-aligned subspaces, UAI 2021; Hvarfner, Hellsten & Nardi, Vanilla Bayesian optimization
     performs great in high dimensions, ICML 2024.
     """
+    validate.warn_of_row_order(X, y=y, observation_variance=observation_variance)
     feature_names, target_names = validate.names_of(X), validate.names_of_targets(y)
     X = validate.inputs(X)
     n, d = X.shape
-    y = validate.targets(y, n).reshape(n, -1)
+    y = validate.targets(y, n, d).reshape(n, -1)
     centred, y_mean = validate.centred(y) if mean is None else validate.less_mean(y, mean)
     likelihood = LogMarginalLikelihood(
         X, centred, kernel=validate.as_kernel(kernel), observation_variance=observation_variance, n_threads=n_threads

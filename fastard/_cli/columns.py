@@ -20,13 +20,11 @@ from fastard._cli.formats import (
     number,
     resembles_number,
 )
-from fastard._text import is_date, listed, quoted, shortened
+from fastard._text import are_categories, is_date, listed, quoted, shortened
 
 _AMBIGUOUS_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
 
 _DATES = "write dates as 2024-05-31, and times of the day as numbers"  # the remedy
-
-_MOST_CATEGORIES = 20  # more different texts than these are no categories
 
 
 class Column(NamedTuple):
@@ -170,9 +168,7 @@ def _of_wrong(column: Column, body: list[Record], place: int) -> str:
 
 def holds_categories(texts: list[str]) -> bool:
     """Whether they are few, and some of them more than once; and no numbers, nor dates."""
-    distinct = set(texts)
-    few = len(distinct) <= _MOST_CATEGORIES and len(distinct) < len(texts)
-    return few and not any(resembles_number(text) or is_date(text) for text in distinct)
+    return are_categories(texts) and not any(resembles_number(text) or is_date(text) for text in set(texts))
 
 
 def _remedy(columns: list[tuple[Column, list[Record], int]]) -> str:

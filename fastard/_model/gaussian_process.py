@@ -371,13 +371,20 @@ class GaussianProcess:
         NotPositiveDefiniteError
             If the covariance of all n + k points is not positive definite; ``row`` counts the trained points first.
 
+        Warns
+        -----
+        UserWarning
+            For y, ``observation_variance`` or ``noise_groups`` with the pandas index of X in another order: rows go by
+            position.
+
         References
         ----------
         Rasmussen & Williams (2006), Algorithm 2.1, page 19, and section A.4, page 202 (the Cholesky factor).
         """
+        validate.warn_of_row_order(X, y=y, observation_variance=observation_variance, noise_groups=noise_groups)
         points = self._points(X)
         n, k, m = self._X.shape[0], points.shape[0], self._y.shape[1]
-        targets = validate.targets(y, k, outputs=m).reshape(k, -1)
+        targets = validate.targets(y, k, len(self.input_names), outputs=m).reshape(k, -1)
         known = validate.variances_of_more_points(observation_variance, k, trained_with=self._observation_variance is not None)
         trend = None if self._trend is None else trends.with_points(self._trend, self._trend.at(points, basis))
         if trend is None:

@@ -140,7 +140,8 @@ def notes_on_bounds(
     left_out = "left out, and the other standard errors are as if it were known"
     if idle:
         which = " beyond the mean" if beyond_mean else ""
-        text = f"no visible influence{which} of the inputs of {_named(names, idle)}, at an upper bound: {left_out}"
+        inputs = _named([name.replace("length_scale[", "").removesuffix("]") for name in names], idle)
+        text = f"no visible influence{which} of the inputs {inputs}, whose length scales are at an upper bound: {left_out}"
         notes.insert(0, Note("parameters", text))
     if held:
         notes.insert(0, Note("parameters", f"{_named(names, held)} at a bound: {left_out}; widen its bounds or fix it"))

@@ -189,7 +189,7 @@ class LogMarginalLikelihood:
         names = validate.names_of(X)
         self.X = read_only(validate.inputs(X).copy())
         n, d = self.X.shape
-        self.y = read_only(validate.targets(y, n).reshape(n, -1).copy())
+        self.y = read_only(validate.targets(y, n, d).reshape(n, -1).copy())
         self._shape = self.y.shape  # points, and what has to be solved for
         self.basis: Array | None = None  # with orthonormal columns
         self.mean_estimation = mean_estimation

@@ -50,7 +50,7 @@ def training_data(X: ArrayLike, y: ArrayLike, categorical: Any, periodic: Any, m
     encoded = encoding(X, feature_names, categorical, periodic)
     X = validate.inputs(X) if encoded is None else encoded.encode(X, feature_names)
     d = X.shape[1] if encoded is None else len(encoded.kinds)
-    y = validate.targets(y, len(X)).reshape(len(X), -1)
+    y = validate.targets(y, len(X), d).reshape(len(X), -1)
     rest, y_mean = validate.centred(y)  # refuses what is too large
     kind, trend = validate.mean_kind(mean), None
     if encoded is not None:

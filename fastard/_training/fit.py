@@ -74,7 +74,8 @@ def fit(
     categorical : sequence of columns, optional
         Names, or numbers where X is no DataFrame, of columns whose entries (text, numbers or booleans) are categories: any two
         different ones are equally far apart. Encoded inside, one column of 0 and 1 for each, with one length scale for all:
-        between two points whose categories differ there is the squared distance 2 / length_scale^2.
+        between two points whose categories differ there is the squared distance 2 / length_scale^2. Of a DataFrame, columns of
+        pandas' category dtype and of text, with 20 levels at most that come again, are such without being named.
     periodic : dict, optional
         By columns their periods, in the columns' units: {"wind": 360.0}. Encoded inside as sine and cosine with one length
         scale, so that the squared distance is 4 sin^2(pi (x - x') / period) / length_scale^2, which makes the squared
@@ -167,7 +168,8 @@ def fit(
     Warns
     -----
     UserWarning
-        For outputs whose standard deviations differ more than tenfold: the variances they share fit none of them.
+        For outputs whose standard deviations differ more than tenfold: the variances they share fit none of them. For y,
+        ``observation_variance`` or ``noise_groups`` with the pandas index of X in another order: rows go by position.
 
     Raises
     ------
@@ -181,6 +183,7 @@ def fit(
     Rasmussen & Williams (2006), chapter 5; Gu & Berger, Parallel partial Gaussian process emulation for computer models with
     massive output, Ann. Appl. Stat. 10 (2016), 1317-1347, for ``output_variances``.
     """
+    validate.warn_of_row_order(X, y=y, observation_variance=observation_variance, noise_groups=noise_groups)
     data = training_data(X, y, categorical, periodic, mean)
     names, n, d = data.feature_names, len(data.X), data.d
     if mean_estimation != "ml":

@@ -33,6 +33,7 @@ from fastard._validation.data import (
     units,
     variances_of_more_points,
     variances_of_points,
+    warn_of_row_order,
     warn_of_scales,
     weights,
 )
@@ -216,6 +217,7 @@ __all__ = [
     "units",
     "variances_of_more_points",
     "variances_of_points",
+    "warn_of_row_order",
     "warn_of_scales",
     "weights",
     "what_is_not_kept",

@@ -123,14 +123,30 @@ _DAYS = (
 
 # What an array or a DataFrame holds that is no number, and what to do about it.
 _REMEDIES = {
-    "text": "encode text as numbers, a column of 0 and 1 for each category say, as fastard.fit does with the columns in its "
-    "categorical= (or read it as numbers where it is such)",
+    "text": "pass numbers",
+    "text of numbers": "the text reads as numbers: pass numpy.asarray({name}, dtype=float)",
     "dates or times": _DAYS,
-    "text of dates or times": f"{_DAYS}; or, where they are categories, name the column in fastard.fit's categorical=",
+    "text of dates or times": _DAYS,
     "durations": "make durations numbers: column / pandas.Timedelta(days=1), say",
     "missing values": "drop or impute what is missing",
     "complex numbers": "pass real and imaginary parts as separate columns",
     "objects": "leave out what is no number",
+}
+
+_CATEGORIES = "where it is categories, train with the column in fastard.fit's categorical="
+
+# The same of inputs, which may be categories, and of targets.
+_REMEDIES_OF_INPUTS = {
+    "text": "encode text by hand, a column of 0 and 1 for each category (pandas.get_dummies); fastard.fit, and no other "
+    "function, does so itself with the columns in its categorical=",
+    "text of numbers": "the text reads as numbers: convert it, column.astype(float) or numpy.asarray({name}, dtype=float); "
+    f"{_CATEGORIES}",
+    "text of dates or times": f"{_DAYS}; {_CATEGORIES}",
+}
+_REMEDIES_OF = {
+    "X": _REMEDIES_OF_INPUTS,
+    "Z": _REMEDIES_OF_INPUTS,
+    "y": {"text": "targets are numbers: fastard does regression, not classification"},
 }
 
 _PLAIN_NUMBERS = (int, float, np.integer, np.floating, np.bool_, type(None))  # None becomes NaN, told with its place
@@ -139,6 +155,8 @@ _PLAIN_NUMBERS = (int, float, np.integer, np.floating, np.bool_, type(None))  # 
 def _no_number(entry: Any) -> str | None:
     """Which of these an entry of an array of objects is; None for a number."""
     if isinstance(entry, str | bytes):
+        if is_digits(entry):
+            return "text of numbers"
         return "text of dates or times" if isinstance(entry, str) and is_date(entry.strip()) else "text"
     if isinstance(entry, datetime.timedelta | np.timedelta64):
         return "durations"
@@ -181,21 +199,37 @@ def _from_objects(name: str, value: Any, raw: NDArray[Any]) -> NDArray[Any]:
 def _refuse_objects(name: str, raw: NDArray[Any], names: list[str] | None) -> None:
     """A TypeError that names the columns with an entry that is no number, if there are such."""
     columns = raw.reshape(raw.shape[0] if raw.ndim else 1, -1)
-    found = []  # of each such column: of what kind, and where the first one is
+    found = []  # of each such column: of what kind, its words, and where the first one is
     for j in range(columns.shape[1]):
-        for i, entry in enumerate(columns[:, j]):
-            kind = _no_number(entry)
-            if kind is not None:
-                place = ", ".join(map(str, np.unravel_index(i * columns.shape[1] + j, raw.shape)))
-                what = f"objects of the type {type(entry).__name__}" if kind == "objects" else kind
-                column = "" if names is None else f" in column {names[j]!r}"
-                shown = str(entry) if kind in ("dates or times", "durations") else reprlib.repr(entry)
-                found.append((kind, f"{what}{column} ({shown} at {name}{f'[{place}]' if place else ''})"))
-                break
+        kinds = list(map(_no_number, columns[:, j]))
+        wrong = [i for i, kind in enumerate(kinds) if kind is not None]
+        if wrong:
+            i = next((i for i in wrong if kinds[i] != "text of numbers"), wrong[0])
+            kind, entry = str(kinds[i]), columns[i, j]
+            place = ", ".join(map(str, np.unravel_index(i * columns.shape[1] + j, raw.shape)))
+            what = {"objects": f"objects of the type {type(entry).__name__}", "text of numbers": "text"}.get(kind, kind)
+            column = "" if names is None else f" in column {names[j]!r}"
+            plain = entry.item() if isinstance(entry, np.str_ | np.bytes_) else entry
+            shown = str(entry) if kind in ("dates or times", "durations") else reprlib.repr(plain)
+            found.append((kind, f"{what}{column}", f"{shown} at {name}{f'[{place}]' if place else ''}"))
     if found:
+        places: dict[str, list[str]] = {}  # columns without names have the same words
+        for _, what, place in found[:3]:
+            places.setdefault(what, []).append(place)
+        told = ", ".join(f"{what} ({', '.join(each)})" for what, each in places.items())
         others = f" and in {len(found) - 3} more" if len(found) > 3 else ""
-        remedies = "; ".join(dict.fromkeys(_REMEDIES[kind] for kind, _ in found))
-        raise TypeError(f"{name} must hold numbers, got {', '.join(text for _, text in found[:3])}{others}; {remedies}")
+        known = _REMEDIES | _REMEDIES_OF.get(name, {})
+        remedies = "; ".join(dict.fromkeys(known[kind].format(name=name) for kind, *_ in found))
+        raise TypeError(f"{name} must hold numbers, got {told}{others}; {remedies}")
+
+
+def is_digits(text: str | bytes) -> bool:
+    """Whether it reads as a number."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _column_names(value: Any, array: NDArray[Any]) -> list[str] | None:

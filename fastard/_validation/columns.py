@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastard._arrays import Array, NamedColumns
-from fastard._text import is_date, listed
-from fastard._validation.arrays import real_array
+from fastard._text import MOST_CATEGORIES, are_categories, is_date, listed
+from fastard._validation.arrays import is_digits, real_array
 from fastard._validation.data import inputs
 from fastard._validation.names import by_column
 
@@ -42,8 +42,11 @@ def column_kinds(X: Any, names: list[str] | None, categorical: Any, periodic: An
         order = _declared(X, j) if names is not None else None
         if periods[j] is not None:
             kinds.append(_period(column, periods[j]))
-        elif is_category[j] or order is not None or (names is not None and _is_text(table[:, j])):
+        elif is_category[j] or order is not None:
             kinds.append(levels(column, table[:, j], order))
+        elif names is not None and _is_text(table[:, j]):
+            _come_again(column, table[:, j])
+            kinds.append(levels(column, table[:, j], None))
         else:
             kinds.append(None)
     return tuple(kinds) if any(kind is not None for kind in kinds) else None
@@ -122,15 +125,17 @@ def _is_text(column: NDArray[Any]) -> bool:
     text = [entry for entry in column if not _is_missing(entry)]
     if not text or not all(isinstance(entry, str) for entry in text):
         return False
-    return not (all(map(_is_digits, text)) or all(is_date(entry.strip()) for entry in text))
+    return not (all(map(is_digits, text)) or all(is_date(entry.strip()) for entry in text))
 
 
-def _is_digits(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+def _come_again(column: str, entries: NDArray[Any]) -> None:
+    """Refuse text of which too many rows have their own, as names of rows are."""
+    text = [entry for entry in entries if not _is_missing(entry)]
+    if not are_categories(text):
+        raise ValueError(
+            f"{column} has {len(set(text))} different texts in {len(entries)} rows, and text is taken for categories only "
+            f"where they are {MOST_CATEGORIES} at most and come again; leave the column out, or name it in categorical="
+        )
 
 
 def _is_missing(entry: Any) -> bool:

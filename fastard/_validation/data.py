@@ -41,6 +41,29 @@ def inputs(X: ArrayLike, name: str = "X", dimensions: int | None = None) -> Arra
     return array
 
 
+def warn_of_row_order(X: Any, **others: Any) -> None:
+    """Say that rows of pandas' with the same labels are in another order than those of X; all are taken by position."""
+    index = _index(X)
+    if index is None:
+        return
+    for name, value in others.items():
+        theirs = _index(value)
+        if theirs is None or theirs is index or len(theirs) != len(index) or theirs.equals(index):
+            continue
+        if theirs.is_unique and index.is_unique and theirs.isin(index).all():
+            warnings.warn(
+                f"{name} has the index of X in another order, but rows are taken by their position; pass {name}.loc[X.index], "
+                f"or {name}.to_numpy() where the positions are right",
+                stacklevel=3,
+            )
+
+
+def _index(value: Any) -> Any:
+    """The labels of a pandas object's rows; None for anything else."""
+    index = getattr(value, "index", None) if hasattr(value, "iloc") else None
+    return index if hasattr(index, "equals") else None
+
+
 def some_columns(X: Array) -> None:
     """Points that can be near each other."""
     if X.shape[1] == 0:
@@ -53,11 +76,12 @@ def others_to_predict_from(n: int) -> None:
         raise ValueError("accuracy() predicts points from the others, but the model was trained on one point only")
 
 
-def targets(y: ArrayLike, n: int, outputs: int | None = None) -> Array:
-    """Targets, (n,) or (n, m) with m >= 1; ``outputs``: the m of training."""
+def targets(y: ArrayLike, n: int, d: int, outputs: int | None = None) -> Array:
+    """Targets of n points (n, d), (n,) or (n, m) with m >= 1; ``outputs``: the m of training."""
     array = real_array("y", y)
     if array.ndim not in (1, 2) or array.shape[0] != n or 0 in array.shape:
-        raise ValueError(f"y must have shape ({n},) or ({n}, m), one row for each row of X, got {array.shape}")
+        hint = f"; X has {d} columns: pass X.T if these are the points" if array.shape[:1] == (d,) and d != n else ""
+        raise ValueError(f"y must have shape ({n},) or ({n}, m), one row for each row of X, got {array.shape}{hint}")
     if outputs is not None and array.size != n * outputs:
         raise ValueError(f"y must have {outputs} columns as in training, got shape {array.shape}")
     return array
@@ -134,6 +158,11 @@ def centred(y: Array) -> tuple[Array, Array]:
 def less_mean(y: Array, mean: ArrayLike) -> tuple[Array, Array]:
     """Targets (n, m) less a given mean, one or one for each output; and this, (m,)."""
     m = y.shape[1]
+    if isinstance(mean, str) or callable(mean):
+        raise ValueError(
+            f"mean must be a number, or one for each output, got {reprlib.repr(mean)}: sample_posterior has a constant mean "
+            "only, by default that of y; fastard.fit has others"
+        )
     array = real_array("mean", mean)
     if array.ndim > 1 or array.size not in (1, m):
         raise ValueError(f"mean must be a number{'' if m == 1 else f', or {m} of them'}, got shape {array.shape}")

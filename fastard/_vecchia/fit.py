@@ -133,7 +133,8 @@ def fit_vecchia(
     Warns
     -----
     UserWarning
-        For outputs whose standard deviations differ more than tenfold: the variances they share fit none of them.
+        For outputs whose standard deviations differ more than tenfold: the variances they share fit none of them. For y or
+        ``observation_variance`` with the pandas index of X in another order: rows go by position.
 
     Raises
     ------
@@ -159,10 +160,11 @@ def fit_vecchia(
     >>> model = fastard.fit_vecchia(X, y, rng=0)
     >>> mean, std = model.predict(X[:4], return_std=True)
     """
+    validate.warn_of_row_order(X, y=y, observation_variance=observation_variance)
     feature_names, target_names = validate.names_of(X), validate.names_of_targets(y)
     X = validate.inputs(X)
     n, d = X.shape
-    y = validate.targets(y, n).reshape(n, -1)
+    y = validate.targets(y, n, d).reshape(n, -1)
     centred, y_mean = validate.centred(y)
     kernel = validate.as_kernel(kernel)
     max_iterations = validate.count("max_iterations", max_iterations, least=1)

@@ -116,8 +116,8 @@ class VecchiaLogLikelihood:
         client: Any = None,
     ) -> None:
         points = validate.inputs(X)
-        n = len(points)
-        targets = validate.targets(y, n).reshape(n, -1)
+        n, d = points.shape
+        targets = validate.targets(y, n, d).reshape(n, -1)
         known = validate.known_variances(observation_variance, n)
         kernel, threads = validate.as_kernel(kernel), validate.thread_count(n_threads)
         neighbors = validate.count("neighbors", neighbors, least=1)
