@@ -1316,11 +1316,15 @@ def test_warmup_leaves_nothing_to_compile(kernel: str, capsys: pytest.CaptureFix
 def test_warmup_takes_every_kernel_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
     trained: list[Any] = []
     derived: list[Any] = []
-    monkeypatch.setattr(_warmup, "compile_training", trained.append)
+    monkeypatch.setattr(_warmup, "compile_training", lambda kernel, **options: trained.append((kernel, options)))
     monkeypatch.setattr(_warmup, "compile_derivatives", derived.append)
     warmup()
-    assert [type(kernel) for kernel in trained] == list(BY_NAME.values())
-    assert derived == trained
+    assert [type(kernel) for kernel in derived] == list(BY_NAME.values())
+    searches: list[dict[str, str]] = [
+        {},
+        *({"objective": name, "mean": "linear"} for name in ("log_marginal_likelihood", "loo")),
+    ]
+    assert trained == [(kernel, options) for kernel in derived for options in searches]
 
 
 def test_warmup_tells_of_its_progress_where_asked(capsys: pytest.CaptureFixture[str]) -> None:
