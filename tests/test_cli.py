@@ -1,6 +1,7 @@
 """The command line, show_config and warmup: what they print, write and return, and how they refuse."""
 
 import base64
+import code
 import contextlib
 import csv
 import errno
@@ -690,22 +691,42 @@ def test_a_report_is_one_page(tmp_path: Path, options: list[str], capsys: pytest
 
 
 @pytest.mark.parametrize("cells", [("2024-01-05", "2024/01/06 12:00"), ("2024-01-05T01:00Z", "2024-01-06 13:00+01:00")])
-def test_a_report_says_how_dates_became_numbers(tmp_path: Path, cells: tuple[str, str]) -> None:
+def test_a_report_says_how_dates_became_numbers(
+    tmp_path: Path, cells: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its lines of Python predict a table with dates as the command line does."""
     pandas = pytest.importorskip("pandas")
     pytest.importorskip("matplotlib")
     path, _ = _mixed(tmp_path / "data.csv")
-    saved, report, new, out = (str(tmp_path / name) for name in ("m.npz", "report.html", "new.csv", "out.csv"))
+    monkeypatch.chdir(tmp_path)
+    saved, report, new, out = "m.npz", "report.html", "new.csv", "out.csv"
     assert main(["fit", path, "--target", "y", "--test-fraction", "0", "--save", saved, "--report", report]) == 0
-    rows = "\n".join(f"{cell},steel,{wind},1" for cell, wind in zip(cells, (10.0, 20.0), strict=True))
-    Path(new).write_text(f"day,material,wind,machine\n{rows}\n")
+    rows = "\n".join(f"{cell},steel,{wind},1,7" for cell, wind in zip(cells, (10.0, 20.0), strict=True))
+    Path(new).write_text(f"day,material,wind,machine,besides\n{rows}\n")
     assert main(["predict", saved, new, "-o", out]) == 0
-    lines = _Page(Path(report).read_text(encoding="utf-8")).text.partition("From Python:")[2]
-    names = {"table": pandas.read_csv(new)}
-    exec(lines[: lines.index("# a DataFrame")], names)
+    names = _pasted(Path(report))
     predicted = pandas.read_csv(out)
     np.testing.assert_allclose(names["mean"], predicted["y mean"], rtol=1e-12)
     np.testing.assert_allclose(names["std"], predicted["y std"], rtol=1e-12)
+
+
+def _pasted(report: Path) -> dict[str, Any]:
+    """What the report's lines of Python leave where they are pasted into an interpreter, as they stand."""
+    lines = _Page(report.read_text(encoding="utf-8")).text.partition("From Python:")[2].partition("How it was made")[0]
+    console = code.InteractiveConsole()
+    for line in lines.strip().splitlines():
+        console.push(line)
+    return console.locals
+
+
+def test_a_report_without_dates_has_lines_of_python_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pandas")
+    pytest.importorskip("matplotlib")
+    monkeypatch.chdir(tmp_path)
+    data = _csv(Path("new.csv"))
+    assert main(["fit", data, "--target", "y", "--report", "report.html", "--save", "m.npz"]) == 0
+    expected = fastard.load("m.npz").predict(_numbers()[:, :3])
+    np.testing.assert_allclose(_pasted(Path("report.html"))["mean"], expected, rtol=1e-12)
 
 
 def test_a_report_warns_of_a_search_that_has_not_converged(data: str) -> None:
@@ -1169,6 +1190,15 @@ def test_a_narrow_terminal_keeps_the_columns_numbers_and_names(messy: str, monke
     assert max(map(len, shown.splitlines())) <= 50
     assert re.search(r"  5   remark   ", shown)
     assert "6 values" in shown
+
+
+def test_signal_and_noise_have_a_line_each_in_80_columns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with _terminal(monkeypatch) as (out, _):
+        assert main(["fit", _csv(tmp_path / "data.csv"), "--target", "y"]) == 0
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", out.getvalue()).splitlines()
+    for name in ("signal", "noise"):
+        (line,) = (line for line in lines if line.startswith(f"  {name} "))
+        assert re.search(r"std [\d.e+-]+ .*, variance [\d.e+-]+$", line.strip())
 
 
 def test_in_a_terminal_without_rich_there_are_plain_lines(data: str, monkeypatch: pytest.MonkeyPatch) -> None:

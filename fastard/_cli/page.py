@@ -19,7 +19,7 @@ from fastard._text import printable, quoted
 
 _MOST_DRAWN = 1000  # points as shapes; a picture of more is smaller, and quicker to show, as pixels
 
-_IN_DAYS = f"""\
+_IN_DAYS = f"""
 for name in {{!r}}:  # dates, which were trained on as days since {EPOCH}
     moments = pandas.to_datetime(table[name], utc=True, format="ISO8601")
     table[name] = (moments - pandas.Timestamp("{EPOCH}", tz="UTC")) / pandas.Timedelta(days=1)
@@ -145,10 +145,11 @@ def _use(study: Study, saved: str | None) -> list[str]:
     path = saved or "model.npz"
     shell = f"fastard predict {path} new.csv -o predictions.csv"
     dates = study.training.date_names
-    imports, in_days = ("import fastard\nimport pandas", _IN_DAYS.format(dates)) if dates else ("import fastard", "")
+    in_days = _IN_DAYS.format(dates) if dates else ""
     python = (
-        f"{imports}\n\nmodel = fastard.load({path!r})\nprint(model.summary())\n{in_days}"
-        "mean, std = model.predict(table, return_std=True, include_noise=True)  # a DataFrame of the inputs"
+        f"import fastard\nimport pandas\n\nmodel = fastard.load({path!r})\nprint(model.summary())\n\n"
+        f"table = pandas.read_csv('new.csv')[model.feature_names]{in_days}\n"
+        "mean, std = model.predict(table, return_std=True, include_noise=True)"
     )
     names = ", ".join(map(quoted, study.training.input_names[:12])) + (", ..." if len(study.training.input_names) > 12 else "")
     told = f"The model is in {saved}." if saved else "The model was not saved; --save model.npz does it."

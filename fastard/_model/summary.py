@@ -259,7 +259,7 @@ def variances_of(model: Any, errors: StandardErrors | None) -> list[tuple[str, s
         deviation = 0.0 if errors is None else errors.standard_errors[place]
         factor = f" (×/÷ {shown_factor(math.exp(0.5 * deviation))})" if 0.0 < deviation < 100.0 else ""
         remark = _AT.get(slots[place], _undetermined(model) if math.isnan(deviation) else "")
-        text = f"standard deviation {math.sqrt(variance):.4g}{factor}, variance {variance:.4g}"
+        text = f"std {math.sqrt(variance):.4g}{factor}, variance {variance:.4g}"
         facts.append((name, f"{text}{f' ({remark})' if remark else ''}"))
     if model._observation_variance is not None:
         facts.append(("known noise", "observation variances of each point besides"))
@@ -270,7 +270,7 @@ def _own_variances_of(model: Any, errors: StandardErrors | None) -> list[tuple[s
     """Each output's, and the ratio that they share."""
     d, facts = model.length_scale.size, []
     for name, variance in zip(model.output_names, model.signal_variance, strict=True):
-        facts.append((f"signal, {name}", f"standard deviation {math.sqrt(variance):.4g}, variance {variance:.4g}"))
+        facts.append((f"signal, {name}", f"std {math.sqrt(variance):.4g}, variance {variance:.4g}"))
     ratios = np.atleast_1d(model._noise_parameter)
     names = [f", {label}" for label in model.noise_variances] or [""]
     slots = model._slots[_places(model)]
