@@ -629,8 +629,9 @@ def test_fit_draws_a_chart_without_a_display(
     assert (tmp_path / "relevance.png").read_bytes().startswith(b"\x89PNG")
     assert main(["fit", data, "--target", "$y^", "--plot", str(tmp_path / "relevance.svg")]) == 0
     drawn = (tmp_path / "relevance.svg").read_text(encoding="utf-8")
-    for text in ("wave", "slope_{$", "relevance: standard deviation / length scale, scaled to sum 1", "input"):
+    for text in ("wave", "slope_{$", "input", "inputs of $y^, length scales beside their bars"):
         assert f"<!-- {text} -->" in drawn
+    assert "relevance, ± 2 standard errors" in drawn
     assert "matplotlib.pyplot" not in sys.modules
 
 

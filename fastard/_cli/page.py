@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-import numpy as np
-
 from fastard._cli.export import write
 from fastard._cli.kinds import EPOCH
 from fastard._cli.report import coefficients, facts
@@ -81,13 +79,9 @@ def _warnings(study: Study) -> list[str]:
 def _inputs(study: Study) -> list[str]:
     summary = study.summary
     number = ">" * (len(summary.header) - 2)
-    errors = np.full(study.model.length_scale.size, np.nan)
-    errors[study.by_relevance] = [2.0 * row.relevance_error for row in summary.inputs]
 
     def draw(axes: Any) -> None:
-        which = plots.draw_relevance(axes, study.model, study.training.input_names, errors)
-        axes.set_xlabel("relevance, ± 2 standard errors")
-        axes.figure.suptitle(f"{which}, length scales beside their bars", fontsize="medium")
+        plots.draw_relevance(axes, study.model, summary.inputs)
 
     parts = [
         "<h2>Inputs by relevance</h2>",

@@ -183,10 +183,10 @@ class AdditiveGaussianProcess(GaussianProcess):
         validate.one_term("to_gpytorch", "make the same sum of GPyTorch's kernels from model.terms")
 
     def plot_relevance(self, ax: Any = None) -> Any:
-        """As :meth:`GaussianProcess.plot_relevance`, with a bar for each column of each term."""
+        """As :meth:`GaussianProcess.plot_relevance`, with a bar for each column of each term, without standard errors."""
         from fastard._model.plots import plot_relevance
 
-        return plot_relevance(_Stacked(self), ax)
+        return plot_relevance(_Stacked(self), ax, None)
 
     # What the class above is made of, for a sum
 

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from fastard._model.summary import Summary
 
 # What predictions are made from, and what that was made of; not an attribute, so that nothing copies or pickles it.
+_MOST_WITH_ERRORS = 2000  # points, of which a plot waits for standard errors
+
 _POSTERIORS: weakref.WeakKeyDictionary[GaussianProcess, tuple[tuple[Any, ...], Posterior]] = weakref.WeakKeyDictionary()
 
 
@@ -985,6 +987,8 @@ class GaussianProcess:
     def plot_relevance(self, ax: Any = None) -> Any:
         """Draw a bar for each input's relevance, the most relevant on top, length scales beside them.
 
+        Up to 2000 points, with two standard errors, as :meth:`summary` has them.
+
         Parameters
         ----------
         ax : matplotlib Axes, optional
@@ -1001,7 +1005,7 @@ class GaussianProcess:
         """
         from fastard._model.plots import plot_relevance
 
-        return plot_relevance(self, ax)
+        return plot_relevance(self, ax, self._standard_errors("exact")[0] if len(self._X) <= _MOST_WITH_ERRORS else None)
 
     def plot_loo(self, ax: Any = None) -> Any:
         """Draw each target, and what :meth:`loo` predicts for it from all the others, with two standard deviations.

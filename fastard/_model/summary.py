@@ -103,6 +103,11 @@ class Summary:
         return tables(self, MOST_ROWS)
 
 
+def beyond_the_mean(model: Any) -> str:
+    """What is to be said behind "relevance" where a mean with basis functions explains a part of the targets."""
+    return "" if model._trend is None else " beyond the mean"
+
+
 def cells_of(row: InputSummary) -> tuple[str, ...]:
     """Name, length scale, its factor, relevance, its error, and the remark."""
     return (
@@ -218,7 +223,7 @@ def _remarks(model: Any, without_error: Any) -> list[str]:
         if constant[i]:
             remark = "constant"
         elif not visible[i] and (slot == AT_UPPER_BOUND or undetermined):
-            remark = NO_INFLUENCE if model._trend is None else "none beyond the mean"
+            remark = NO_INFLUENCE if model._trend is None else f"none{beyond_the_mean(model)}"
         elif slot in _AT:
             remark = _AT[slot]
         elif undetermined:
