@@ -681,8 +681,12 @@ def test_a_report_is_one_page(tmp_path: Path, options: list[str], capsys: pytest
     for kind, content in page.pictures:
         assert kind == "data:image/svg+xml"
         assert b"</svg>" in content
+    pictures = "".join(content.decode() for _, content in page.pictures)
     exact, held_out = "--vecchia" not in options, "--test-fraction" not in options
-    assert len(page.pictures) == 1 + exact + held_out + 2
+    assert len(page.pictures) == 1 + 2 * exact + held_out + 2
+    assert ("Shares of the variance" in page.text) == exact
+    assert "not how much of the variance" in page.text
+    assert ("relevance beyond the mean" in pictures) == ("linear" in options)
     assert ("Leave-one-out: " in page.text) == exact
     assert ("Held out: 6 rows" in page.text) == held_out
     assert ("Coefficients of the mean" in page.text) == ("linear" in options)
@@ -737,13 +741,29 @@ def test_a_report_warns_of_a_search_that_has_not_converged(data: str) -> None:
     assert "The search had not converged, and the numbers are provisional: stopped by the callback." in document.text
 
 
+def test_a_report_has_shares_of_the_variance(data: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An input with a small relevance may have most of the variance; where the numbers take long they are left out."""
+    pytest.importorskip("matplotlib")
+    result = _study.study(read_dataset(data, "y"), None, callback=lambda _: None)
+    assert result.shares is not None
+    page = _Page(_page.page(result, "data.csv", None))
+    rows = page.text.partition("alonein all")[2].splitlines()
+    expected = result.model.sobol(n_samples=0)
+    for row, i in zip(rows[1:], np.argsort(-expected.total), strict=False):
+        assert row.startswith(f"{expected.names[i]}{expected.first_order[i]:.2f}{expected.total[i]:.2f}")
+    monkeypatch.setattr(_study, "_MOST_WORK", 60 * 60 * 3 - 1)
+    result = _study.study(read_dataset(data, "y"), None, callback=lambda _: None)
+    assert result.shares is result.effects is None
+    assert "Shares of the variance" not in _Page(_page.page(result, "data.csv", None)).text
+
+
 def test_a_report_of_many_points_has_pixels(data: str, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("matplotlib")
     monkeypatch.setattr(_page, "_MOST_DRAWN", 50)
     result = _study.study(read_dataset(data, "y"), None, callback=lambda _: None)
     pictures = _Page(_page.page(result, "data.csv", None)).pictures
-    assert [kind for kind, _ in pictures] == [f"data:image/{kind}" for kind in ("svg+xml", "png", "png", "svg+xml")]
-    assert pictures[1][1].startswith(b"\x89PNG")
+    assert [kind for kind, _ in pictures] == [f"data:image/{kind}" for kind in ("svg+xml", "svg+xml", "png", "png", "svg+xml")]
+    assert pictures[2][1].startswith(b"\x89PNG")
 
 
 def test_fit_without_held_out_rows(data: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

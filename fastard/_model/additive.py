@@ -90,7 +90,7 @@ class AdditiveGaussianProcess(GaussianProcess):
     def relevance(self) -> Array:
         """Of each term's columns: sqrt(signal variance) times the standard deviation over the length scale, scaled to sum 1.
 
-        The order is that of ``length_scale``. As of a :class:`GaussianProcess` it says how fast the function varies along an
+        The order is that of ``length_scale``. As of a :class:`GaussianProcess` it says how wiggly the function is along an
         input, here as far as this term's part of it does.
         """
         deviations = np.repeat(np.sqrt(self.signal_variances), [len(columns) for columns in self._columns])

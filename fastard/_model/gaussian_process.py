@@ -139,11 +139,11 @@ class GaussianProcess:
     def relevance(self) -> Array:
         """Standard deviation of each input over its length scale, scaled to sum 1, shape (d,).
 
-        It says how fast the function varies along an input, compared with the other inputs, over the spread of the data.
-        It is not a share of variance explained: a nearly linear influence, however strong, has a long length scale and a
-        small relevance; inputs that move together share or swap theirs; and only inputs of the same model compare. A
-        constant input has 0, also one whose entries differ by rounding errors alone. A category's, or a periodic input's,
-        standard deviation is the root of the sum of the variances of the columns that it becomes.
+        It says how wiggly the function is along an input, compared with the other inputs, over the spread of the data, and not
+        how much it changes. Shares of the variance are from :meth:`sobol`: a nearly linear influence, however strong, has a
+        long length scale and a small relevance; inputs that move together share or swap theirs; and only inputs of the same
+        model compare. A constant input has 0, also one whose entries differ by rounding errors alone. A category's, or a
+        periodic input's, standard deviation is the root of the sum of the variances of the columns that it becomes.
         """
         return relevance(self._X, self.length_scale, None if self._encoding is None else self._encoding.first)
 

@@ -63,6 +63,8 @@ class Summary:
         The most relevant first.
     facts : list of (str, str)
         All else, by its name.
+    about_relevance : str
+        What relevance says, and what it does not.
     notes : list of str
         What to keep in mind: a search that has not converged, or that restarts may better, and about the standard errors.
     loo : LeaveOneOut or None
@@ -72,6 +74,7 @@ class Summary:
     title: str
     inputs: list[InputSummary]
     facts: list[tuple[str, str]]
+    about_relevance: str
     notes: list[str]
     loo: LeaveOneOut | None
     standard_errors: StandardErrors | None
@@ -91,6 +94,7 @@ class Summary:
         align = columns_of(self, ("<", ">", ">", ">", ">", "<"))
         lines = [self.title, *_text.table(self.header, shown, align)] if shown else [self.title]
         lines += [f"  and {left} less relevant inputs"] * bool(left)
+        lines += [f"  {self.about_relevance}"] * bool(shown)
         lines += ["", *_text.table((), self.facts, "<<")]
         lines += ["", *(f"  Note: {note}" for note in self.notes)] if self.notes else []
         return _text.printable_lines(lines)
@@ -106,6 +110,11 @@ class Summary:
 def beyond_the_mean(model: Any) -> str:
     """What is to be said behind "relevance" where a mean with basis functions explains a part of the targets."""
     return "" if model._trend is None else " beyond the mean"
+
+
+def about_relevance(model: Any) -> str:
+    """One line for below a table of inputs."""
+    return f"Relevance{beyond_the_mean(model)}: how wiggly the function is, not how much of the variance."
 
 
 def cells_of(row: InputSummary) -> tuple[str, ...]:
@@ -142,7 +151,7 @@ def summary(model: Any, errors: str | None, loo: bool) -> Summary:
     ]
     told = [*about_fit(model), *(note.text for note in notes if note.about == "fit")]  # of the others there are remarks
     told += _about_searches(model, left_out)
-    return Summary(title_of(model), inputs_of(model, found), facts, told, left_out, found)
+    return Summary(title_of(model), inputs_of(model, found), facts, about_relevance(model), told, left_out, found)
 
 
 def title_of(model: Any) -> str:
