@@ -48,8 +48,8 @@ for i in np.argsort(-model.relevance):
     print(f"{name:20} relevance {model.relevance[i]:5.3f}, length scale {model.length_scale[i]:.4g} {unit}")
 
 # %%
-# Relevance says how fast the function varies along an input, over the spread of the data. The radius of influence and the
-# transmissivities hardly matter.
+# Relevance says how wiggly the function is along an input, over the spread of the data, not how much of the variance. The
+# radius of influence and the transmissivities hardly matter.
 
 fig, ax = plt.subplots(figsize=(7.0, 3.8), layout="constrained")
 order = np.argsort(model.relevance)

@@ -1,6 +1,7 @@
 """The command line, show_config and warmup: what they print, write and return, and how they refuse."""
 
 import base64
+import code
 import contextlib
 import csv
 import errno
@@ -628,8 +629,9 @@ def test_fit_draws_a_chart_without_a_display(
     assert (tmp_path / "relevance.png").read_bytes().startswith(b"\x89PNG")
     assert main(["fit", data, "--target", "$y^", "--plot", str(tmp_path / "relevance.svg")]) == 0
     drawn = (tmp_path / "relevance.svg").read_text(encoding="utf-8")
-    for text in ("wave", "slope_{$", "relevance: standard deviation / length scale, scaled to sum 1", "input"):
+    for text in ("wave", "slope_{$", "input", "inputs of $y^, length scales beside their bars"):
         assert f"<!-- {text} -->" in drawn
+    assert "relevance, ± 2 standard errors" in drawn
     assert "matplotlib.pyplot" not in sys.modules
 
 
@@ -679,8 +681,12 @@ def test_a_report_is_one_page(tmp_path: Path, options: list[str], capsys: pytest
     for kind, content in page.pictures:
         assert kind == "data:image/svg+xml"
         assert b"</svg>" in content
+    pictures = "".join(content.decode() for _, content in page.pictures)
     exact, held_out = "--vecchia" not in options, "--test-fraction" not in options
-    assert len(page.pictures) == 1 + exact + held_out + 2
+    assert len(page.pictures) == 1 + 2 * exact + held_out + 2
+    assert ("Shares of the variance" in page.text) == exact
+    assert "not how much of the variance" in page.text
+    assert ("relevance beyond the mean" in pictures) == ("linear" in options)
     assert ("Leave-one-out: " in page.text) == exact
     assert ("Held out: 6 rows" in page.text) == held_out
     assert ("Coefficients of the mean" in page.text) == ("linear" in options)
@@ -690,22 +696,42 @@ def test_a_report_is_one_page(tmp_path: Path, options: list[str], capsys: pytest
 
 
 @pytest.mark.parametrize("cells", [("2024-01-05", "2024/01/06 12:00"), ("2024-01-05T01:00Z", "2024-01-06 13:00+01:00")])
-def test_a_report_says_how_dates_became_numbers(tmp_path: Path, cells: tuple[str, str]) -> None:
+def test_a_report_says_how_dates_became_numbers(
+    tmp_path: Path, cells: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its lines of Python predict a table with dates as the command line does."""
     pandas = pytest.importorskip("pandas")
     pytest.importorskip("matplotlib")
     path, _ = _mixed(tmp_path / "data.csv")
-    saved, report, new, out = (str(tmp_path / name) for name in ("m.npz", "report.html", "new.csv", "out.csv"))
+    monkeypatch.chdir(tmp_path)
+    saved, report, new, out = "m.npz", "report.html", "new.csv", "out.csv"
     assert main(["fit", path, "--target", "y", "--test-fraction", "0", "--save", saved, "--report", report]) == 0
-    rows = "\n".join(f"{cell},steel,{wind},1" for cell, wind in zip(cells, (10.0, 20.0), strict=True))
-    Path(new).write_text(f"day,material,wind,machine\n{rows}\n")
+    rows = "\n".join(f"{cell},steel,{wind},1,7" for cell, wind in zip(cells, (10.0, 20.0), strict=True))
+    Path(new).write_text(f"day,material,wind,machine,besides\n{rows}\n")
     assert main(["predict", saved, new, "-o", out]) == 0
-    lines = _Page(Path(report).read_text(encoding="utf-8")).text.partition("From Python:")[2]
-    names = {"table": pandas.read_csv(new)}
-    exec(lines[: lines.index("# a DataFrame")], names)
+    names = _pasted(Path(report))
     predicted = pandas.read_csv(out)
     np.testing.assert_allclose(names["mean"], predicted["y mean"], rtol=1e-12)
     np.testing.assert_allclose(names["std"], predicted["y std"], rtol=1e-12)
+
+
+def _pasted(report: Path) -> dict[str, Any]:
+    """What the report's lines of Python leave where they are pasted into an interpreter, as they stand."""
+    lines = _Page(report.read_text(encoding="utf-8")).text.partition("From Python:")[2].partition("How it was made")[0]
+    console = code.InteractiveConsole()
+    for line in lines.strip().splitlines():
+        console.push(line)
+    return console.locals
+
+
+def test_a_report_without_dates_has_lines_of_python_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pandas")
+    pytest.importorskip("matplotlib")
+    monkeypatch.chdir(tmp_path)
+    data = _csv(Path("new.csv"))
+    assert main(["fit", data, "--target", "y", "--report", "report.html", "--save", "m.npz"]) == 0
+    expected = fastard.load("m.npz").predict(_numbers()[:, :3])
+    np.testing.assert_allclose(_pasted(Path("report.html"))["mean"], expected, rtol=1e-12)
 
 
 def test_a_report_warns_of_a_search_that_has_not_converged(data: str) -> None:
@@ -715,13 +741,29 @@ def test_a_report_warns_of_a_search_that_has_not_converged(data: str) -> None:
     assert "The search had not converged, and the numbers are provisional: stopped by the callback." in document.text
 
 
+def test_a_report_has_shares_of_the_variance(data: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An input with a small relevance may have most of the variance; where the numbers take long they are left out."""
+    pytest.importorskip("matplotlib")
+    result = _study.study(read_dataset(data, "y"), None, callback=lambda _: None)
+    assert result.shares is not None
+    page = _Page(_page.page(result, "data.csv", None))
+    rows = page.text.partition("alonein all")[2].splitlines()
+    expected = result.model.sobol(n_samples=0)
+    for row, i in zip(rows[1:], np.argsort(-expected.total), strict=False):
+        assert row.startswith(f"{expected.names[i]}{expected.first_order[i]:.2f}{expected.total[i]:.2f}")
+    monkeypatch.setattr(_study, "_MOST_WORK", 60 * 60 * 3 - 1)
+    result = _study.study(read_dataset(data, "y"), None, callback=lambda _: None)
+    assert result.shares is result.effects is None
+    assert "Shares of the variance" not in _Page(_page.page(result, "data.csv", None)).text
+
+
 def test_a_report_of_many_points_has_pixels(data: str, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("matplotlib")
     monkeypatch.setattr(_page, "_MOST_DRAWN", 50)
     result = _study.study(read_dataset(data, "y"), None, callback=lambda _: None)
     pictures = _Page(_page.page(result, "data.csv", None)).pictures
-    assert [kind for kind, _ in pictures] == [f"data:image/{kind}" for kind in ("svg+xml", "png", "png", "svg+xml")]
-    assert pictures[1][1].startswith(b"\x89PNG")
+    assert [kind for kind, _ in pictures] == [f"data:image/{kind}" for kind in ("svg+xml", "svg+xml", "png", "png", "svg+xml")]
+    assert pictures[2][1].startswith(b"\x89PNG")
 
 
 def test_fit_without_held_out_rows(data: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -1169,6 +1211,15 @@ def test_a_narrow_terminal_keeps_the_columns_numbers_and_names(messy: str, monke
     assert max(map(len, shown.splitlines())) <= 50
     assert re.search(r"  5   remark   ", shown)
     assert "6 values" in shown
+
+
+def test_signal_and_noise_have_a_line_each_in_80_columns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with _terminal(monkeypatch) as (out, _):
+        assert main(["fit", _csv(tmp_path / "data.csv"), "--target", "y"]) == 0
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", out.getvalue()).splitlines()
+    for name in ("signal", "noise"):
+        (line,) = (line for line in lines if line.startswith(f"  {name} "))
+        assert re.search(r"std [\d.e+-]+ .*, variance [\d.e+-]+$", line.strip())
 
 
 def test_in_a_terminal_without_rich_there_are_plain_lines(data: str, monkeypatch: pytest.MonkeyPatch) -> None:

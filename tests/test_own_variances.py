@@ -435,7 +435,7 @@ def test_summary():
     model = own(X, y)
     facts = dict(model.summary().facts)
     assert [name for name in facts if name.startswith("signal")] == ["signal, y0", "signal, y1", "signal, y2"]
-    assert f"standard deviation {np.sqrt(model.signal_variance[1]):.4g}" in facts["signal, y1"]
+    assert f"std {np.sqrt(model.signal_variance[1]):.4g}" in facts["signal, y1"]
     ratio = model.noise_variance[0] / model.signal_variance[0]
     assert facts["noise"].startswith(f"{ratio:.4g} of each signal's variance (×/÷ ")
     assert f"signal variances of 3 outputs, noise variance {ratio:.4g} of theirs" in repr(model)

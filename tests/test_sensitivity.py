@@ -266,6 +266,7 @@ def test_plot_effects():
                 np.testing.assert_array_equal(line.get_ydata(), found.mean[i].reshape(-1, m)[:, t])
             assert len(panel.get_lines()) == len(panel.collections) == m
         assert len(model.plot_effects(most=2)) == 2
+        assert axes[0].figure.get_supylabel() == "mean of prediction\n± 2 standard deviations"
         axes[0].figure.canvas.draw()  # of a formula that is none it would raise
     with pytest.raises(ValueError, match="no inputs"):
         fastard.fit(np.empty((4, 0)), np.arange(4.0), max_iterations=2).plot_effects()

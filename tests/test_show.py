@@ -74,6 +74,25 @@ def test_plot_relevance(pyplot):
     axes.figure.canvas.draw()
 
 
+def test_plot_relevance_tells_errors_and_what_the_mean_leaves(pyplot, monkeypatch):
+    X, y = data(70, 3)
+    model = fastard.fit(X, y)
+    model.target_names = ["$yield"]
+    axes = model.plot_relevance()
+    expected = [2.0 * row.relevance_error for row in model.summary(loo=False).inputs]
+    _, _, (bars,) = axes.containers[0].lines
+    ends = np.array([segment[:, 0] for segment in bars.get_segments()])
+    assert (ends[:, 1] > ends[:, 0]).any()
+    np.testing.assert_allclose(np.diff(ends)[:, 0], 2.0 * np.nan_to_num(expected))
+    assert axes.get_title(loc="right") == "inputs of $yield, length scales beside their bars"
+    assert axes.get_xlabel() == "relevance, ± 2 standard errors\n(standard deviation / length scale, scaled to sum 1)"
+    monkeypatch.setattr(fastard._model.gaussian_process, "_MOST_WITH_ERRORS", 69)
+    assert model.plot_relevance().get_xlabel().startswith("relevance\n(")
+    axes = fastard.fit(X, y, mean="linear", max_iterations=2).plot_relevance()
+    assert axes.get_xlabel().startswith("relevance beyond the mean")
+    axes.figure.canvas.draw()
+
+
 def test_names_are_no_formulas(pyplot):
     pandas = pytest.importorskip("pandas")
     X, y = data(30, 3)

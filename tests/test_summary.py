@@ -142,7 +142,7 @@ def test_the_summary_in_numbers():
         "x0": "", "x1": "", "x2": NO_INFLUENCE, "x3": "constant", "x4": "fixed",
     }  # fmt: skip
     facts, loo = dict(found.facts), model.loo()
-    assert f"standard deviation {np.sqrt(model.noise_variance):.4g} " in facts["noise"]
+    assert f"std {np.sqrt(model.noise_variance):.4g} " in facts["noise"]
     assert f"(×/÷ {np.exp(0.5 * errors.standard_errors[6]):.2f})" in facts["noise"]
     assert facts["log marginal likelihood"] == f"{model.log_marginal_likelihood:.6g} nats"
     said = facts["leave-one-out"]

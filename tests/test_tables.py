@@ -383,6 +383,31 @@ def test_text_that_comes_again_is_categories(read: Read) -> None:
         read("a,colour,y\n1,pale,2\n2,red,3\n")  # all different: a remark, maybe
 
 
+def test_units_are_taken_out_of_the_file(read: Read) -> None:
+    alone = r"'1.344 m/s' is not a number; write the numbers alone, .*\(a unit, say\), or leave the column out"
+    with pytest.raises(TableError, match=alone):
+        read("speed,y\n1.344 m/s,2\n1.2 m/s,3\n1.5 m/s,4\n")
+    with pytest.raises(TableError, match=alone):
+        read("speed,y\n2,1\n1.344 m/s,2\n3,3\n")
+    with pytest.raises(TableError) as caught:
+        read("speed,name,y\n5%,a,2\n4.5%,b,3\n-4e1 %,a b,4\n3kg,d,5\n")
+    assert "'speed' holds numbers with something behind them ('5%' in line 2)" in str(caught.value)
+    assert "write the numbers alone" in str(caught.value)
+    assert "--categorical" not in str(caught.value)
+    with pytest.raises(TableError, match=r"'y' holds numbers with something behind them .*; write the numbers alone"):
+        read("a,y\n1,2 m\n2,3 m\n")
+    with pytest.raises(TableError, match="categories: --categorical place"):  # houses, not units
+        read("place,y\n1/2,2\nHill 4,3\n7-9,4\n")
+
+
+def test_a_target_of_text_is_refused_as_such(read: Read) -> None:
+    message = r"the target must be numbers, and 'y' holds 2 categories \(steel, wood\); this is regression"
+    with pytest.raises(TableError, match=message):
+        read("a,y\n1,steel\n2,wood\n3,wood\n")
+    with pytest.raises(TableError, match="line 3, column 'y': 'wood' is not a number"):  # among numbers a mistake
+        read("a,y\n1,2\n2,wood\n3,4\n")
+
+
 def test_a_number_that_is_mistyped_makes_no_categories(read: Read) -> None:
     with pytest.raises(TableError, match=r"line 3, column 'a': 'n\.d\.' is not a number; make it one, or leave"):
         read("a,y\n1,2\nn.d.,3\nn.d.,4\n3,1\n")

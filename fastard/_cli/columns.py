@@ -26,6 +26,11 @@ _AMBIGUOUS_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
 
 _DATES = "write dates as 2024-05-31, and times of the day as numbers"  # the remedy
 
+# A number with something behind it, 1.344 m/s or 5%, that is no date, time or range
+_WITH_UNIT = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?\s*[^\s\d.,:;/_+-].*")
+
+_WITHOUT_UNITS = "write the numbers alone, without what stands behind them (a unit, say)"
+
 
 class Column(NamedTuple):
     """The cells of one column; rows are counted from 0."""
@@ -92,7 +97,9 @@ def check_numbers(
     place, column, row = min(bad, key=lambda entry: (entry[2], entry[0]))
     first = body[row].cells[place]
     if len(bad) == 1 or (number(first) is None and resembles_number(first)):  # else what is wrong is how numbers are written
-        complaint = _complaint(first, column, column.name not in needed, _is_text(column, body))
+        texts = [body[row].cells[place].strip() for row in column.wrong]
+        what = "units" if texts and _have_units(texts) else "text" if _is_text(column, body) else "numbers"
+        complaint = _complaint(first, column, column.name not in needed, what)
         raise TableError(f"{path}, line {body[row].line}, column {quoted(column.name)}: {complaint}")
     told = [f"{quoted(column.name)} {_troubles(column, body, place)}" for place, column, _ in bad]
     remedies = []
@@ -161,9 +168,25 @@ def _of_wrong(column: Column, body: list[Record], place: int) -> str:
         return f"holds dates or times ({where})"
     if any(map(resembles_number, distinct)):
         return f"holds numbers in another form ({where})"
+    if _have_units(texts):
+        return f"holds numbers with something behind them ({where})"
     if holds_categories(texts):
         return f"holds {len(distinct)} categories ({', '.join(map(shortened, distinct[:4]))}{', ...' * (len(distinct) > 4)})"
     return f"holds text ({where})"
+
+
+def check_target(path: str, column: Column, body: list[Record], place: int) -> None:
+    """Refuse text, of which nothing can be made that regression takes."""
+    texts = [body[row].cells[place].strip() for row in column.wrong]
+    if texts and _is_text(column, body) and not any(is_date(text) or resembles_number(text) for text in texts):
+        remedy = _WITHOUT_UNITS if _have_units(texts) else "this is regression; name another column by --target"
+        raise TableError(
+            f"{path}: the target must be numbers, and {quoted(column.name)} {_troubles(column, body, place)}; {remedy}"
+        )
+
+
+def _have_units(texts: list[str]) -> bool:
+    return all(_WITH_UNIT.fullmatch(text) for text in texts)
 
 
 def holds_categories(texts: list[str]) -> bool:
@@ -173,14 +196,16 @@ def holds_categories(texts: list[str]) -> bool:
 
 def _remedy(columns: list[tuple[Column, list[Record], int]]) -> str:
     """What may be done about text."""
-    dates, categories = False, []
+    dates, units, categories = False, False, []
     for column, body, place in columns:
         texts = [body[row].cells[place].strip() for row in column.wrong]
         if any(map(is_date, texts)):
             dates = True
+        elif _have_units(texts):
+            units = True
         elif len(set(texts)) < len(texts) and _is_text(column, body):
             categories.append(column.name)
-    remedies = [_DATES] if dates else []
+    remedies = [_DATES] * dates + [_WITHOUT_UNITS] * units
     remedies += [f"declare categories: --categorical {_shell(categories, ' --categorical ')}"] if categories else []
     return "; or ".join(remedies or ["make text numbers"])
 
@@ -192,7 +217,8 @@ def _shell(names: list[str], option: str = " --ignore ") -> str:
     return shlex.quote(",".join(map(shortened, names)))
 
 
-def _complaint(cell: str, column: Column, may_be_ignored: bool, may_be_category: bool) -> str:
+def _complaint(cell: str, column: Column, may_be_ignored: bool, what: str) -> str:
+    """Of a column that holds "numbers", "text" or numbers with "units"."""
     text, shown = cell.strip(), quoted(cell.strip())
     drop = "drop or impute such rows; --drop-missing drops them"
     if not text:
@@ -209,7 +235,9 @@ def _complaint(cell: str, column: Column, may_be_ignored: bool, may_be_category:
     remedy = "make it one"
     if is_date(text):
         remedy = _DATES
-    elif may_be_ignored and may_be_category:
+    elif what == "units":
+        remedy = _WITHOUT_UNITS
+    elif may_be_ignored and what == "text":
         remedy = f"declare its column's entries categories: --categorical {_shell([column.name])}"
     return f"{shown} is not a number; {remedy}{ignore}"
 

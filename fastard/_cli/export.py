@@ -149,12 +149,9 @@ def write_chart(study: Study, path: str) -> None:
     """A bar for each input's relevance, the most relevant on top, in the format that the path's suffix names."""
     from matplotlib.figure import Figure  # without pyplot: no display, and nobody's backend is changed
 
-    model, names = study.model, study.training.input_names
-    figure = Figure(figsize=(6.4, plots.relevance_height(len(names))), layout="constrained")
-    which = plots.draw_relevance(figure.add_subplot(), model, names)
-    figure.supxlabel("relevance: standard deviation / length scale, scaled to sum 1", fontsize="medium")
-    target = plots.shortened(study.training.target_name)
-    figure.suptitle(f"{target}: {which}, length scales beside their bars", fontsize="medium", parse_math=False)
+    inputs = study.summary.inputs
+    figure = Figure(figsize=(6.4, plots.relevance_height(len(inputs))), layout="constrained")
+    plots.draw_relevance(figure.add_subplot(), study.model, inputs)
     write(path, lambda file: figure.savefig(file, format=_format(path), dpi=150))
 
 

@@ -15,11 +15,14 @@ from fastard._cli.report import coefficients, facts
 from fastard._cli.study import Study
 from fastard._config import show_config
 from fastard._model import plots
+from fastard._model.sensitivity import shown_share
 from fastard._text import printable, quoted
 
 _MOST_DRAWN = 1000  # points as shapes; a picture of more is smaller, and quicker to show, as pixels
 
-_IN_DAYS = f"""\
+_MOST_EFFECTS = 12  # panels
+
+_IN_DAYS = f"""
 for name in {{!r}}:  # dates, which were trained on as days since {EPOCH}
     moments = pandas.to_datetime(table[name], utc=True, format="ISO8601")
     table[name] = (moments - pandas.Timestamp("{EPOCH}", tz="UTC")) / pandas.Timedelta(days=1)
@@ -61,7 +64,7 @@ def page(study: Study, data: str, saved: str | None) -> str:
     """The whole document."""
     target = study.training.target_name
     body = [f"<h1>{_text(target)}</h1>", _paragraph(f"{study.summary.title}. From {data}.")]
-    body += _warnings(study) + _inputs(study) + _mean(study) + _judged(study)
+    body += _warnings(study) + _inputs(study) + _effects(study) + _mean(study) + _judged(study)
     body += ["<h2>The model</h2>", _paragraph(f"In units of {target}, squared for variances."), _table((), facts(study), "<<")]
     body += _use(study, saved) + _made(study)
     return (
@@ -81,19 +84,15 @@ def _warnings(study: Study) -> list[str]:
 def _inputs(study: Study) -> list[str]:
     summary = study.summary
     number = ">" * (len(summary.header) - 2)
-    errors = np.full(study.model.length_scale.size, np.nan)
-    errors[study.by_relevance] = [2.0 * row.relevance_error for row in summary.inputs]
 
     def draw(axes: Any) -> None:
-        which = plots.draw_relevance(axes, study.model, study.training.input_names, errors)
-        axes.set_xlabel("relevance, ± 2 standard errors")
-        axes.figure.suptitle(f"{which}, length scales beside their bars", fontsize="medium")
+        plots.draw_relevance(axes, study.model, summary.inputs)
 
     parts = [
         "<h2>Inputs by relevance</h2>",
         _paragraph(
-            "How fast the target varies along each input, over the spread of the data and compared with the other inputs "
-            "(they sum to 1). It is no share of explained variance: a strong but nearly linear influence has a small one."
+            "The standard deviation of each input over its length scale, scaled to sum 1. "
+            f"{summary.about_relevance} A strong but nearly linear influence has a small one."
         ),
         _table(summary.header, summary.rows(), f"<{number}<"),
     ]
@@ -101,6 +100,29 @@ def _inputs(study: Study) -> list[str]:
         height = plots.relevance_height(len(summary.inputs))
         parts.append(_pictures([_picture(draw, height, 0, "relevance of each input, with standard errors")]))
     return parts + [_paragraph(f"Note: {note}") for note in study.training.notes]
+
+
+def _effects(study: Study) -> list[str]:
+    """How much of the variance each input makes, and how; nothing where that takes long."""
+    shares, found = study.shares, study.effects
+    if shares is None or found is None:
+        return []
+    order = np.argsort(-shares.total, kind="stable")
+    rows = [(shares.names[i], shown_share(shares.first_order[i], 2), shown_share(shares.total[i], 2)) for i in order]
+    axes = plots.draw_effects(_panels, study.model, found, _MOST_EFFECTS)
+    return [
+        "<h2>Shares of the variance, and main effects</h2>",
+        _paragraph(
+            "How much of the variance of the model's predictions is due to each input (Sobol' indices): alone, and in all "
+            "with its part in interactions. Here the inputs are independent, each uniform over its range in the data."
+        ),
+        _table(("input", "alone", "in all"), rows, "<>>"),
+        _paragraph(
+            "A main effect is the prediction over one input, averaged over all others; the strongest are drawn, with two "
+            "standard deviations of that average."
+        ),
+        _pictures([_embedded(axes[0].figure, 0, "main effects of the inputs")]),
+    ]
 
 
 def _mean(study: Study) -> list[str]:
@@ -145,10 +167,11 @@ def _use(study: Study, saved: str | None) -> list[str]:
     path = saved or "model.npz"
     shell = f"fastard predict {path} new.csv -o predictions.csv"
     dates = study.training.date_names
-    imports, in_days = ("import fastard\nimport pandas", _IN_DAYS.format(dates)) if dates else ("import fastard", "")
+    in_days = _IN_DAYS.format(dates) if dates else ""
     python = (
-        f"{imports}\n\nmodel = fastard.load({path!r})\nprint(model.summary())\n{in_days}"
-        "mean, std = model.predict(table, return_std=True, include_noise=True)  # a DataFrame of the inputs"
+        f"import fastard\nimport pandas\n\nmodel = fastard.load({path!r})\nprint(model.summary())\n\n"
+        f"table = pandas.read_csv('new.csv')[model.feature_names]{in_days}\n"
+        "mean, std = model.predict(table, return_std=True, include_noise=True)"
     )
     names = ", ".join(map(quoted, study.training.input_names[:12])) + (", ..." if len(study.training.input_names) > 12 else "")
     told = f"The model is in {saved}." if saved else "The model was not saved; --save model.npz does it."
@@ -199,11 +222,20 @@ def _pictures(figures: list[str]) -> str:
 
 
 def _picture(draw: Callable[[Any], object], height: float, points: int, description: str) -> str:
-    """Drawn without pyplot: no display, and nobody's backend is changed."""
+    axes = _panels(height, 1, 1)
+    draw(axes)
+    return _embedded(axes.figure, points, description)
+
+
+def _panels(height: float, rows: int, columns: int) -> Any:
+    """Axes without pyplot: no display, and nobody's backend is changed."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(5.2, height), layout="constrained")
-    draw(figure.add_subplot())
+    figure = Figure(figsize=(5.2 if columns == 1 else 6.4, height), layout="constrained")
+    return figure.subplots(rows, columns, sharey=True)
+
+
+def _embedded(figure: Any, points: int, description: str) -> str:
     file, kind = io.BytesIO(), ("svg+xml" if points <= _MOST_DRAWN else "png")
     figure.savefig(file, format=kind.removesuffix("+xml"), dpi=200)
     data = base64.b64encode(file.getvalue()).decode()

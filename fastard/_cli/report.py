@@ -25,12 +25,13 @@ class Grid(NamedTuple):
     align: str
     header: tuple[str, ...]
     rows: Sequence[tuple[str, ...]]
+    caption: str = ""
     gives_way: int = 0  # the column that is folded where a terminal is narrow; by default names, not numbers
 
     def printable(self) -> "Grid":
         """With escapes for what a terminal would obey or hide: names come from files."""
         header, *rows = (tuple(map(printable, row)) for row in (self.header, *self.rows))
-        return self._replace(title=printable(self.title), header=header, rows=rows)
+        return self._replace(title=printable(self.title), caption=printable(self.caption), header=header, rows=rows)
 
 
 def show(grid: Grid) -> None:
@@ -43,6 +44,8 @@ def show(grid: Grid) -> None:
         print(grid.title)
     for line in table(grid.header, grid.rows, grid.align):
         print(line)
+    if grid.caption:
+        print(f"  {grid.caption}")
     print()
 
 
@@ -55,6 +58,8 @@ def _draw(grid: Grid) -> None:
     drawn = Table(
         title=Text(grid.title, style="bold") if grid.title else None,
         title_justify="left",
+        caption=Text(f"  {grid.caption}") if grid.caption else None,
+        caption_justify="left",
         box=box.SIMPLE_HEAD,
         show_header=bool(grid.header),
     )
@@ -86,7 +91,8 @@ def _inputs(study: "Study") -> Grid:
     for row in summary.inputs:
         *cells, remark = cells_of(row)
         rows.append((*cells, remark or bar(row.relevance / largest)))
-    return Grid(f"Inputs of {study.training.target_name} by relevance", "<>>>><", summary.header, rows)
+    title = f"Inputs of {study.training.target_name} by relevance"
+    return Grid(title, "<>>>><", summary.header, rows, caption=summary.about_relevance)
 
 
 def coefficients(found: "MeanCoefficients") -> Grid:

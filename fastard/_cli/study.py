@@ -4,7 +4,7 @@ import math
 import time
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,9 @@ from fastard._arrays import Array, NamedColumns
 from fastard._cli.formats import TableError
 from fastard._cli.tables import Dataset
 from fastard._limits import memory
+from fastard._model.effects import Effects
 from fastard._model.gaussian_process import GaussianProcess
+from fastard._model.sensitivity import SobolIndices
 from fastard._model.summary import Summary
 from fastard._model.trend import MeanCoefficients
 from fastard._progress import Callback
@@ -23,6 +25,10 @@ from fastard._vecchia.fit import fit_vecchia
 from fastard._vecchia.model import VecchiaGaussianProcess
 from fastard._warmup import compile_training
 from fastard.kernels import BY_NAME
+
+_SHARES_POINTS = 128  # of the quadrature, for two digits
+
+_MOST_COLUMNS, _MOST_WORK = 20, 4e7  # of shares and effects that take seconds: 10 columns and 2000 points, say
 
 
 class TooLargeError(MemoryError):
@@ -69,6 +75,21 @@ class Study:
         """Of the mean, where it has some."""
         model = self.model
         return None if isinstance(model, VecchiaGaussianProcess) or model._trend is None else model.mean_coefficients()
+
+    @cached_property
+    def shares(self) -> SobolIndices | None:
+        """Of the variance, where they take seconds; without standard deviations."""
+        return self.model.sobol(n_samples=0, n_points=_SHARES_POINTS) if self._is_small(self.model) else None
+
+    @cached_property
+    def effects(self) -> Effects | None:
+        """Main effects, where they take seconds."""
+        return self.model.effects() if self._is_small(self.model) else None
+
+    @staticmethod
+    def _is_small(model: GaussianProcess | VecchiaGaussianProcess) -> TypeGuard[GaussianProcess]:
+        n, d = model._X.shape
+        return isinstance(model, GaussianProcess) and 0 < d <= _MOST_COLUMNS and n * n * d <= _MOST_WORK
 
     @property
     def kernel_name(self) -> str:

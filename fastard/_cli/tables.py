@@ -14,7 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastard._arrays import Array
-from fastard._cli.columns import Column, check_decimal_commas, check_numbers, complete_rows, contents, read_column
+from fastard._cli.columns import (
+    Column,
+    check_decimal_commas,
+    check_numbers,
+    check_target,
+    complete_rows,
+    contents,
+    read_column,
+)
 from fastard._cli.formats import Record, Rows, TableError, is_blank, is_missing, number, read_rows, resembles_number
 from fastard._cli.kinds import EPOCH, entries_of, is_category, known_entries, with_days
 from fastard._text import folded, listed, quoted, shortened
@@ -134,7 +142,9 @@ def read_dataset(
             read = found
             dates.append(place)
         columns.append((place, read))
-    columns.append((column, read_column(names[column], [record.cells[column] for record in table.body])))
+    targets = read_column(names[column], [record.cells[column] for record in table.body])
+    check_target(path, targets, table.body, column)
+    columns.append((column, targets))
     rows = _check(table, columns, [names[column]], drop_missing, notes)
     taken = [place for place in categories if place not in chosen]
     if taken:

@@ -90,7 +90,7 @@ class AdditiveGaussianProcess(GaussianProcess):
     def relevance(self) -> Array:
         """Of each term's columns: sqrt(signal variance) times the standard deviation over the length scale, scaled to sum 1.
 
-        The order is that of ``length_scale``. As of a :class:`GaussianProcess` it says how fast the function varies along an
+        The order is that of ``length_scale``. As of a :class:`GaussianProcess` it says how wiggly the function is along an
         input, here as far as this term's part of it does.
         """
         deviations = np.repeat(np.sqrt(self.signal_variances), [len(columns) for columns in self._columns])
@@ -183,10 +183,10 @@ class AdditiveGaussianProcess(GaussianProcess):
         validate.one_term("to_gpytorch", "make the same sum of GPyTorch's kernels from model.terms")
 
     def plot_relevance(self, ax: Any = None) -> Any:
-        """As :meth:`GaussianProcess.plot_relevance`, with a bar for each column of each term."""
+        """As :meth:`GaussianProcess.plot_relevance`, with a bar for each column of each term, without standard errors."""
         from fastard._model.plots import plot_relevance
 
-        return plot_relevance(_Stacked(self), ax)
+        return plot_relevance(_Stacked(self), ax, None)
 
     # What the class above is made of, for a sum
 

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from fastard._model.summary import Summary
 
 # What predictions are made from, and what that was made of; not an attribute, so that nothing copies or pickles it.
+_MOST_WITH_ERRORS = 2000  # points, of which a plot waits for standard errors
+
 _POSTERIORS: weakref.WeakKeyDictionary[GaussianProcess, tuple[tuple[Any, ...], Posterior]] = weakref.WeakKeyDictionary()
 
 
@@ -137,11 +139,11 @@ class GaussianProcess:
     def relevance(self) -> Array:
         """Standard deviation of each input over its length scale, scaled to sum 1, shape (d,).
 
-        It says how fast the function varies along an input, compared with the other inputs, over the spread of the data.
-        It is not a share of variance explained: a nearly linear influence, however strong, has a long length scale and a
-        small relevance; inputs that move together share or swap theirs; and only inputs of the same model compare. A
-        constant input has 0, also one whose entries differ by rounding errors alone. A category's, or a periodic input's,
-        standard deviation is the root of the sum of the variances of the columns that it becomes.
+        It says how wiggly the function is along an input, compared with the other inputs, over the spread of the data, and not
+        how much it changes. Shares of the variance are from :meth:`sobol`: a nearly linear influence, however strong, has a
+        long length scale and a small relevance; inputs that move together share or swap theirs; and only inputs of the same
+        model compare. A constant input has 0, also one whose entries differ by rounding errors alone. A category's, or a
+        periodic input's, standard deviation is the root of the sum of the variances of the columns that it becomes.
         """
         return relevance(self._X, self.length_scale, None if self._encoding is None else self._encoding.first)
 
@@ -993,6 +995,8 @@ class GaussianProcess:
     def plot_relevance(self, ax: Any = None) -> Any:
         """Draw a bar for each input's relevance, the most relevant on top, length scales beside them.
 
+        Up to 2000 points, with two standard errors, as :meth:`summary` has them.
+
         Parameters
         ----------
         ax : matplotlib Axes, optional
@@ -1009,7 +1013,7 @@ class GaussianProcess:
         """
         from fastard._model.plots import plot_relevance
 
-        return plot_relevance(self, ax)
+        return plot_relevance(self, ax, self._standard_errors("exact")[0] if len(self._X) <= _MOST_WITH_ERRORS else None)
 
     def plot_loo(self, ax: Any = None) -> Any:
         """Draw each target, and what :meth:`loo` predicts for it from all the others, with two standard deviations.

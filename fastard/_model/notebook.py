@@ -13,6 +13,7 @@ def tables(summary: Any, most: int) -> str:
     left = len(summary.inputs) - len(shown)
     parts = [f"<b>{html.escape(summary.title)}</b>", _rows(summary.facts, ()), _rows(shown, summary.header)]
     parts += [f"<p>and {left} less relevant inputs</p>"] * bool(left)
+    parts += [f"<p>{html.escape(summary.about_relevance)}</p>"] * bool(shown)
     parts += [f"<p>{html.escape(note)}</p>" for note in summary.notes]
     return f"<div>{''.join(parts)}</div>"
 

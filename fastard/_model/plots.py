@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +12,9 @@ from scipy.stats import binom, chi2
 from fastard import _text
 from fastard import _validation as validate
 from fastard._arrays import Array
-from fastard._model.effects import effects
+from fastard._model.effects import Effects, effects
+from fastard._model.standard_errors import StandardErrors
+from fastard._model.summary import InputSummary, beyond_the_mean, inputs_of
 from fastard._objectives.leave_one_out import LeaveOneOut
 
 _MOST_BARS = 100  # a chart of more is taller than a screen shows and an image may be
@@ -54,33 +56,39 @@ def relevance_height(d: int) -> float:
     return 1.4 + 0.28 * min(d, _MOST_BARS)
 
 
-def draw_relevance(axes: Any, model: Any, names: Sequence[str], errors: Array | None = None) -> str:
-    """A bar for each input's relevance, the most relevant on top; returns in words which inputs they are.
-
-    ``errors``: two standard errors (d,), NaN where there is none.
-    """
-    order = np.argsort(-model.relevance, kind="stable")[:_MOST_BARS]
-    lines = (
-        {} if errors is None else {"xerr": np.nan_to_num(errors[order]), "error_kw": {"ecolor": "#222222", "elinewidth": 1.2}}
+def draw_relevance(axes: Any, model: Any, inputs: Sequence[InputSummary]) -> None:
+    """A bar for each input's relevance, the most relevant on top, with two standard errors where there are some."""
+    shown = inputs[:_MOST_BARS]
+    errors = 2.0 * np.array([row.relevance_error for row in shown])
+    has_errors = bool(np.isfinite(errors).any())
+    lines: dict[str, Any] = (
+        {"xerr": np.nan_to_num(errors), "error_kw": {"ecolor": "#222222", "elinewidth": 1.2}} if has_errors else {}
     )
-    bars = axes.barh(range(len(order)), model.relevance[order], color=_BLUE, **lines)
-    axes.bar_label(bars, labels=[f"{model.length_scale[i]:.3g}" for i in order], padding=3, fontsize=8)
-    axes.set_yticks(range(len(order)), [shortened(names[i]) for i in order], parse_math=False)  # a $ starts no formula
-    axes.set_ylim(max(len(order), 1) - 0.4, -0.6)
+    bars = axes.barh(range(len(shown)), [row.relevance for row in shown], color=_BLUE, **lines)
+    axes.bar_label(bars, labels=[f"{row.length_scale:.3g}" for row in shown], padding=3, fontsize=8)
+    axes.set_yticks(range(len(shown)), [shortened(row.name) for row in shown], parse_math=False)  # a $ starts no formula
+    axes.set_ylim(max(len(shown), 1) - 0.4, -0.6)
     axes.margins(x=0.12)
     axes.set_xlim(left=0.0)
     axes.set_ylabel("input")
     axes.spines[["top", "right"]].set_visible(False)
-    d = len(names)
-    return "inputs" if len(order) == d else f"{len(order)} most relevant of {d} inputs"
+    beyond, margins = beyond_the_mean(model), ", ± 2 standard errors" if has_errors else ""
+    axes.set_xlabel(f"relevance{beyond}{margins}\n(standard deviation / length scale, scaled to sum 1)", loc="right")
+    d = len(inputs)
+    which = "inputs" if len(shown) == d else f"{len(shown)} most relevant of {d} inputs"
+    of = f" of {_text.shortened(model.output_names[0], _NAME_OF_PANEL)}" if _names_its_target(model) else ""
+    title = f"{which}{of}, length scales beside their bars"
+    axes.set_title(title, loc="right", fontsize="medium", parse_math=False)
 
 
-def plot_relevance(model: Any, ax: Any) -> Any:
+def _names_its_target(model: Any) -> bool:
+    return bool(model.target_names) and len(model.output_names) == 1
+
+
+def plot_relevance(model: Any, ax: Any, errors: StandardErrors | None) -> Any:
     """See :meth:`fastard.GaussianProcess.plot_relevance`."""
     axes = _axes(ax, relevance_height(model.length_scale.size))
-    which = draw_relevance(axes, model, model.input_names)
-    axes.set_xlabel("relevance (std / length scale, sum 1)")
-    axes.set_title(f"{which}, length scales beside their bars", fontsize="medium")
+    draw_relevance(axes, model, inputs_of(model, errors))
     return axes
 
 
@@ -198,7 +206,12 @@ def draw_calibration(axes: Any, of: Judged) -> Any:
 def plot_effects(model: Any, distribution: Any, most: int) -> Any:
     """See :meth:`fastard.GaussianProcess.plot_effects`."""
     validate.some_inputs(model.length_scale.size)
-    names, points, mean, std = effects(model, distribution, 41)
+    return draw_effects(new_axes, model, effects(model, distribution, 41), most)
+
+
+def draw_effects(make_axes: Callable[[float, int, int], Any], model: Any, found: Effects, most: int) -> Any:
+    """A panel for each of the strongest main effects on axes made for a height, rows and columns."""
+    names, points, mean, std = found
     outputs = list(map(shortened, model.output_names))
     mean, std = ([each.reshape(len(each), -1) for each in of_inputs] for of_inputs in (mean, std))
     units = model._y.std(axis=0) * model._units + np.finfo(float).tiny
@@ -206,7 +219,7 @@ def plot_effects(model: Any, distribution: Any, most: int) -> Any:
     shown = np.argsort(-strength, kind="stable")[:most]
     columns = min(3, len(shown))
     rows = -(-len(shown) // columns)
-    grid = np.reshape(new_axes(0.6 + 2.0 * rows, rows, columns), -1)
+    grid = np.reshape(make_axes(0.6 + 2.0 * rows, rows, columns), -1)
     for axes, i in zip(grid, shown, strict=False):
         levels = points[i] if points[i].dtype == object else None
         for t, color in enumerate(_colors(len(outputs))):
@@ -228,8 +241,8 @@ def plot_effects(model: Any, distribution: Any, most: int) -> Any:
         legend = figure.legend(*grid[0].get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False)
         for text in legend.get_texts():
             text.set_parse_math(False)
-    name = _text.shortened(outputs[0], _NAME_OF_PANEL) if model.target_names and len(outputs) == 1 else "prediction"
-    figure.supylabel(f"mean of {name}", fontsize="medium", parse_math=False)
+    name = _text.shortened(outputs[0], _NAME_OF_PANEL) if _names_its_target(model) else "prediction"
+    figure.supylabel(f"mean of {name}\n± 2 standard deviations", fontsize="medium", parse_math=False)
     return grid[: len(shown)]
 
 

@@ -1,4 +1,4 @@
-"""How fast the function varies along each input, compared with the others."""
+"""How wiggly the function is along each input, compared with the others."""
 
 import numpy as np
 from numpy.typing import NDArray

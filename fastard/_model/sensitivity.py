@@ -83,7 +83,13 @@ class SobolIndices(NamedTuple):
         lines = []
         for t, output in enumerate(self.output_names):
             rows = [
-                (self.names[i], _shown(first[i, t]), _shown(first_std[i, t]), _shown(total[i, t]), _shown(total_std[i, t]))
+                (
+                    self.names[i],
+                    shown_share(first[i, t]),
+                    shown_share(first_std[i, t]),
+                    shown_share(total[i, t]),
+                    shown_share(total_std[i, t]),
+                )
                 for i in np.argsort(-total[:, t], kind="stable")
             ]
             lines += [output] * (len(self.output_names) > 1)
@@ -288,5 +294,6 @@ def _spread(model: Any, of_inputs: Distribution, n_samples: int, random: np.rand
     return result[0], result[1]
 
 
-def _shown(share: float) -> str:
-    return "" if math.isnan(share) else f"{round(share, 3) + 0.0:.3f}"
+def shown_share(share: float, digits: int = 3) -> str:
+    """Nothing for a function that is constant, which has no shares."""
+    return "" if math.isnan(share) else f"{round(share, digits) + 0.0:.{digits}f}"

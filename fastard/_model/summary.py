@@ -63,6 +63,8 @@ class Summary:
         The most relevant first.
     facts : list of (str, str)
         All else, by its name.
+    about_relevance : str
+        What relevance says, and what it does not.
     notes : list of str
         What to keep in mind: a search that has not converged, or that restarts may better, and about the standard errors.
     loo : LeaveOneOut or None
@@ -72,6 +74,7 @@ class Summary:
     title: str
     inputs: list[InputSummary]
     facts: list[tuple[str, str]]
+    about_relevance: str
     notes: list[str]
     loo: LeaveOneOut | None
     standard_errors: StandardErrors | None
@@ -91,6 +94,7 @@ class Summary:
         align = columns_of(self, ("<", ">", ">", ">", ">", "<"))
         lines = [self.title, *_text.table(self.header, shown, align)] if shown else [self.title]
         lines += [f"  and {left} less relevant inputs"] * bool(left)
+        lines += [f"  {self.about_relevance}"] * bool(shown)
         lines += ["", *_text.table((), self.facts, "<<")]
         lines += ["", *(f"  Note: {note}" for note in self.notes)] if self.notes else []
         return _text.printable_lines(lines)
@@ -101,6 +105,16 @@ class Summary:
         from fastard._model.notebook import tables
 
         return tables(self, MOST_ROWS)
+
+
+def beyond_the_mean(model: Any) -> str:
+    """What is to be said behind "relevance" where a mean with basis functions explains a part of the targets."""
+    return "" if model._trend is None else " beyond the mean"
+
+
+def about_relevance(model: Any) -> str:
+    """One line for below a table of inputs."""
+    return f"Relevance{beyond_the_mean(model)}: how wiggly the function is, not how much of the variance."
 
 
 def cells_of(row: InputSummary) -> tuple[str, ...]:
@@ -137,7 +151,7 @@ def summary(model: Any, errors: str | None, loo: bool) -> Summary:
     ]
     told = [*about_fit(model), *(note.text for note in notes if note.about == "fit")]  # of the others there are remarks
     told += _about_searches(model, left_out)
-    return Summary(title_of(model), inputs_of(model, found), facts, told, left_out, found)
+    return Summary(title_of(model), inputs_of(model, found), facts, about_relevance(model), told, left_out, found)
 
 
 def title_of(model: Any) -> str:
@@ -218,7 +232,7 @@ def _remarks(model: Any, without_error: Any) -> list[str]:
         if constant[i]:
             remark = "constant"
         elif not visible[i] and (slot == AT_UPPER_BOUND or undetermined):
-            remark = NO_INFLUENCE if model._trend is None else "none beyond the mean"
+            remark = NO_INFLUENCE if model._trend is None else f"none{beyond_the_mean(model)}"
         elif slot in _AT:
             remark = _AT[slot]
         elif undetermined:
@@ -259,7 +273,7 @@ def variances_of(model: Any, errors: StandardErrors | None) -> list[tuple[str, s
         deviation = 0.0 if errors is None else errors.standard_errors[place]
         factor = f" (×/÷ {shown_factor(math.exp(0.5 * deviation))})" if 0.0 < deviation < 100.0 else ""
         remark = _AT.get(slots[place], _undetermined(model) if math.isnan(deviation) else "")
-        text = f"standard deviation {math.sqrt(variance):.4g}{factor}, variance {variance:.4g}"
+        text = f"std {math.sqrt(variance):.4g}{factor}, variance {variance:.4g}"
         facts.append((name, f"{text}{f' ({remark})' if remark else ''}"))
     if model._observation_variance is not None:
         facts.append(("known noise", "observation variances of each point besides"))
@@ -270,7 +284,7 @@ def _own_variances_of(model: Any, errors: StandardErrors | None) -> list[tuple[s
     """Each output's, and the ratio that they share."""
     d, facts = model.length_scale.size, []
     for name, variance in zip(model.output_names, model.signal_variance, strict=True):
-        facts.append((f"signal, {name}", f"standard deviation {math.sqrt(variance):.4g}, variance {variance:.4g}"))
+        facts.append((f"signal, {name}", f"std {math.sqrt(variance):.4g}, variance {variance:.4g}"))
     ratios = np.atleast_1d(model._noise_parameter)
     names = [f", {label}" for label in model.noise_variances] or [""]
     slots = model._slots[_places(model)]

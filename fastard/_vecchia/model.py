@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 _Found = TypeVar("_Found")
 
+_MOST_WITH_ERRORS = 100_000  # points, of which a plot waits for standard errors
+
 
 @dataclass(repr=False, eq=False)
 class VecchiaGaussianProcess:
@@ -394,6 +396,8 @@ class VecchiaGaussianProcess:
     def plot_relevance(self, ax: Any = None) -> Any:
         """Draw a bar for each input's relevance, as :meth:`fastard.GaussianProcess.plot_relevance`.
 
+        Up to 100 000 points, with two standard errors.
+
         Parameters
         ----------
         ax : matplotlib Axes, optional
@@ -410,7 +414,7 @@ class VecchiaGaussianProcess:
         """
         from fastard._model.plots import plot_relevance
 
-        return plot_relevance(self, ax)
+        return plot_relevance(self, ax, self._errors()[0] if len(self._X) <= _MOST_WITH_ERRORS else None)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model to a file that :func:`fastard.load` reads.

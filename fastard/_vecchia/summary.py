@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastard._model.summary import Summary, about_fit, inputs_of, search_of, title_of, variances_of
+from fastard._model.summary import Summary, about_fit, about_relevance, inputs_of, search_of, title_of, variances_of
 
 
 def summary(model: Any, errors: bool, accuracy: bool) -> Summary:
@@ -21,6 +21,7 @@ def summary(model: Any, errors: bool, accuracy: bool) -> Summary:
         title=title_of(model),
         inputs=inputs_of(model, found),
         facts=facts,
+        about_relevance=about_relevance(model),
         notes=[*about_fit(model), *(note.text for note in notes if note.about == "fit")],  # of the others are remarks
         loo=None,
         standard_errors=found,
