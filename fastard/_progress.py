@@ -108,6 +108,7 @@ class TrainingProgress(_SoFar):
         self.best = -math.inf
         self._done = 0.0  # of the evaluation under way, or of the last factorisation
         self._finishing = False
+        self._phase = ""  # what is under way where it is no evaluation
         self._advice = advice
         self._search, self._searches, self._searching_since = 1, 1, 0.0  # the last one as in `elapsed`
 
@@ -134,6 +135,14 @@ class TrainingProgress(_SoFar):
         self._done = done
         self._print_now_and_then()
 
+    @contextlib.contextmanager
+    def during(self, phase: str) -> Iterator[None]:
+        """While something else than an evaluation is done."""
+        self._phase = phase
+        self._print_now_and_then()
+        yield
+        self._phase = ""
+
     def finishing(self, message: str) -> None:
         """After the search, before the last factorisation of many points; ``message``: how the search ended."""
         self._done, self._next_line, self._finishing = 0.0, 0.0, True
@@ -141,7 +150,7 @@ class TrainingProgress(_SoFar):
 
     def summary(self) -> str:
         count = self.latest.evaluation if self.latest is not None else 0
-        return f"{count} evaluations   best ℓ {self.best:.2f}   {self.elapsed():.1f} s with compilation"
+        return f"{count} evaluations   best ℓ {self.best:.2f}   {self.elapsed():.1f} s with any compilation"
 
     def _of_search(self) -> str:
         """Which one it is, and how long it will take if those to come take as long as those before."""
@@ -154,6 +163,11 @@ class TrainingProgress(_SoFar):
             text += f", about {duration(left)} left" if left >= 1.0 else ""
         return f"{text}   "
 
+    def _of_stage(self, stage: int, evaluation: int) -> str:
+        if self._done > 0.0:
+            return f"stage {stage}, evaluation {evaluation + 1}: {self._done:.0%}"
+        return f"stage {stage}, evaluation {evaluation}"
+
     def __str__(self) -> str:
         elapsed = f"{self.elapsed():.1f} s"
         state = self.latest
@@ -161,11 +175,13 @@ class TrainingProgress(_SoFar):
         what = "factored" if self._finishing else f"of evaluation {count}"
         under_way = f"{self._done:.0%} {what}   " if self._done > 0.0 else ""
         if state is None:
-            return f"{under_way or 'compiling, and the first evaluation   '}{elapsed}"
+            return f"{self._phase or under_way.rstrip() or 'first evaluation, with any compilation'}   {elapsed}"
+        if state.stage is not None:
+            return f"{self._phase or self._of_stage(state.stage, state.evaluation)}   {state._found}   {elapsed}"
         with np.errstate(all="ignore"):
             steepness = float(np.linalg.norm(state.gradient))
         return (  # what 80 columns have no room for comes last
-            f"{self._of_search()}{state._of_stage()}evaluation {state.evaluation}   ℓ {state.value:.2f}   "
+            f"{self._of_search()}evaluation {state.evaluation}   ℓ {state.value:.2f}   "
             f"best {self.best:.2f}   {under_way}{elapsed}   ‖gradient‖ {steepness:.1e}"
         )
 
@@ -244,11 +260,11 @@ class TrainingState:
     stage: int | None = None
     gain: float | None = None
 
-    def _of_stage(self) -> str:
-        if self.stage is None:
-            return ""
-        gain = "" if self.gain is None or math.isnan(self.gain) else f"   {self.gain:.2g} nats to gain"
-        return f"stage {self.stage}{gain}   "
+    @property
+    def _found(self) -> str:
+        """The value and what is left to gain, in few columns."""
+        gain = "" if self.gain is None or math.isnan(self.gain) else f"   {self.gain:.2g} to gain"
+        return f"ℓ {self.value:.1f}{gain}"
 
 
 Callback = Callable[[TrainingState], bool | None]

@@ -142,6 +142,26 @@ def test_what_is_lost_is_told_without_the_exact_likelihood():
     assert all_others.rmse[0] == pytest.approx(np.sqrt(np.mean((y - left_out.mean) ** 2)), rel=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("shift", "error", "told"),
+    [
+        ([5.5, 8.0, -1.0, np.nan], [2.0, 9.0, 0.1, np.nan], "a would move by +5.5 ± 2 of its standard errors, .*; train with"),
+        ([0.1, 8.0, -1.0, np.nan], [2.0, 9.0, 0.1, np.nan], "c would move by -1 ± 0.1 of its standard errors, [^;]*move$"),
+        ([5.5, 8.0, -1.0, np.nan], [3.1, 9.0, 2.0, np.nan], "no parameter is known to move"),
+        ([5.5, 8.0, 0.0, np.nan], [np.nan, np.nan, np.nan, np.nan], "no parameter is known to move"),
+    ],
+)
+def test_of_the_shifts_the_largest_certain_one_is_told(shift, error, told):
+    """Larger ones within their error by the sample are not, and advice is for a shift that is large and certain."""
+    of_two = np.zeros(2)
+    shifts, errors = np.array([np.zeros(4), shift]), np.array([np.ones(4), error])
+    held_out = judge(np.zeros((3, 1)), np.zeros((2, 3, 1)), np.ones((2, 3, 1)), (5, 10))
+    found = fastard.Accuracy((4, 16), of_two, of_two, of_two, of_two, list("abcd"), shifts, errors, held_out)
+    line = str(found).splitlines()[1]
+    assert re.search(told.replace("+", r"\+"), line), line
+    assert ("train with more neighbors" in line) == ("; train" in told)
+
+
 def test_the_summary_says_what_is_known():
     pandas = pytest.importorskip("pandas")
     X, y = problem(450, d=3)

@@ -121,7 +121,7 @@ def facts(study: "Study") -> list[tuple[str, str]]:
             ("held-out log density", f"{held_out.mean_log_predictive_density:.4g} nats a row, noise included"),
         ]
     rows += _approximation(study.accuracy) if study.accuracy is not None else []
-    compilation = f"with{'' if study.includes_compilation else 'out'} compilation"
+    compilation = "with any compilation" if study.includes_compilation else "without compilation"
     return [*rows, ("seconds", f"{study.seconds:.2f} of training, {compilation}")]
 
 

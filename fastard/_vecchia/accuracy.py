@@ -16,6 +16,7 @@ from fastard.exceptions import NotPositiveDefiniteError
 TIMES = (4, 16)  # as many neighbours
 
 _FAR = 2.0  # standard errors that a parameter would move, beyond which more neighbours are advised
+_CERTAIN = 2.0  # errors by the sample that a shift has to exceed to be told
 
 _95_PERCENT = 1.959963984540054  # standard deviations
 
@@ -83,15 +84,22 @@ class Accuracy(NamedTuple):
             return f"what is lost cannot be told: {_singular(self.neighbors[0])}\n{self._of_held_out()}"
         last = int(told[-1])
         lost, error, more = self.nats_lost[last], self.nats_lost_error[last], self.neighbors[last]
-        worst = int(np.nanargmax(np.abs(self.shift[last]))) if np.isfinite(self.shift[last]).any() else -1
         lines = [f"{lost:.2g} ± {error:.1g} nats a point are lost against blocks of {more} neighbours"]
-        if worst >= 0:
-            shift, its_error = self.shift[last, worst], self.shift_error[last, worst]
-            remedy = "; train with more neighbors for these" if abs(shift) > _FAR else ""
-            lines.append(
-                f"with these, {self.names[worst]} would move most: by {shift:+.2g} ± {its_error:.1g} standard errors{remedy}"
-            )
+        if np.isfinite(self.shift[last]).any():
+            lines.append(self._of_shifts(self.shift[last], self.shift_error[last]))
         return "\n".join([*lines, self._of_held_out()])
+
+    def _of_shifts(self, shift: Array, error: Array) -> str:
+        """The largest of those that the sample is certain of."""
+        certain = np.abs(shift) > _CERTAIN * error  # not where either is NaN
+        if not certain.any():
+            return "with these, no parameter is known to move: no shift is more than twice its error by the sample"
+        worst = int(np.argmax(np.where(certain, np.abs(shift), 0.0)))
+        remedy = "; train with more neighbors" if abs(shift[worst]) > _FAR else ""
+        return (
+            f"with these, {self.names[worst]} would move by {shift[worst]:+.2g} ± {error[worst]:.2g} of its standard errors, "
+            f"further than any other that is known to move{remedy}"
+        )
 
     def _of_held_out(self) -> str:
         held = self.held_out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,9 @@ _STEP = 1e-4  # of a logarithm, in differences
 # further than this (a logarithm) is the last.
 _FIRST_GAIN, _LAST_GAIN, _FAR = 1.0, 0.01, 0.2
 _MOST_STAGES = 6
+
+
+_FINDING = "finding neighbours"
 
 
 class _StopTrainingError(Exception):
@@ -114,7 +118,8 @@ def fit_vecchia(
     max_iterations : int, default 100
         Evaluations of the Vecchia log likelihood at most.
     rng : int, numpy.random.Generator or RandomState, optional
-        For the order of the points, on which the approximation depends, and the points of the exact fit.
+        For the order of the points, on which the approximation depends, and the points of the exact fit. Another value may
+        move parameters by more than their standard errors, where ``accuracy`` tells large shifts; two trainings show it.
     callback : callable, optional
         Called with a :class:`TrainingState` after each evaluation on all points; returning True ends the search.
     progress : bool, default False
@@ -196,22 +201,24 @@ def fit_vecchia(
         if progress:
             display = stack.enter_context(show_progress())
         callbacks = [each for each in dict.fromkeys((callback, display)) if each is not None]
-        start = _start(X, centred, known, space, priors, random, n_threads, noise_variance is None)
-        likelihood = VecchiaLogLikelihood(
-            X,
-            centred,
-            kernel=kernel,
-            length_scale=space.natural(start)[0],
-            observation_variance=known,
-            neighbors=neighbors,
-            block_size=block_size,
-            rng=random,
-            n_threads=n_threads,
-            client=client,
-        )
+        with _told(display, f"exact fit of {min(n, _START)} points"):
+            start = _start(X, centred, known, space, priors, random, n_threads, noise_variance is None)
+        with _told(display, _FINDING):
+            likelihood = VecchiaLogLikelihood(
+                X,
+                centred,
+                kernel=kernel,
+                length_scale=space.natural(start)[0],
+                observation_variance=known,
+                neighbors=neighbors,
+                block_size=block_size,
+                rng=random,
+                n_threads=n_threads,
+                client=client,
+            )
         if display is not None:
             likelihood.watch = display.evaluating
-        training = _Training(likelihood, space, priors, max_iterations, callbacks)
+        training = _Training(likelihood, space, priors, max_iterations, callbacks, display)
         training.run(start)
         likelihood.watch = None
         likelihood.leave_cluster()
@@ -237,6 +244,10 @@ def fit_vecchia(
         _y_mean=y_mean,
         _slots=slots,
     )
+
+
+def _told(display: TrainingProgress | None, phase: str) -> AbstractContextManager[None]:
+    return contextlib.nullcontext() if display is None else display.during(phase)
 
 
 def _start(
@@ -286,8 +297,10 @@ class _Training:
         priors: Priors,
         max_iterations: int,
         callbacks: list[Callback],
+        display: TrainingProgress | None,
     ) -> None:
         self.likelihood, self.space, self.priors, self.callbacks = likelihood, space, priors, callbacks
+        self.display = display
         self.left = max_iterations
         self.n_evaluations, self.stage = 0, 0
         self.best: Point | None = None
@@ -341,7 +354,8 @@ class _Training:
         self.best = None
         try:
             if self.stage > 1:
-                self.likelihood.find_neighbors(self.space.natural(theta)[0])
+                with _told(self.display, _FINDING):
+                    self.likelihood.find_neighbors(self.space.natural(theta)[0])
             first = self._evaluate_at_start(theta)
         finally:
             if self.best is None:
