@@ -118,7 +118,8 @@ def fit_vecchia(
     max_iterations : int, default 100
         Evaluations of the Vecchia log likelihood at most.
     rng : int, numpy.random.Generator or RandomState, optional
-        For the order of the points, on which the approximation depends, and the points of the exact fit.
+        For the order of the points, on which the approximation depends, and the points of the exact fit. Another value may
+        move parameters by more than their standard errors, where ``accuracy`` tells large shifts; two trainings show it.
     callback : callable, optional
         Called with a :class:`TrainingState` after each evaluation on all points; returning True ends the search.
     progress : bool, default False
