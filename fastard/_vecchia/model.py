@@ -286,9 +286,9 @@ class VecchiaGaussianProcess:
         """Standard errors of the logarithms of the trained parameters, and their correlations, from the average information.
 
         The Vecchia likelihood is the density of a Gaussian process itself, so that the inverse of its information is right as
-        far as :meth:`accuracy` finds little lost. It is that of the order of the points in training, which ``rng`` gave: another
-        order may move parameters by more than these errors, where :meth:`accuracy` tells large shifts most of all. Trainings with
-        two values of ``rng`` show it, but not what all orders have wrong in the same direction: that the shift tells.
+        far as :meth:`accuracy` finds little lost. It is that of the points' order in training, which ``rng`` gave: another may
+        move parameters by more than these errors, most of all where :meth:`accuracy` tells large shifts. Trainings with
+        another ``rng`` show it, but not what all orders have wrong in the same direction: that the shift tells.
 
         Returns
         -------
