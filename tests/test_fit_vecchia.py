@@ -615,3 +615,26 @@ def test_scoring_ends_where_a_step_of_little_gain_has_no_value():
     assert not found.converged
     assert found.point.free_theta[0] > 0.8
     assert len(seen) < 25
+
+
+def test_standard_errors_are_of_the_curvature_where_an_average_information_is_not_positive(monkeypatch):
+    model = fastard.fit_vecchia(*problem(), rng=0)
+    average = model.standard_errors().standard_errors
+    likelihood, theta, step = model._likelihood, model._theta, 1e-4
+    rows = [likelihood(theta + step * e)[1] - likelihood(theta - step * e)[1] for e in np.eye(theta.size)]
+    curvature = -0.5 * (np.array(rows) + np.array(rows).T) / (2.0 * step)
+    monkeypatch.setattr(type(likelihood), "information", lambda self, theta: np.diag([-1.0, *np.ones(theta.size - 1)]))
+    found = model.standard_errors().standard_errors
+    np.testing.assert_allclose(found, np.sqrt(np.linalg.inv(curvature).diagonal()), rtol=1e-4)
+    np.testing.assert_allclose(found, average, rtol=0.3)
+
+
+def test_scoring_is_content_where_only_an_average_information_is_below_zero():
+    """At the top, to rounding: the curvature that chance has made negative promises nothing."""
+    rotation = np.linalg.qr(np.array([[1.0, 2.0, 0.5], [0.3, -1.0, 2.0], [1.0, 0.2, -0.4]]))[0]
+    average = rotation @ np.diag([9000.0, 2600.0, -2.7]) @ rotation.T
+    top = Point(np.zeros(3), 0.0, np.array([1e-4, -2e-4, 1e-4]), average)
+    bounds = np.array([[-8.0, 8.0]] * 3)
+    found = ascend(lambda theta, gain: None, top, bounds, np.full(3, np.inf), little=1e-2, most=5)
+    assert found.converged
+    assert found.gain < 1e-6

@@ -37,6 +37,10 @@ if TYPE_CHECKING:
 
 _Found = TypeVar("_Found")
 
+_FLAT = 1e-10  # a curvature below zero by no more than this share of the largest is flat but for rounding
+
+_STEP = 1e-3  # of a logarithm, in differences
+
 _MOST_WITH_ERRORS = 100_000  # points, of which a plot waits for standard errors
 
 
@@ -285,10 +289,13 @@ class VecchiaGaussianProcess:
     def standard_errors(self) -> StandardErrors:
         """Standard errors of the logarithms of the trained parameters, and their correlations, from the average information.
 
-        The Vecchia likelihood is the density of a Gaussian process itself, so that the inverse of its information is right as
-        far as :meth:`accuracy` finds little lost. It is that of the points' order in training, which ``rng`` gave: another may
-        move parameters by more than these errors, most of all where :meth:`accuracy` tells large shifts. Trainings with
-        another ``rng`` show it, but not what all orders have wrong in the same direction: that the shift tells.
+        Where that is not positive definite, which chance may bring about along a direction that the data hardly
+        determine, they are from the curvature itself, by differences of the gradient at two points for each parameter.
+        The Vecchia likelihood is the density of a Gaussian process itself, so that the inverse of its information is
+        right as far as :meth:`accuracy` finds little lost. It is that of the points' order in training, which ``rng``
+        gave: another may move parameters by more than these errors, most of all where :meth:`accuracy` tells large
+        shifts. Trainings with another ``rng`` show it, but not what all orders have wrong in the same direction: that
+        the shift tells.
 
         Returns
         -------
@@ -313,10 +320,25 @@ class VecchiaGaussianProcess:
     def _errors(self) -> tuple[StandardErrors, list[Note]]:
         """The standard errors, and what a user is to know of them."""
         names = validate.parameter_names(self.length_scale.size, self.kernel, self.feature_names)
-        groups, likelihood = tied_groups(self._slots), self._likelihood
-        information = likelihood.information(self._theta)
-        found, notes = from_information(groups @ information @ groups.T, groups, names)
+        groups = tied_groups(self._slots)
+        found, notes = from_information(self._information(groups), groups, names)
         return found, notes_on_bounds(self._slots, names, self._visible) + notes
+
+    def _information(self, groups: Array) -> Array:
+        """By the groups of tied parameters: the average information, or the observed one, by differences of the gradient."""
+        theta, likelihood = self._theta, self._likelihood
+        average: Array = groups @ likelihood.information(theta) @ groups.T
+        if not np.isfinite(average).all() or not len(groups):
+            return average
+        curvatures = np.linalg.eigvalsh(average)
+        if curvatures[0] > -_FLAT * curvatures[-1]:
+            return average
+        try:
+            slopes = [likelihood(theta + _STEP * group)[1] - likelihood(theta - _STEP * group)[1] for group in groups]
+        except (NotPositiveDefiniteError, ValueError):
+            return average
+        observed: Array = -0.5 / _STEP * np.array(slopes) @ groups.T
+        return 0.5 * (observed + observed.T)
 
     def accuracy(self, *, sample: int = 100, rng: Any = 0, neighbors: int = 256) -> Accuracy:
         """How much the approximation loses, from a sample: beside blocks of four and sixteen times as many neighbours.

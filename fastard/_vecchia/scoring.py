@@ -17,7 +17,7 @@ _MOST_DAMPING = 1e8
 
 _LONGEST = 2.0  # step of a logarithm
 
-_FLAT = 1e-10  # curvatures below this share of the diagonal are rounding errors, or of an information that is not positive
+_FLAT = 1e-10  # curvatures below this share of the diagonal are rounding errors
 
 
 class Point(NamedTuple):
@@ -133,7 +133,8 @@ def _step(point: Point, coordinates: _Coordinates, damping: float, longest: floa
         return t, 0.0
     unit = scale[moving]
     curvatures, directions = np.linalg.eigh(scaled[np.ix_(moving, moving)] + damping * np.eye(unit.size))
-    root = np.sqrt(np.maximum(curvatures, _FLAT))
+    # By chance an average information has a curvature below zero too, which is no smaller than what chance makes of it.
+    root = np.sqrt(np.maximum(np.abs(curvatures), _FLAT))
     least = lsq_linear(
         root[:, np.newaxis] * directions.T,
         directions.T @ (gradient[moving] / unit) / root,
@@ -141,5 +142,7 @@ def _step(point: Point, coordinates: _Coordinates, damping: float, longest: floa
         method="bvls",
     )
     step[moving] = np.clip(least.x / unit, low[moving], high[moving])
-    gain = float(gradient @ step - 0.5 * (scale * step) @ scaled @ (scale * step))
+    along = directions.T @ (scale * step)[moving]
+    below_zero = np.maximum(damping - curvatures, 0.0)
+    gain = float(gradient @ step - 0.5 * (scale * step) @ scaled @ (scale * step) - below_zero @ along**2)
     return t + step, max(gain, 0.0)
