@@ -33,8 +33,8 @@ def draw_libraries(axes, table):
     axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
-def draw_growth(by_points, by_threads, table):
-    """Times over n beside the floor and LAPACK's, and what the second thread brings."""
+def draw_growth(by_points, by_inputs, by_threads, table, inputs):
+    """Times over n beside the floor and LAPACK's, times over d, and what the second thread brings."""
     n = [number(cell) for cell in table["n"]]
     styles = {"fastard, ms": "o", "floor, ms": "s", "dpotrf + dpotri, ms": "^"}
     for (name, marker), color in zip(styles.items(), COLORS, strict=False):
@@ -43,6 +43,9 @@ def draw_growth(by_points, by_threads, table):
         )
     by_points.set(xscale="log", yscale="log", xlabel="points n", ylabel="one value and gradient, ms")
     by_points.legend(frameon=False)
+    d = [number(cell) for cell in inputs["inputs d"]]
+    by_inputs.plot(d, [number(cell) for cell in inputs["fastard, ms"]], "o", color=COLORS[0], markersize=5)
+    by_inputs.set(xscale="log", xlabel="inputs d", ylabel="the same at n = 1000, ms", ylim=(0.0, None))
     by_threads.plot(n, [number(cell) for cell in table["one thread over all"]], "o", color=COLORS[0], markersize=5)
     by_threads.axhline(2.0, color=COLORS[1], linewidth=1)
     by_threads.set(xscale="log", xlabel="points n", ylabel="speed-up by a second thread", ylim=(0.9, 2.15))
@@ -54,10 +57,10 @@ def main():
     from matplotlib.figure import Figure
 
     matplotlib.rcParams.update({"svg.hashsalt": "fastard", "svg.fonttype": "none", "font.family": "sans-serif"})
-    libraries, limits = tables((DOCS / "performance.md").read_text(encoding="utf-8"))
-    one, two = Figure(figsize=(7.6, 4.4), layout="constrained"), Figure(figsize=(7.6, 3.4), layout="constrained")
+    libraries, limits, inputs = tables((DOCS / "performance.md").read_text(encoding="utf-8"))
+    one, two = Figure(figsize=(7.6, 4.4), layout="constrained"), Figure(figsize=(9.6, 3.2), layout="constrained")
     draw_libraries(one.subplots(), libraries)
-    draw_growth(*two.subplots(1, 2), limits)
+    draw_growth(*two.subplots(1, 3), limits, inputs)
     for name, figure in {"evaluation": one, "growth": two}.items():
         for axes in figure.axes:
             axes.grid(axis="y", alpha=0.3)

@@ -1,7 +1,7 @@
 """How near one evaluation is to what the machine can do: the floor, LAPACK alone, and the growth with n and d.
 
 The floor is n^3 flops, what factoring and inverting cost, at the rate at which numpy.dot multiplies n x n matrices in the
-same run. ``python -m benchmarks.limits`` prints everything as one table; the asv class tracks a figure at a time.
+same run. ``python -m benchmarks.limits`` prints everything as two tables; the asv class tracks a figure at a time.
 """
 
 import argparse
@@ -14,6 +14,7 @@ from benchmarks.report import describe_machine, markdown, milliseconds
 from benchmarks.timing import Contestant, best_times, ratio_of_best
 
 SIZES = [(100, 5), (250, 5), (500, 10), (1000, 10), (1000, 50), (2000, 20), (4000, 20)]
+INPUTS = [1, 2, 5, 10, 20, 50, 100, 200]  # at n = 1000
 
 
 def one_thread(n, d):
@@ -81,6 +82,16 @@ def table(sizes, total_seconds):
     return markdown(["n", "d", *times, "over the floor", "over LAPACK", "one thread over all"], rows)
 
 
+def table_of_inputs(total_seconds, n=1000):
+    """Time by the number of inputs, which take turns, as a markdown table."""
+    contestants = {d: evaluation(n, d) for d in INPUTS}
+    for contestant in contestants.values():
+        contestant.call()
+    best = best_times({d: contestant.burst for d, contestant in contestants.items()}, n, total_seconds)
+    rows = [[d, milliseconds(seconds), f"{seconds / best[10]:.2f}"] for d, seconds in best.items()]
+    return markdown(["inputs d", "fastard, ms", "over d = 10"], rows)
+
+
 def growth(sizes=(4000, 8000), d=20, total_seconds=30.0):
     """t(8000) / t(4000): 8 is what n^3 says."""
     small, large = (evaluation(n, d) for n in sizes)
@@ -91,13 +102,13 @@ def main():
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.limits", description=__doc__)
     parser.add_argument("--seconds", type=float, default=10.0, help="time spent on each size (default: 10)")
-    parser.add_argument("--scaling", action="store_true", help="t(8000) / t(4000) instead of the table; some minutes")
+    parser.add_argument("--scaling", action="store_true", help="t(8000) / t(4000) instead of the tables; some minutes")
     arguments = parser.parse_args()
     print(describe_machine(), end="\n\n")
     if arguments.scaling:
         print(f"t(8000) / t(4000) = {growth():.2f}")
     else:
-        print(table(SIZES, arguments.seconds))
+        print(table(SIZES, arguments.seconds), table_of_inputs(len(INPUTS) * arguments.seconds), sep="\n\n")
 
 
 if __name__ == "__main__":
