@@ -15,6 +15,7 @@ from fastard._bayes.storage import load
 from fastard._cli.export import tell_written
 from fastard._cli.tables import Points, read_points
 from fastard._files import replace_file
+from fastard._model.distribution import kinds_of
 from fastard._model.gaussian_process import GaussianProcess
 from fastard._progress import note
 from fastard._text import printable, quoted
@@ -39,7 +40,7 @@ def predict_table(
 ) -> Predicted:
     """Mean and standard deviation at each row of the table in a file."""
     model = load(model_path, n_threads=n_threads)
-    points = read_points(path, model.feature_names, _kinds(model), header, drop_missing=drop_missing)
+    points = read_points(path, model.feature_names, kinds_of(model), header, drop_missing=drop_missing)
     known = None
     if include_noise and model._observation_variance is not None:
         known = 0.0
@@ -50,11 +51,6 @@ def predict_table(
     return Predicted(points, model.output_names, mean.reshape(q, -1), std.reshape(q, -1), outside, farthest)
 
 
-def _kinds(model: GaussianProcess | VecchiaGaussianProcess | BayesianGaussianProcess) -> tuple[Any, ...]:
-    """Of each input what it is: None, a period, or levels."""
-    return (None,) * len(model.input_names) if model._encoding is None else model._encoding.kinds
-
-
 def _outside(
     model: GaussianProcess | VecchiaGaussianProcess | BayesianGaussianProcess, X: NDArray[Any]
 ) -> tuple[Array, list[str]]:
@@ -62,7 +58,7 @@ def _outside(
 
     A category has no range, nor has an angle.
     """
-    plain = [j for j, kind in enumerate(_kinds(model)) if kind is None]
+    plain = [j for j, kind in enumerate(kinds_of(model)) if kind is None]
     if not plain:
         return np.zeros(len(X)), [""] * len(X)
     trained = model._X[:, plain if model._encoding is None else model._encoding.first[plain]]

@@ -80,7 +80,7 @@ def distribution_of(model: Any, given: Any) -> Distribution:
 
 
 def kinds_of(model: Any) -> tuple[Any, ...]:
-    """Of a model's inputs."""
+    """Of a model's inputs: None for numbers, a period, or levels."""
     encoding: Encoding | None = model._encoding
     return (None,) * model._X.shape[1] if encoding is None else encoding.kinds
 
