@@ -99,6 +99,12 @@ def separate(function: Callable[..., Any] | None = None, *, entry: bool = False,
     return _compilable(call, typed, lower)
 
 
+# Types of C-contiguous arrays, as `caller_at` takes them.
+VECTOR, MATRIX, CUBE = (types.Array(types.float64, dimensions, "C") for dimensions in (1, 2, 3))
+
+INTEGERS = types.Array(types.int64, 1, "C")
+
+
 def caller_at(*argument_types: Any) -> Any:
     """For compiled code, ``call(address, ...)`` of a function that takes these types and returns nothing."""
 

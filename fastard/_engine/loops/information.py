@@ -17,7 +17,7 @@ from fastard._engine.loops.profiles import covariance_and_slope
 from fastard._engine.loops.sweep import STEP, pack
 from fastard._numba.atomics import address_of, repeat_call
 from fastard._numba.cpu import COLS, ROWS
-from fastard._numba.jit import caller_at, part, separate
+from fastard._numba.jit import CUBE, INTEGERS, MATRIX, VECTOR, caller_at, part, separate
 from fastard._numba.microkernel import add_product
 from fastard._numba.threads import FAILED, POOL, dispatch, next_task, reset
 
@@ -139,22 +139,13 @@ def by_shapes(state, pool, workers, kernel, shape, variance, U, n, tile, alpha, 
                     W[t, places[p], i] = by_shape[p, t, i]
 
 
-_VECTOR, _MATRIX, _CUBE = (types.Array(types.float64, dimensions, "C") for dimensions in (1, 2, 3))
-
-_INTEGERS = types.Array(types.int64, 1, "C")
-
-_SHAPES_TYPES = (
-    _INTEGERS, types.int64, types.int64, types.int64, _VECTOR, types.float64, _MATRIX, types.int64, types.int64, _MATRIX,
-    _INTEGERS, _CUBE,
+# What `by_shapes` takes, whose address `average_information` needs for a kernel with shape parameters.
+OF_SHAPES = (
+    INTEGERS, types.int64, types.int64, types.int64, VECTOR, types.float64, MATRIX, types.int64, types.int64, MATRIX, INTEGERS,
+    CUBE,
 )  # fmt: skip
 
-_by_shapes = caller_at(*_SHAPES_TYPES)
-
-
-def by_shapes_address() -> int:
-    """What `average_information` needs for a kernel with shape parameters."""
-    address: int = by_shapes.address(_SHAPES_TYPES)
-    return address
+_by_shapes = caller_at(*OF_SHAPES)
 
 
 @separate
@@ -244,7 +235,7 @@ def average_information(
     unit_of_mean
         Where it is not 0, the last free parameter is the mean in such units.
     kernel, shape, variance, shapes_at
-        Of a kernel with shape parameters, and `by_shapes_address`; 0 for one without.
+        Of a kernel with shape parameters, and the address of `by_shapes`; 0 for one without.
     """
     targets, n, size, d = residual.shape[0], residual.shape[1], information.shape[0], columns.size
     each = 1 if tied else 1 + 2 * free if free > 0 else 0  # vectors of a target

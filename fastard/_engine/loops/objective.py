@@ -8,14 +8,14 @@ from numba import types
 from numpy.typing import NDArray
 
 from fastard._engine.loops import loo
-from fastard._engine.loops.information import average_information, by_shapes_address
+from fastard._engine.loops.information import OF_SHAPES, average_information, by_shapes
 from fastard._engine.loops.likelihood import OF_LENGTH_SCALES, OF_VARIANCE, VALUE, by_noise, log_marginal_likelihood
 from fastard._engine.loops.pairs import contract, product
 from fastard._engine.loops.priors import log_densities
 from fastard._engine.loops.quasi_newton import EVALUATE, EVALUATE_WITH_INFORMATION, ITERATIONS, TRIAL, advance
 from fastard._engine.loops.sweep import ROUNDING
 from fastard._engine.loops.trend import Trend, least_squares, take_out
-from fastard._numba.jit import caller_at, jit, part, separate
+from fastard._numba.jit import CUBE, INTEGERS, MATRIX, VECTOR, caller_at, jit, part, separate
 from fastard._numba.threads import FAILED, POOL, WORKERS, reset, wake
 
 FOUND, SINGULAR, NO_DENSITY, NEEDS_PYTHON = 0, 1, 2, 3  # what `loss` returns
@@ -83,13 +83,9 @@ def without_each(
 
 _INT, _FLOAT, _BOOL = types.int64, types.float64, types.boolean
 
-_VECTOR, _MATRIX, _CUBE = (types.Array(_FLOAT, dimensions, "C") for dimensions in (1, 2, 3))
+_TREND = types.NamedTuple((MATRIX, _BOOL, _BOOL, MATRIX, MATRIX, CUBE, MATRIX, MATRIX, VECTOR), Trend)
 
-_STATE = types.Array(_INT, 1, "C")
-
-_TREND = types.NamedTuple((_MATRIX, _BOOL, _BOOL, _MATRIX, _MATRIX, _CUBE, _MATRIX, _MATRIX, _VECTOR), Trend)
-
-_LEFT_OUT = types.NamedTuple((_VECTOR, _VECTOR, _MATRIX, _MATRIX, _MATRIX), loo.LeftOut)
+_LEFT_OUT = types.NamedTuple((VECTOR, VECTOR, MATRIX, MATRIX, MATRIX), loo.LeftOut)
 
 # What is a part of some losses only is called by its address, and compiled when that is taken: its place in ``stages_at``, the
 # function, and the types that it takes.
@@ -97,28 +93,29 @@ MEAN, TAKE_OUT, LEFT_OUT, PRODUCT, TILES, SHAPES = range(6)
 
 _STAGES = {
     MEAN: (
-        estimate_mean, _STATE, _INT, _INT, _MATRIX, _TREND, _MATRIX, _MATRIX, _VECTOR, _MATRIX, _VECTOR, _VECTOR, _INT, _BOOL,
+        estimate_mean, INTEGERS, _INT, _INT, MATRIX, _TREND, MATRIX, MATRIX, VECTOR, MATRIX, VECTOR, VECTOR, _INT, _BOOL,
     ),
-    TAKE_OUT: (take_out, _STATE, _CUBE, _MATRIX, _INT, _INT),
+    TAKE_OUT: (take_out, INTEGERS, CUBE, MATRIX, _INT, _INT),
     LEFT_OUT: (
-        without_each, _STATE, _INT, _INT, _INT, _VECTOR, _FLOAT, _MATRIX, _INT, _BOOL, _MATRIX, _MATRIX, _INT, _INT, _VECTOR,
-        _VECTOR, _VECTOR, _MATRIX, _LEFT_OUT,
+        without_each, INTEGERS, _INT, _INT, _INT, VECTOR, _FLOAT, MATRIX, _INT, _BOOL, MATRIX, MATRIX, _INT, _INT, VECTOR,
+        VECTOR, VECTOR, MATRIX, _LEFT_OUT,
     ),
     PRODUCT: (
-        product, _STATE, _INT, _VECTOR, _FLOAT, _MATRIX, _INT, _BOOL, _MATRIX, _MATRIX, _INT, _INT, _INT, _MATRIX,
+        product, INTEGERS, _INT, VECTOR, _FLOAT, MATRIX, _INT, _BOOL, MATRIX, MATRIX, _INT, _INT, _INT, MATRIX,
     ),
-    TILES: (contract, _STATE, _MATRIX, _INT, _BOOL, _MATRIX, _MATRIX, _INT, _INT, _INT, _MATRIX),
+    TILES: (contract, INTEGERS, MATRIX, _INT, _BOOL, MATRIX, MATRIX, _INT, _INT, _INT, MATRIX),
+    SHAPES: (by_shapes, *OF_SHAPES),  # called by `average_information`
 }  # fmt: skip
 
-_mean, _take_out, _left_out, _product, _tiles = (caller_at(*kinds) for _, *kinds in _STAGES.values())
+_mean, _take_out, _left_out, _product, _tiles, _ = (caller_at(*kinds) for _, *kinds in _STAGES.values())
 
 
 def addresses(*stages: int) -> NDArray[np.int64]:
     """``stages_at`` of a loss that has these stages."""
-    found = np.zeros(1 + SHAPES, dtype=np.int64)
+    found = np.zeros(len(_STAGES), dtype=np.int64)
     for stage in stages:
-        function, *kinds = _STAGES.get(stage, (None,))
-        found[stage] = by_shapes_address() if function is None else function.address(tuple(kinds))
+        function, *kinds = _STAGES[stage]
+        found[stage] = function.address(tuple(kinds))
     return found
 
 

@@ -22,7 +22,7 @@ from fastard._engine.loops.profiles import covariance_and_slope
 from fastard._engine.loops.sweep import STEP
 from fastard._numba.atomics import address_of, atomic_store, never_inline, repeat_call
 from fastard._numba.cpu import COLS, LANES, ROWS, SMALL
-from fastard._numba.jit import caller_at, jit, part, separate
+from fastard._numba.jit import CUBE, MATRIX, VECTOR, caller_at, jit, part, separate
 from fastard._numba.microkernel import (
     add_product,
     copy_rows,
@@ -323,17 +323,11 @@ def covariance_strip(kernel, shape, variance, U, first, stop, V, c, strips):
     return rows
 
 
-def _array(dimensions, read_only=False):
-    return types.Array(types.float64, dimensions, "C", readonly=read_only)
-
-
-_VECTOR, _MATRIX, _CUBE = (_array(dimensions) for dimensions in (1, 2, 3))
-
-_FIXED_VECTOR, _FIXED_MATRIX, _FIXED_CUBE = (_array(dimensions, read_only=True) for dimensions in (1, 2, 3))
+_FIXED_VECTOR, _FIXED_MATRIX, _FIXED_CUBE = (kind.copy(readonly=True) for kind in (VECTOR, MATRIX, CUBE))
 
 _GRADIENT_TYPES = (
-    types.int64, _VECTOR, types.float64, _FIXED_MATRIX, _FIXED_CUBE, _FIXED_MATRIX, _CUBE, types.int64, _MATRIX, types.int64,
-    types.int64, types.boolean, _MATRIX, _CUBE, _MATRIX, _MATRIX, _MATRIX, _FIXED_VECTOR, _FIXED_VECTOR, _CUBE, _CUBE,
+    types.int64, VECTOR, types.float64, _FIXED_MATRIX, _FIXED_CUBE, _FIXED_MATRIX, CUBE, types.int64, MATRIX, types.int64,
+    types.int64, types.boolean, MATRIX, CUBE, MATRIX, MATRIX, MATRIX, _FIXED_VECTOR, _FIXED_VECTOR, CUBE, CUBE,
 )  # fmt: skip
 
 _gradients = caller_at(*_GRADIENT_TYPES)
@@ -366,7 +360,7 @@ def gradients(
         write_gradients(moments, start + c, there, squares[1, c : c + there], length_scale, scale, mean_grad, deviation_grad)
 
 
-_SOLVE_TYPES = (_FIXED_MATRIX, _CUBE, types.int64, types.int64, _MATRIX, _CUBE, _MATRIX, _VECTOR)
+_SOLVE_TYPES = (_FIXED_MATRIX, CUBE, types.int64, types.int64, MATRIX, CUBE, MATRIX, VECTOR)
 
 _solve = caller_at(*_SOLVE_TYPES)
 
