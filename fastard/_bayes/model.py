@@ -13,6 +13,7 @@ from fastard import _validation as validate
 from fastard._arrays import Array
 from fastard._bayes import convergence
 from fastard._model.gaussian_process import GaussianProcess
+from fastard._model.given_parameters import model_at
 from fastard._model.names import input_names, output_names
 from fastard._model.relevance import relevance
 from fastard._objectives.likelihood import LogMarginalLikelihood
@@ -230,15 +231,12 @@ class BayesianGaussianProcess:
         likelihood = LogMarginalLikelihood(
             self._X, self._y, kernel=kernel, observation_variance=self._observation_variance, n_threads=self.n_threads
         )
-        length_scale = self.length_scale[chain, draw].copy()
-        signal, noise = float(self.signal_variance[chain, draw]), float(self.noise_variance[chain, draw])
-        evaluation = likelihood.evaluate(length_scale, signal, noise, kernel, gradient=False)
-        return GaussianProcess(
-            kernel=kernel,
-            length_scale=length_scale,
-            signal_variance=signal,
-            noise_variance=noise,
-            log_marginal_likelihood=evaluation.log_marginal_likelihood,
+        return model_at(
+            likelihood,
+            self.length_scale[chain, draw].copy(),
+            float(self.signal_variance[chain, draw]),
+            float(self.noise_variance[chain, draw]),
+            kernel,
             objective="posterior",
             n_evaluations=1,
             converged=False,
@@ -246,17 +244,8 @@ class BayesianGaussianProcess:
             search_values=[],
             feature_names=self.feature_names,
             target_names=self.target_names,
-            n_threads=self.n_threads,
-            _encoding=None,
-            _noise_groups=None,
-            _X=likelihood.X,
-            _y=likelihood.y,
             _y_mean=self._y_mean,
-            _observation_variance=likelihood.observation_variance,
             _slots=np.full(likelihood.n_parameters, FIXED),
-            _settings={},
-            _alpha=evaluation.alpha,
-            _factor=likelihood.release(),
         )
 
     def _thinned(self, n_draws: int) -> list[GaussianProcess]:

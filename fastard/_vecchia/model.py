@@ -18,6 +18,7 @@ from fastard import _validation as validate
 from fastard._arrays import Array, read_only
 from fastard._engine.terms import Term
 from fastard._model.gaussian_process import GaussianProcess
+from fastard._model.given_parameters import model_at
 from fastard._model.names import input_names, output_names
 from fastard._model.prediction import warn_of_zeros
 from fastard._model.relevance import relevance
@@ -485,14 +486,12 @@ def _exact_model(model: VecchiaGaussianProcess) -> GaussianProcess:
         observation_variance=vecchia.observation_variance,
         n_threads=vecchia.n_threads,
     )
-    parameters = (model.length_scale, model.signal_variance, model.noise_variance, model.kernel)
-    evaluation = exact.evaluate(*parameters, gradient=False)
-    return GaussianProcess(
-        kernel=model.kernel,
-        length_scale=model.length_scale,
-        signal_variance=model.signal_variance,
-        noise_variance=model.noise_variance,
-        log_marginal_likelihood=evaluation.log_marginal_likelihood,
+    return model_at(
+        exact,
+        model.length_scale,
+        model.signal_variance,
+        model.noise_variance,
+        model.kernel,
         objective=model.objective,
         n_evaluations=model.n_evaluations,
         converged=model.converged,
@@ -500,15 +499,6 @@ def _exact_model(model: VecchiaGaussianProcess) -> GaussianProcess:
         search_values=[model.log_likelihood],
         feature_names=model.feature_names,
         target_names=model.target_names,
-        n_threads=vecchia.n_threads,
-        _encoding=None,
-        _noise_groups=None,
-        _X=vecchia.X,
-        _y=vecchia.y,
         _y_mean=model._y_mean,
-        _observation_variance=vecchia.observation_variance,
         _slots=model._slots,
-        _settings={},
-        _alpha=evaluation.alpha,
-        _factor=exact.release(),
     )
