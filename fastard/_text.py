@@ -4,13 +4,26 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-_DATE = re.compile(r"\d{1,4}([-/.])\d{1,2}\1\d{1,4}([T ].*)?|\d{1,2}:\d{2}(:\d{2})?.*")
+_YEAR, _MONTH = r"(1[89]|20)\d\d", r"(0?[1-9]|1[0-2])"
+
+# English names of months, with a day or a year or both, and maybe a day of the week before and a time behind
+_NAMED = (
+    r"(?=.*\d)((mon|tue|wed|thu|fri|sat|sun)[a-z]*[.,]*\s+)?(\d{1,4}(st|[nr]d|th|\.)?[\s/-]*)?"
+    r"(jan(uary)?|feb(ruary)?|mar(ch)?|apr(il)?|may|june?|july?|aug(ust)?|sept?(ember)?|oct(ober)?|nov(ember)?|dec(ember)?)\.?"
+    r"([\s/-]+\d{1,2}(st|[nr]d|th)?)?(,?[\s/-]*\d{4})?([\sT,]+(at )?\d{1,2}:\d{2}.*)?"
+)
+
+_DATE = re.compile(
+    r"\d{1,4}([-/.])\d{1,2}\1\d{1,4}([T ].*)?|\d{1,2}:\d{2}(:\d{2})?.*"
+    rf"|{_YEAR}[-/]{_MONTH}|{_MONTH}[-/]{_YEAR}|{_NAMED}",
+    re.IGNORECASE,
+)
 
 MOST_CATEGORIES = 20  # more different texts than these are no categories, unless somebody says so
 
 
 def is_date(text: str) -> bool:
-    """Whether it is written as a date or a time of the day is, in whatever order."""
+    """Whether it is written as a date, a month of a year, or a time of the day is, in whatever order."""
     return _DATE.fullmatch(text) is not None
 
 

@@ -10,6 +10,7 @@ import pytest
 from conftest import data
 
 import fastard
+from fastard import _text
 
 N, D = 6, 2
 X, Y = data(N, D)
@@ -448,6 +449,8 @@ PANDAS = {
     "zone": (lambda pandas: pandas.date_range("2020-01-02", periods=N, tz="UTC"), TypeError, "dates or times in column 'b'"),
     "text_dates": (lambda pandas: ["2020-01-02"] * N, TypeError, "text of dates or times in column 'b' ('2020-01-02' at X[0"),
     "moments": (lambda pandas: [None, *["2020-01-02T03:04"] * 5], TypeError, "text of dates or times in column 'b'"),
+    "months_by_name": (lambda pandas: ["5 Jan 2024"] * N, TypeError, "text of dates or times in column 'b' ('5 Jan 2024'"),
+    "months": (lambda pandas: ["2024-01"] * N, TypeError, "text of dates or times in column 'b' ('2024-01' at X[0"),
     "times": (lambda pandas: ["12:30"] * N, TypeError, "text of dates or times in column 'b'"),
     "durations": (lambda pandas: pandas.to_timedelta([1] * N, unit="s"), TypeError, "durations in column 'b'"),
     "periods": (lambda pandas: pandas.period_range("2020", periods=N, freq="M"), TypeError, "type Period in column 'b'"),
@@ -495,6 +498,21 @@ def test_dates_are_numbers_by_the_remedy_or_categories_by_name():
         with pytest.raises(ValueError, match="unknown in training"):
             named.predict(frame.assign(day="2024-05-04"))
     assert fit(X=frame.assign(day=["1.2", "2024-05-01", "x"] * 2)).predict(frame[:0:-1].assign(day="x")).shape == (N - 1,)
+
+
+def test_what_is_a_date():
+    """And which categories are none: months and days by themselves, names, versions, ranges."""
+    dates = (
+        "2024-05-31|1.5.2024|31/12/99|12:30|12:30 PM|2024-05-31 14:30|2024-01|2024/1|01/2024|5 Jan 2024|05 January 2024|"
+        "Jan 5, 2024|5-Jan-2024|05-Jan-24|2024-Jan-05|05JAN2024|Jan 2024|Jan-24|5-Jan|5th May 2024|May 5th, 2024|5 Sept. 2024|"
+        "Monday 5 Jan 2024|Fri, 5 Jan 2024 14:30:00 +0000|Thu Jan  5 14:30:00 2024|May 5, 2024 at 3:15 PM"
+    )
+    others = (
+        "Jan|May|March|sunday|mon 5|type 5|model 2024|2024|2024Q1|1-2|10-20|2024-13|1000-10|1.5|1:2|3/4|MARCH1|SEPT2|DEC10|"
+        "may be 5|May flower 12|deck 5|marc 5|24-Jan-x"
+    )
+    assert [text for text in dates.split("|") if not _text.is_date(text)] == []
+    assert [text for text in others.split("|") if _text.is_date(text)] == []
 
 
 def test_pandas_frames_of_numbers():

@@ -288,6 +288,16 @@ def test_without_a_target_the_columns_are_listed(messy: str, capsys: pytest.Capt
     assert "--target" in err
 
 
+@pytest.mark.parametrize("dates", [("5 Jan 2024", "7 Feb 2024"), ("2024-01", "2024-02")])
+def test_dates_in_another_form_are_no_categories(
+    dates: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "data.csv"
+    path.write_text("day,a,y\n" + "".join(f"{dates[i % 2]},{i},{i * i}\n" for i in range(8)))
+    assert main(["fit", str(path), "--target", "y"]) == 2
+    assert f"column 'day': '{dates[0]}' is not a number; write dates as 2024-05-31" in capsys.readouterr().err
+
+
 def test_dates_are_listed_as_what_they_are_taken_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path, _ = _mixed(tmp_path / "data.csv")
     assert main(["fit", path]) == 2

@@ -118,7 +118,8 @@ def _type_name(value: Any) -> str:
 
 _DAYS = (
     "make dates numbers, days since 1970-01-01 say, as the command line does: (pandas.to_datetime(column, utc=True, "
-    "format='ISO8601') - pandas.Timestamp(0, tz='UTC')) / pandas.Timedelta(days=1); times of the day numbers of hours"
+    "format='ISO8601') - pandas.Timestamp(0, tz='UTC')) / pandas.Timedelta(days=1); times of the day numbers of hours; "
+    "dates in another form need their own format, '%d %b %Y' say"
 )
 
 # What an array or a DataFrame holds that is no number, and what to do about it.
