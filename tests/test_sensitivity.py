@@ -198,8 +198,6 @@ def test_idle_inputs_and_constant_functions():
     for found in (model.sobol(rng=0), model.sobol("data", rng=0)):
         np.testing.assert_allclose(found.total, [1.0, 0.0, 0.0], atol=1e-6)
         np.testing.assert_array_equal(found.total_std[1:], 0.0)
-    flat = fastard.fit(X[:, :1], np.ones(60), max_iterations=2).sobol(n_samples=2)
-    assert np.isnan(flat.total[0]) or abs(flat.variance) < 1e-20
     none = fastard.fit(np.empty((4, 0)), np.arange(4.0), max_iterations=2)
     assert none.sobol().total.shape == (0,)
     assert "first order" in repr(none.sobol())
@@ -207,6 +205,30 @@ def test_idle_inputs_and_constant_functions():
     text = str(model.sobol(rng=0))
     assert [line.split()[0] for line in text.splitlines()[2:5]] == ["x0", "x1", "x2"]
     assert "accurate to" in text
+
+
+@pytest.mark.parametrize("mean", ["constant", "linear", "quadratic"])
+@pytest.mark.parametrize("value", [0.0, 0.1, -3e7])
+@pytest.mark.parametrize("kernel", ["rbf", "matern52"])
+def test_a_constant_function_has_no_shares(kernel, value, mean):
+    """And not those of rounding errors."""
+    X = np.random.default_rng(0).uniform(size=(40, 2))
+    flat = fastard.fit(X, np.full(40, value), kernel=kernel, mean=mean).sobol(n_samples=4, n_points=16)
+    for shares in (flat.first_order, flat.total, flat.first_order_std, flat.total_std, flat.accuracy):
+        assert np.isnan(shares).all()
+    np.testing.assert_allclose(flat.mean, value, rtol=1e-12)
+    assert "The mean of y is constant: there is no variance to share." in str(flat)
+    assert "nan" not in str(flat)
+
+
+@pytest.mark.filterwarnings("ignore:the outputs share signal_variance")
+def test_of_two_outputs_one_may_be_constant():
+    X = np.random.default_rng(0).uniform(size=(40, 2))
+    Y = np.column_stack([np.sin(5.0 * X[:, 0]), np.full(40, 7.0)])
+    found = fastard.fit(X, Y, mean="linear").sobol(n_samples=4)
+    assert np.isnan(found.total[:, 1]).all()
+    np.testing.assert_allclose(found.total[:, 0], [1.0, 0.0], atol=0.02)
+    assert "The mean of y1 is constant" in str(found)
 
 
 # Main effects -----------------------------------------------------------------------------------------------------------

@@ -53,14 +53,15 @@ class SobolIndices(NamedTuple):
     names : list of str
         The inputs.
     first_order : ndarray
-        The share that an input explains alone: the variance of the mean given this input, over the variance.
+        The share that an input explains alone: the variance of the mean given this input, over the variance. NaN, as all
+        shares and their errors are, where the mean is constant but for rounding errors.
     total : ndarray
         The share that is lost where this input is held, with all that it does together with others.
     first_order_std, total_std : ndarray
         Standard deviations over functions drawn from the posterior; NaN where none were drawn.
     accuracy : float
         Of the numbers in ``first_order`` and ``total``: the largest standard error of the quadrature; of the closed form, and
-        of sums over all levels, a bound on what rounding adds.
+        of sums over all levels, a bound on what rounding adds. NaN where there are none.
     mean, variance : float, or ndarray of shape (m,)
         Of the model's mean under the inputs' distribution.
     output_names : list of str
@@ -94,7 +95,12 @@ class SobolIndices(NamedTuple):
             ]
             lines += [output] * (len(self.output_names) > 1)
             lines += _text.table(("input", "first order", "±", "total", "±"), rows, "<>>>>")
-        return _text.printable_lines([*lines, f"  Numbers are accurate to {self.accuracy:.0e}."])
+        flat = [output for t, output in enumerate(self.output_names) if np.isnan(total[:, t]).all()]
+        if flat and self.names:
+            lines.append(f"  The mean of {_text.listed(flat)} is constant: there is no variance to share.")
+        if not math.isnan(self.accuracy):
+            lines.append(f"  Numbers are accurate to {self.accuracy:.0e}.")
+        return _text.printable_lines(lines)
 
 
 def sobol(model: Any, given: Any, n_samples: int, n_points: int, rng: Any) -> SobolIndices:
@@ -113,6 +119,10 @@ def sobol(model: Any, given: Any, n_samples: int, n_points: int, rng: Any) -> So
         first, total, accuracy, mean, variance = found
         first_std, total_std = _spread(model, of_inputs, n_samples, random)
     shares, numbers = [first, total, first_std, total_std], [mean + model._y_mean, variance]
+    flat = validate.constant(numbers[0] + np.sqrt(variance) * [[-1.0], [1.0]])
+    for each in shares:
+        each[:, flat] = np.nan  # and not shares of rounding errors
+    accuracy = math.nan if flat.all() else accuracy
     if model._y.shape[1] == 1:
         shares, numbers = [each[:, 0] for each in shares], [float(each[0]) for each in numbers]
     return SobolIndices(list(model.input_names), *shares, accuracy, *numbers, model.output_names)  # type: ignore[call-arg, arg-type]
