@@ -89,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="COLUMN=P",
-        help="an input that begins anew after P of its units, wind=360 say; may be given again (default: none)",
+        help="an input that repeats after P of its units, wind=360 say; may be given again (default: none)",
     )
     _add_reading(fit)
     fit.add_argument(

@@ -118,8 +118,8 @@ def _effects(study: Study) -> list[str]:
         ),
         _table(("input", "alone", "in all"), rows, "<>>"),
         _paragraph(
-            "A main effect is the prediction over one input, averaged over all others; the strongest are drawn, with two "
-            "standard deviations of that average."
+            "A main effect is the prediction over one input, averaged over all others; the strongest are drawn on one scale, "
+            "with two standard deviations of that average."
         ),
         _pictures([_embedded(axes[0].figure, 0, "main effects of the inputs")]),
     ]

@@ -52,14 +52,13 @@ def show(grid: Grid) -> None:
 def _draw(grid: Grid) -> None:
     from rich import box
     from rich.console import Console
+    from rich.padding import Padding
     from rich.table import Table
     from rich.text import Text
 
     drawn = Table(
         title=Text(grid.title, style="bold") if grid.title else None,
         title_justify="left",
-        caption=Text(f"  {grid.caption}") if grid.caption else None,
-        caption_justify="left",
         box=box.SIMPLE_HEAD,
         show_header=bool(grid.header),
     )
@@ -73,7 +72,10 @@ def _draw(grid: Grid) -> None:
         )
     for row in grid.rows:
         drawn.add_row(*map(Text, row))  # Text: brackets in a column's name are not markup
-    Console().print(drawn)
+    console = Console()
+    console.print(drawn)
+    if grid.caption:
+        console.print(Padding(Text(grid.caption), (0, 0, 1, 2)))
 
 
 def show_study(study: "Study") -> None:

@@ -242,7 +242,8 @@ def draw_effects(make_axes: Callable[[float, int, int], Any], model: Any, found:
         for text in legend.get_texts():
             text.set_parse_math(False)
     name = _text.shortened(outputs[0], _NAME_OF_PANEL) if _names_its_target(model) else "prediction"
-    figure.supylabel(f"mean of {name}\n± 2 standard deviations", fontsize="medium", parse_math=False)
+    label = f"mean of {name}\n± 2 standard deviations"
+    figure.supylabel(label, fontsize="medium", multialignment="center", parse_math=False)
     return grid[: len(shown)]
 
 
