@@ -28,7 +28,7 @@ _TICKS = (0.5, 1, 2, 5, 10)
 
 
 class Loss(NamedTuple):
-    """Of one choice: nats a point that is conditioned, and microseconds of processor time a point for value and gradient."""
+    """Of one choice: nats per point that is conditioned, and microseconds of processor time a point for value and gradient."""
 
     d: int
     noise_variance: float
@@ -127,7 +127,7 @@ def draw(found: list[Loss], path: str) -> None:
         axes.set_xticks(_TICKS, [str(tick) for tick in _TICKS])
         axes.set_xlim(0.45, 12.0)
         axes.grid(alpha=0.3)
-    panels[0, 0].set_ylabel("nats a point lost")
+    panels[0, 0].set_ylabel("nats per point lost")
     handles = [
         Line2D([], [], color=colour, label=f"noise variance {noise:g}") for noise, colour in zip(noises, colours, strict=True)
     ]

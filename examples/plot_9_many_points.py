@@ -53,7 +53,7 @@ for count in counts:
 lost, error = np.array(losses).T
 fig, ax = plt.subplots(figsize=(5.4, 3.6), layout="constrained")
 ax.errorbar(counts, lost, 2.0 * error, fmt="o-", color="C0", capsize=3)
-ax.set(xscale="log", yscale="log", xlabel="neighbours", ylabel="nats lost a point")
+ax.set(xscale="log", yscale="log", xlabel="neighbours", ylabel="nats lost per point")
 ax.set_xticks(counts, map(str, counts))
 ax.minorticks_off()
 ax.spines[["top", "right"]].set_visible(False)

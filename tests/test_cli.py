@@ -88,7 +88,7 @@ def test_fit_reports_what_was_learned(data: str, capsys: pytest.CaptureFixture[s
         "54 rows, 3 inputs, kernel rbf",
         "log marginal likelihood",
         "on 6 rows",
-        "nats a row",
+        "nats per row",
         "evaluations",
         "converged",
         "Q² 0.9",
@@ -524,7 +524,7 @@ def test_vecchia_says_what_it_loses(data: str, tmp_path: Path, capsys: pytest.Ca
     assert main(["fit", data, "--target", "y", *options]) == 0
     out, err = capsys.readouterr()
     assert "54 rows, 3 inputs, kernel matern52" in out
-    assert "0 ± 0 nats a point are lost" in out
+    assert "0 ± 0 nats per point are lost" in out
     assert "with these, no parameter is known to move" in out
     assert "held out, 54 points from 53 neighbours each" in out
     assert " of training, with any compilation" in out

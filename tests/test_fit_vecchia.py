@@ -132,7 +132,7 @@ def test_what_is_lost_is_told_without_the_exact_likelihood():
     assert found.held_out.n == 450
     assert found.held_out.rmse[1] == pytest.approx(0.1, rel=0.15)
     assert 0.9 < found.held_out.coverage[1] <= 1.0
-    assert "nats a point are lost" in str(found)
+    assert "nats per point are lost" in str(found)
     left_out = fastard.fit(
         X, y, kernel="matern52", length_scale=model.length_scale, signal_variance=model.signal_variance,
         noise_variance=model.noise_variance, length_scale_bounds="fixed", signal_variance_bounds="fixed",

@@ -120,7 +120,7 @@ def facts(study: "Study") -> list[tuple[str, str]]:
         count = f"{held_out.n} rows" if held_out.n > 1 else "1 row"
         rows += [
             ("held-out RMSE", f"{held_out.rmse:.4g} on {count} (predicting the mean: {held_out.rmse_of_mean:.4g})"),
-            ("held-out log density", f"{held_out.mean_log_predictive_density:.4g} nats a row, noise included"),
+            ("held-out log density", f"{held_out.mean_log_predictive_density:.4g} nats per row, noise included"),
         ]
     rows += _approximation(study.accuracy) if study.accuracy is not None else []
     compilation = "with any compilation" if study.includes_compilation else "without compilation"

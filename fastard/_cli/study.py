@@ -42,7 +42,7 @@ class HeldOut:
     n: int
     rmse: float
     rmse_of_mean: float  # of predicting the mean of the training targets
-    mean_log_predictive_density: float  # nats a row, noise included
+    mean_log_predictive_density: float  # nats per row, noise included
 
 
 @dataclass(frozen=True)

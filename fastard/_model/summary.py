@@ -312,7 +312,7 @@ def _leave_one_out(model: Any, loo: LeaveOneOut) -> list[tuple[str, str]]:
         what = f"Q² {round(r2, 4) + 0.0:.4f}, RMSE {rmse:.4g}, 95 % intervals hold {100.0 * coverage:.1f} %"
         facts.append((f"leave-one-out{f', {name}' if m > 1 else ''}", what))
     density = loo.log_predictive_density / model._y.size
-    facts.append(("leave-one-out density", f"{density:.4g} nats a target"))
+    facts.append(("leave-one-out density", f"{density:.4g} nats per target"))
     return facts
 
 

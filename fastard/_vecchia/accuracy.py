@@ -33,7 +33,7 @@ class HeldOut(NamedTuple):
     rmse : ndarray, shape (2,)
         Root mean square errors, in units of y.
     log_density : ndarray, shape (2,)
-        Mean log predictive density, noise included, in nats a point.
+        Mean log predictive density, noise included, in nats per point.
     coverage : ndarray, shape (2,)
         Share of the targets within their central 95 % interval.
     """
@@ -57,10 +57,10 @@ class Accuracy(NamedTuple):
     neighbors : tuple of 2 ints
         How many the sample's blocks were conditioned on instead; at most all points before.
     nats_lost, nats_lost_error : ndarray, shape (2,)
-        Estimated Kullback-Leibler divergence from the model with so many neighbours, in nats a point, and its standard error
+        Estimated Kullback-Leibler divergence from the model with so many neighbours, in nats per point, and its standard error
         by the sample. It needs no y.
     gain, gain_error : ndarray, shape (2,)
-        By how much the log likelihood of y would change at the same parameters, in nats a point.
+        By how much the log likelihood of y would change at the same parameters, in nats per point.
     names : list of str
         Of the parameters, P.
     shift, shift_error : ndarray, shape (2, P)
@@ -84,7 +84,7 @@ class Accuracy(NamedTuple):
             return f"what is lost cannot be told: {_singular(self.neighbors[0])}\n{self._of_held_out()}"
         last = int(told[-1])
         lost, error, more = self.nats_lost[last], self.nats_lost_error[last], self.neighbors[last]
-        lines = [f"{lost:.2g} ± {error:.1g} nats a point are lost against blocks of {more} neighbours"]
+        lines = [f"{lost:.2g} ± {error:.1g} nats per point are lost against blocks of {more} neighbours"]
         if np.isfinite(self.shift[last]).any():
             lines.append(self._of_shifts(self.shift[last], self.shift_error[last]))
         return "\n".join([*lines, self._of_held_out()])
@@ -107,7 +107,7 @@ class Accuracy(NamedTuple):
             return f"held out, {held.n} points are not predicted: {_singular(held.neighbors[0])}; pass fewer neighbors"
         return (
             f"held out, {held.n} points from {held.neighbors[0]} neighbours each: RMSE {held.rmse[0]:.4g}, log density "
-            f"{held.log_density[0]:.4g} nats a point, {held.coverage[0]:.1%} in 95 % intervals"
+            f"{held.log_density[0]:.4g} nats per point, {held.coverage[0]:.1%} in 95 % intervals"
         )
 
 
