@@ -45,7 +45,8 @@ def draw_growth(by_points, by_inputs, by_threads, table, inputs):
     by_points.legend(frameon=False)
     d = [number(cell) for cell in inputs["inputs d"]]
     by_inputs.plot(d, [number(cell) for cell in inputs["fastard, ms"]], "o", color=COLORS[0], markersize=5)
-    by_inputs.set(xscale="log", xlabel="inputs d", ylabel="the same at n = 1000, ms", ylim=(0.0, None))
+    by_inputs.set(xscale="log", xlabel="inputs d", ylabel="the same at n = 1000, ms")
+    by_inputs.set_ylim(0.0, 1.1 * by_inputs.get_ylim()[1])
     by_threads.plot(n, [number(cell) for cell in table["one thread over all"]], "o", color=COLORS[0], markersize=5)
     by_threads.axhline(2.0, color=COLORS[1], linewidth=1)
     by_threads.set(xscale="log", xlabel="points n", ylabel="speed-up by a second thread", ylim=(0.9, 2.15))
@@ -61,6 +62,7 @@ def main():
     one, two = Figure(figsize=(7.6, 4.4), layout="constrained"), Figure(figsize=(9.6, 3.2), layout="constrained")
     draw_libraries(one.subplots(), libraries)
     draw_growth(*two.subplots(1, 3), limits, inputs)
+    two.get_layout_engine().set(wspace=0.05)
     for name, figure in {"evaluation": one, "growth": two}.items():
         for axes in figure.axes:
             axes.grid(axis="y", alpha=0.3)

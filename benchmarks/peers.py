@@ -107,7 +107,7 @@ def compete(workers: dict[str, Worker], n: int, d: int, total_seconds: float) ->
 def _milliseconds(name, best):
     if name not in best:
         return "–"
-    text = f"{milliseconds(best[name])} ms"
+    text = milliseconds(best[name])
     return text if name == "fastard" else f"{text} ({best[name] / best['fastard']:.1f}×)"
 
 

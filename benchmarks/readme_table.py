@@ -14,7 +14,7 @@ def main():
     against_limits = limits.table(limits.SIZES, arguments.seconds)
     if arguments.json:
         arguments.json.write_text(json.dumps({"machine": machine, **figures}, indent=1))
-    print(f"\n{machine}\n\nOne evaluation, value and gradient (`benchmarks/peers.py`):\n\n{against_peers}")
+    print(f"\n{machine}\n\nOne evaluation, value and gradient, in ms (`benchmarks/peers.py`):\n\n{against_peers}")
     print(f"\nBeside what the machine can do (`benchmarks/limits.py`):\n\n{against_limits}")
 
 

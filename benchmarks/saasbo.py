@@ -81,7 +81,7 @@ def table(sizes, warmup, draws, seeds):
     headings = ["n", "d", "seed"]
     for what in ("wall", "processor"):
         headings += [f"{what}, {name}" for name in FITS] + ["ratio"]
-    return markdown([*headings, *(f"log predictive density, {name}" for name in FITS)], rows)
+    return markdown([*headings, *(f"held-out density, {name}" for name in FITS)], rows)
 
 
 class Saasbo:

@@ -1,6 +1,7 @@
 """How the site is built: ``nox -s docs``, or ``python -m sphinx -W -b html docs docs/_build/html`` with the extra ``docs``."""
 
 import os
+import re
 import warnings
 from importlib.util import find_spec
 
@@ -29,6 +30,31 @@ exclude_patterns = ["_build", "_templates", "gallery/*.ipynb", "gallery/*.py", "
 suppress_warnings = ["config.cache"]
 
 # Pages
+
+
+def link_gallery(_, page, text):
+    """Links to ../examples, which lead somewhere in a clone too, lead to the gallery here."""
+    text[0] = re.sub(r"\]\(\.\./examples/(plot_\w+)\.py\)", r"](gallery/\1.rst)", text[0])
+    text[0] = text[0].replace("](../examples)", "](gallery/index.rst)")
+
+
+def hide_signature(_, what, name, thing, options, signature, returned):
+    """Of classes that nobody calls: their docstrings say what makes them."""
+    is_result = what == "class" and re.search(r"makes?\s+(it|one)\b", (thing.__doc__ or "").partition("\n\n")[0])
+    return ("", None) if is_result else None
+
+
+def skip_fields(_, what, name, thing, skip, options):
+    """Fields of named tuples, which the docstrings list."""
+    return True if (getattr(thing, "__doc__", None) or "").startswith("Alias for field number") else None
+
+
+def setup(app):
+    """Called by Sphinx."""
+    app.connect("source-read", link_gallery)
+    app.connect("autodoc-process-signature", hide_signature)
+    app.connect("autodoc-skip-member", skip_fields)
+
 
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
@@ -63,6 +89,7 @@ numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
 autodoc_typehints = "none"  # the docstrings have the types, and the shapes
 autodoc_member_order = "bysource"
+toc_object_entries_show_parents = "hide"
 if find_spec("gpytorch") is None:  # nothing of fastard.gpytorch can be imported then: its reference is left out
     exclude_patterns.append("reference/gpytorch.md")
     suppress_warnings.append("toc.not_readable")

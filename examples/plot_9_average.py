@@ -40,6 +40,7 @@ for chain in range(posterior.n_chains):
 panels[0].set(ylabel="length scale of flow", yscale="log")
 panels[1].set(xlabel="draw", ylabel="global scale τ", yscale="log")
 fig.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=4, frameon=False)
+plt.show()
 
 # %%
 # Which inputs matter, and how sure is that? Bars are intervals of 90 %; the crosses are where the optimum puts them.
@@ -54,6 +55,7 @@ axes.plot(optimum.relevance, places, "x", color="C1", markersize=8, markeredgewi
 axes.set(xlabel="relevance, share of all inputs", xlim=(-0.02, 1.0))
 axes.set_yticks(places, NAMES)
 axes.legend(frameon=False)
+plt.show()
 
 # %%
 # Predictions along the first input, the others in the middle: the bands are of two standard deviations.
@@ -69,6 +71,7 @@ for axes, model, title in zip(panels, (optimum, posterior), ("at one optimum", "
     axes.set(xlabel="flow", title=title)
 panels[0].set_ylabel("yield")
 panels[0].legend(frameon=False)
+plt.show()
 
 # %%
 # How often the bands hold the truth, at a thousand new points, and how far the means are from it.
