@@ -75,9 +75,9 @@ def fit(
         Names, or numbers where X is no DataFrame, of columns whose entries (text, numbers or booleans) are categories: any two
         different ones are equally far apart. Encoded inside, one column of 0 and 1 for each, with one length scale for all:
         between two points whose categories differ there is the squared distance 2 / length_scale^2. Of a DataFrame, columns of
-        pandas' category dtype and of text, with 20 levels at most that come again, are such without being named.
+        pandas' category dtype, and of text with 20 levels at most that come again, are categorical without being named.
     periodic : dict, optional
-        By columns their periods, in the columns' units: {"wind": 360.0}. Encoded inside as sine and cosine with one length
+        The periods of columns, in their units: {"wind": 360.0}. Encoded inside as sine and cosine with one length
         scale, so that the squared distance is 4 sin^2(pi (x - x') / period) / length_scale^2, which makes the squared
         exponential kernel MacKay's periodic one, exp(-2 sin^2(pi (x - x') / period) / length_scale^2).
     kernel : str, kernel object, or dict of Term, optional

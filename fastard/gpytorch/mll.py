@@ -58,7 +58,7 @@ class ExactMarginalLogLikelihood(_GPyTorchs):
 
     Examples
     --------
-    >>> mll = fastard.gpytorch.mll.ExactMarginalLogLikelihood(model.likelihood, model)
+    >>> mll = fastard.gpytorch.ExactMarginalLogLikelihood(model.likelihood, model)
     >>> botorch.fit.fit_gpytorch_mll(mll)
     """
 

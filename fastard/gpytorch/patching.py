@@ -27,7 +27,7 @@ def patched() -> Iterator[None]:
 
     Examples
     --------
-    >>> with fastard.gpytorch.patching.patched():
+    >>> with fastard.gpytorch.patched():
     ...     fit_gpytorch_mll(SumMarginalLogLikelihood(model.likelihood, model))
     """
     with ExitStack() as stack:
