@@ -89,6 +89,7 @@ numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
 autodoc_typehints = "none"  # the docstrings have the types, and the shapes
 autodoc_member_order = "bysource"
+default_role = "literal"
 toc_object_entries_show_parents = "hide"
 if find_spec("gpytorch") is None:  # nothing of fastard.gpytorch can be imported then: its reference is left out
     exclude_patterns.append("reference/gpytorch.md")
