@@ -20,7 +20,7 @@ from fastard.kernels import RBF, Kernel
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Term:
-    """One kernel of a sum: the columns that it is over, and what `fit` is to know of its parameters.
+    """One kernel of a sum: the columns that it is over, and what `fit` needs to know about its parameters.
 
     ``fastard.fit(X, y, kernel={"trend": Term("rbf", ["year"]), ...})`` trains a sum of such; the trained model's ``terms``
     are of this class too, with the trained values. All but the columns mean what they mean in :func:`fastard.fit`, for this

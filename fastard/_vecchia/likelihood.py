@@ -195,7 +195,7 @@ class VecchiaLogLikelihood:
     def information(self, theta: ArrayLike) -> Array:
         """The average information at ``theta``, (P, P): what the log likelihood's curvature is on average, if the model holds.
 
-        Gilmour, Thompson & Cullis, Biometrics 51 (1995), 1440-1450. Its inverse are the covariances of the estimates.
+        Gilmour, Thompson & Cullis, Biometrics 51 (1995), 1440-1450. Its inverse holds the covariances of the estimates.
         """
         return self.evaluate(*self.natural(theta), wanted=INFORMATION).information
 

@@ -21,7 +21,7 @@ def patched() -> Iterator[None]:
     """Let ``gpytorch.mlls.ExactMarginalLogLikelihood`` itself evaluate by fastard, for code that makes its own.
 
     Inside, in all threads, every instance of GPyTorch's class does what :class:`ExactMarginalLogLikelihood` does; after the
-    last exit all is as it was. Where BoTorch has been imported, its ``fit_gpytorch_mll``, by whatever name somebody holds it,
+    last exit all is as it was. Where BoTorch has been imported, its ``fit_gpytorch_mll``, under any name that a module has it,
     does what :func:`fit_gpytorch_mll` does, and its fully Bayesian models are sampled as by
     :func:`fit_fully_bayesian_model_nuts`.
 
