@@ -26,6 +26,7 @@ INTEGRATIONS = ("fastard", "fastard.sklearn", "fastard.gpytorch")
 
 @pytest.mark.skipif(not PAGES, reason="the pages come with the source only")
 @pytest.mark.filterwarnings("ignore:The optimal value found")  # scikit-learn's, of an input that does nothing
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")  # of linear_operator's import
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_the_page_runs(page, tmp_path, monkeypatch):
     text = page.read_text(encoding="utf-8")
