@@ -410,6 +410,7 @@ def test_no_writable_cache(site):
         shown = fastard.show_config(mode="dicts")["compiled code"]
         assert shown == {"cache directory": "none is writable: each process compiles what it does not find"}, shown
         """,
+        PYTHONDONTWRITEBYTECODE="1",
         **environment,
     )
     assert out == ""
