@@ -107,10 +107,10 @@ def gradients(terms, X, y, diagonal):
 
 def gradient(term, X, y, noise_variance, observation_variance=0.0):
     """The whole gradient for one term, [ln length_scale ..., ln signal_variance, ln noise_variance, ln shape ...]."""
-    diagonal = noise_variance + observation_variance
+    Q = weights([term], X, y, noise_variance + observation_variance)[1]
     d = X.shape[1]
-    of_term = gradients([term], X, y, diagonal)[0]
-    of_noise = 0.5 * noise_variance * np.trace(weights([term], X, y, diagonal)[1])
+    of_term = 0.5 * vjp(Q, term, X)
+    of_noise = 0.5 * noise_variance * np.trace(Q)
     return np.concatenate([of_term[: d + 1], [of_noise], of_term[d + 1 :]])
 
 

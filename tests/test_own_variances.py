@@ -96,10 +96,8 @@ def test_over_several_tiles_and_threads(n):
         return naive.log_marginal_likelihood_with_own_variances(terms, X, y, np.empty((n, 0)), np.exp(theta[4]), False)
 
     assert_agree(results[0][0], likelihood(theta))
-    for i in (0, 2, 4):
-        moved = theta.astype(complex)
-        moved[i] += 1e-30j
-        assert_agree(results[0][1][i], likelihood(moved).imag / 1e-30)
+    along = np.array([1.0, -0.7, 0.5, 0.0, 0.3])  # all but the signal variance's
+    assert_agree(along @ results[0][1], likelihood(theta + 1e-30j * along).imag / 1e-30)
 
 
 @pytest.mark.parametrize("options", [{}, {"length_scale_bounds": ["fixed", None, None]}, {"length_scale_groups": "isotropic"}])
