@@ -92,16 +92,17 @@ class FirstAfterPause:
     def setup(self, n):
         if CORES == 1:
             raise NotImplementedError("one core")
-        settings = {"one": (1, True), "left": (2, False), "moved": (2, True)}
-        self.children = {
-            name: Child(_AFTER_PAUSES.format(n=n, threads=threads, moves=moves)) for name, (threads, moves) in settings.items()
-        }
+        self.n, self.children = n, {}
 
     def teardown(self, *_):
         for child in self.children.values():
             child.close()
 
     def ratio(self, name, other):
+        settings = {"one": (1, True), "left": (2, False), "moved": (2, True)}
+        for each in (name, other):
+            threads, moves = settings[each]
+            self.children[each] = Child(_AFTER_PAUSES.format(n=self.n, threads=threads, moves=moves))
         times = {name: [], other: []}
         wait = timing.PAUSE_SECONDS if timing.EFFORT > 0.0 else 0.0
         for _ in range(repeats(200)):

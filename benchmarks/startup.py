@@ -5,6 +5,7 @@ import tempfile
 from benchmarks.children import output_of
 from benchmarks.implementations import fastard
 from benchmarks.problems import make_problem
+from benchmarks.timing import repeats
 
 _ADDED_TO_NUMBA = """
 import time, numba
@@ -45,7 +46,7 @@ class Import:
         return "import numba"
 
     def track_import_added_to_numba(self):
-        return min(float(output_of(_ADDED_TO_NUMBA)) for _ in range(5))
+        return min(float(output_of(_ADDED_TO_NUMBA)) for _ in range(repeats(5)))
 
     track_import_added_to_numba.unit = "seconds"
 
