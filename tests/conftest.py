@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.linalg  # noqa: F401  # so that its BLAS is there, beside NumPy's
+import threadpoolctl
 
 import fastard
 
@@ -42,10 +44,48 @@ def pytest_collection_modifyitems(items):
                 item.add_marker(marker)
 
 
+# The files that are about threads, BLAS's own among them, or about what is left behind of them.
+BLAS_AS_IT_IS = (
+    *("batch", "bits", "blas", "cluster", "many_cores", "pool", "processes", "restarts", "state", "surroundings"),
+    *("fit_vecchia", "vecchia_likelihood"),
+)
+BLAS = threadpoolctl.ThreadpoolController()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_blas_thread(request):
+    """In all other files: the plain formulas are many small calls, whose threads spin while they wait.
+
+    On two cores that are busy it makes them five times slower. Child processes have the threads that a user's have.
+    """
+    if request.path.stem.removeprefix("test_") in BLAS_AS_IT_IS:
+        yield
+    else:
+        with BLAS.limit(limits=1, user_api="blas"):
+            yield
+
+
+@pytest.fixture
+def several_blas_threads():
+    """So that a limit shows, and one that stays behind, on a machine with one core too."""
+    with threadpoolctl.threadpool_limits(limits=3, user_api="blas"):
+        yield
+
+
 @pytest.fixture(params=KERNELS)
 def kernel(request):
     """(name, object, shape parameters)."""
     return request.param
+
+
+@pytest.fixture
+def several_torch_threads():
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -12,6 +12,8 @@ from helpers import at_opcode, interrupt
 from fastard import _blas
 from fastard._blas import one_blas_thread
 
+pytestmark = pytest.mark.usefixtures("several_blas_threads")
+
 
 def blas_threads():
     return [library["num_threads"] for library in threadpoolctl.threadpool_info() if library["user_api"] == "blas"]
@@ -71,13 +73,6 @@ def test_a_forked_child_has_its_threads():
 
 def limited():
     return set(blas_threads()) == {1}
-
-
-@pytest.fixture(autouse=True)
-def several_threads():
-    """So that a limit that stays behind shows, on a machine with one core too."""
-    with threadpoolctl.threadpool_limits(limits=3, user_api="blas"):
-        yield
 
 
 def test_a_signal_handler_that_trains_waits_for_nobody():

@@ -242,7 +242,7 @@ def test_fit_gives_up_as_botorch_does():
     assert all(torch.equal(now, then) for now, then in zip(model.state_dict().values(), before.values(), strict=True))
 
 
-@pytest.mark.usefixtures("no_fallback")
+@pytest.mark.usefixtures("no_fallback", "several_blas_threads", "several_torch_threads")
 def test_threads_within_a_fit(monkeypatch):
     """BoTorch limits BLAS to one thread around SciPy's optimiser; ours are not BLAS's."""
     seen = set()

@@ -24,7 +24,6 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_X_y
-from threadpoolctl import threadpool_limits
 
 import fastard.sklearn
 from fastard._training.search import Search
@@ -36,13 +35,6 @@ pytestmark = pytest.mark.filterwarnings("default")
 BOX = np.array([[-5.0, 10.0], [0.0, 15.0]])
 FIRST, PROPOSALS = 4, 4  # drawn at random, then proposed by the model
 TOLERANCE = 1e-4  # of the box
-
-
-@pytest.fixture(autouse=True)
-def _one_blas_thread():
-    """Threads of BLAS that spin beside others make these many small problems ten times slower."""
-    with threadpool_limits(1, user_api="blas"):
-        yield
 
 
 @pytest.fixture
