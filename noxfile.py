@@ -61,7 +61,7 @@ def oldest(session: nox.Session) -> None:
     """The oldest dependencies that are supported, all at once: ten minutes on two cores, half of it compiling."""
     session.install(".[test]", *floors(session, "sklearn"))
     session.run("pytest", "-m", "not integration and not process and not benchmarks", *session.posargs)
-    session.run("pytest", "tests/test_sklearn.py")
+    session.run("pytest", "tests/test_sklearn.py", "tests/test_cluster.py")
 
 
 @nox.session(default=False)

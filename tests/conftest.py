@@ -32,8 +32,9 @@ MARKED = {
         *("sklearn", "sklearn_agreement", "sklearn_clients", "gpytorch", "botorch", "botorch_fitting", "real_data"),
         *("bayes_calibration", "botorch_fully_bayesian"),
     ),
-    "process": ("processes", "surroundings", "cache", "cpu_shapes"),
+    "process": ("processes", "surroundings", "cache", "cpu_shapes", "cluster"),
     "benchmarks": ("benchmarks",),
+    "pages": ("docs",),
 }
 
 

@@ -196,7 +196,10 @@ def test_physical_cores(case, name, tmp_path):
         (6, 8, 4, None, 6),  # somebody has told Numba so
         (2, 8, 4, None, 2),
         (16, 8, 4, None, 8),
+        (8, 8, 4, 0.5, 1),
+        (8, 8, 4, 1.0, 1),
         (8, 8, 4, 1.5, 2),
+        (8, 8, 4, 16.0, 4),
         (6, 8, 4, 1.5, 2),
     ],
 )

@@ -4,7 +4,6 @@ import io
 import sys
 import textwrap
 
-import numba
 import numpy as np
 import pytest
 from conftest import data, run_python
@@ -240,16 +239,6 @@ def test_a_containers_memory(own, file, text, expected, tmp_path):
 
 def test_no_control_groups_at_all(tmp_path):
     assert _limits._tightest("cpu", _limits._cpu_quota, tmp_path) is None
-
-
-@pytest.mark.parametrize(("quota", "threads"), [(None, 4), (0.5, 1), (1.0, 1), (1.5, 2), (16.0, 4)])
-def test_a_quota_limits_the_default(quota, threads, monkeypatch):
-    monkeypatch.setattr(_threads, "_affinity", lambda: frozenset(range(4)))
-    monkeypatch.setattr(_threads, "physical_cores", len)
-    monkeypatch.setattr(_threads, "cpu_quota", lambda: quota)
-    monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", 8)
-    monkeypatch.setattr(_threads.parallel, "_is_initialized", False)
-    assert _threads.default_threads() == threads
 
 
 # Too many points, and calls that take long
