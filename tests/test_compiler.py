@@ -3,11 +3,12 @@
 import gc
 import operator
 import os
+from typing import ClassVar
 
 import numpy as np
 import pytest
 from numba import njit, types
-from numba.core import typed_passes, untyped_passes
+from numba.core import event, typed_passes, untyped_passes
 from numba.core.compiler_machinery import CompilerPass
 from numba.core.errors import NumbaError
 
@@ -106,6 +107,50 @@ def test_operators_have_numbas_types(name, kinds):
         ours = njit(one, error_model="numpy", pipeline_class=Compiler)
         ours.compile(kinds)
         assert ours.overloads[kinds].signature.return_type == numbas.overloads[kinds].signature.return_type
+
+
+@jit
+def three_rows(n):
+    return np.empty((3, n)).size + np.zeros((3, n)).size
+
+
+@separate
+def four_rows(n):
+    return np.empty((4, n)).size + np.zeros((4, n)).size
+
+
+def test_an_allocator_is_compiled_once():
+    """And not again for a caller with other options."""
+    assert three_rows(2) == 12
+
+    class Listener(event.Listener):
+        compiled: ClassVar[list[str]] = []
+
+        def on_start(self, event):
+            self.compiled.append(event.data["dispatcher"].py_func.__module__)
+
+        def on_end(self, event):
+            pass
+
+    with event.install_listener("numba:compile", Listener()):
+        four_rows.address((types.int64,))
+    assert set(Listener.compiled) <= {__name__}
+
+
+def test_operators_on_arrays_have_a_memory():
+    """An element, a row, a slice and a comparison, each twice, of arrays of other dimensions and types in between."""
+
+    @jit
+    def apply(x, A, k):
+        row, part = A[1], x[1:3]
+        row[0] = part[1] + x[2]
+        k[0] += A[0, 1] > k[1]
+        return row[0] * A[1, 0] + k[k[0]] + x[k[0]]
+
+    def numbers():
+        return np.arange(4.0), np.arange(6.0).reshape(2, 3), np.array([1, 0, 2])
+
+    assert apply(*numbers()) == apply.py_func(*numbers())
 
 
 @pytest.mark.parametrize("enabled", [True, False])

@@ -5,6 +5,7 @@ import gc
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 from numba import types
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
@@ -23,16 +24,18 @@ NOT_NEEDED = {
     "inline_overloads",
     "nopython_rewrites",
     "dump_parfor_diagnostics",
+    "ir_processing",
 }
 
-# Functions of numbers, beside the operators, whose types Numba finds by trying one overload after the other.
-_OF_NUMBERS = (abs, int, max, min, range)
+# Functions beside the operators whose types Numba finds by trying one overload after the other; and those that it would
+# compile again for each set of options that a caller is compiled with.
+_OF_NUMBERS, _OF_SHAPES = (abs, int, max, min, range), (np.empty, np.zeros)
 
 _signatures: dict[Any, Any] = {}
 
 
 class _Typing:
-    """Numba's typing context, with a memory of what operators make of numbers."""
+    """Numba's typing context, with a memory of what operators make of their operands."""
 
     def __init__(self, context: Any) -> None:
         self._context = context
@@ -41,13 +44,14 @@ class _Typing:
         return getattr(self._context, name)
 
     def resolve_function_type(self, function: Any, args: Any, kws: Any) -> Any:
-        key = getattr(function, "typing_key", function), tuple(args)
-        is_known = getattr(key[0], "__module__", None) == "_operator" or key[0] in _OF_NUMBERS
-        if kws or not is_known or not all(isinstance(x, types.Number | types.Boolean | types.Literal) for x in args):
+        name = getattr(function, "typing_key", function)
+        is_known = getattr(name, "__module__", None) == "_operator" or name in _OF_NUMBERS or name in _OF_SHAPES
+        if kws or not is_known:
             return self._context.resolve_function_type(function, args, kws)
-        if key not in _signatures:
-            _signatures[key] = self._context.resolve_function_type(function, args, kws)
-        return _signatures[key]
+        args = tuple(map(types.unliteral, args)) if name in _OF_SHAPES else tuple(args)
+        if (name, args) not in _signatures:
+            _signatures[name, args] = self._context.resolve_function_type(function, args, kws)
+        return _signatures[name, args]
 
 
 class _Library(JITCodeLibrary):
