@@ -40,20 +40,29 @@ def warmup(kernel: str | Kernel | None = None, *, progress: bool = False) -> Non
             compile_training(chosen)
             for objective in ("log_marginal_likelihood", "loo"):
                 compile_training(chosen, objective=objective, mean="linear")
+            compile_predictions(chosen)
             compile_derivatives(chosen)
 
 
 def compile_training(kernel: str | Kernel, **options: Any) -> None:
-    """What ``fit``, with such ``options``, and ``predict`` need, by one small call of each."""
+    """What ``fit`` needs with such ``options``, by a small one."""
     from fastard._objectives.covariances import covariance
     from fastard._training.fit import fit
 
     X = np.linspace(0.0, 1.0, 8)[:, np.newaxis]
-    model = fit(X, np.sin(X), kernel=kernel, max_iterations=1, n_threads=1, **options)
-    for points in (X[:1], np.repeat(X, 8, axis=0)):  # a few, and many, are solved for differently
-        model.predict(points, return_std=True)
+    fit(X, np.sin(X), kernel=kernel, max_iterations=1, n_threads=1, **options)
     many = np.linspace(0.0, 1.0, 400)[:, np.newaxis]  # enough to be shared out, which compiles the waiting
     covariance(many, many, length_scale=1.0, kernel=kernel, n_threads=2)
+
+
+def compile_predictions(kernel: str | Kernel) -> None:
+    """What ``predict`` needs."""
+    from fastard._training.fit import fit
+
+    X = np.linspace(0.0, 1.0, 8)[:, np.newaxis]
+    model = fit(X, np.sin(X), kernel=kernel, max_iterations=1, n_threads=1)
+    for points in (X[:1], np.repeat(X, 8, axis=0)):  # a few, and many, are solved for differently
+        model.predict(points, return_std=True)
 
 
 def compile_derivatives(kernel: str | Kernel) -> None:

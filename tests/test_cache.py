@@ -590,7 +590,8 @@ def test_silent_where_progress_is_shown(watched, capsys, monkeypatch):
 
     monkeypatch.setattr(_cache, "_PATIENCE", 0.0)
     monkeypatch.setattr(_warmup, "compile_training", compile_small)
-    monkeypatch.setattr(_warmup, "compile_derivatives", lambda _: None)
+    for name in ("compile_predictions", "compile_derivatives"):
+        monkeypatch.setattr(_warmup, name, lambda _: None)
     fastard.warmup("rbf", progress=True)
     assert capsys.readouterr().err == "fastard: compiling RBF\n"
     assert not _cache._said

@@ -1406,9 +1406,12 @@ def test_warmup_leaves_nothing_to_compile(kernel: str, capsys: pytest.CaptureFix
 def test_warmup_takes_every_kernel_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
     trained: list[Any] = []
     derived: list[Any] = []
+    predicted: list[Any] = []
     monkeypatch.setattr(_warmup, "compile_training", lambda kernel, **options: trained.append((kernel, options)))
+    monkeypatch.setattr(_warmup, "compile_predictions", predicted.append)
     monkeypatch.setattr(_warmup, "compile_derivatives", derived.append)
     warmup()
+    assert predicted == derived
     assert [type(kernel) for kernel in derived] == list(BY_NAME.values())
     searches: list[dict[str, str]] = [
         {},
