@@ -567,6 +567,23 @@ def test_more_neighbours_than_are_positive_definite_are_no_end():
     assert "accuracy" in dict(model.summary(accuracy=True).facts)
 
 
+def test_where_the_logarithms_rounding_decides_accuracy_and_errors_are_told(monkeypatch):
+    """As after a training that ended just before the covariance is singular: at exp(log(parameters)) it may be."""
+    model = fastard.fit_vecchia(*problem(), neighbors=20, rng=0)
+    expected, told = model.standard_errors(), model.accuracy(sample=10)
+
+    def singular(*_, **__):
+        raise fastard.NotPositiveDefiniteError(3)
+
+    monkeypatch.setattr(likelihood.VecchiaLogLikelihood, "information", singular)
+    monkeypatch.setattr(likelihood.VecchiaLogLikelihood, "of_blocks", singular)
+    np.testing.assert_allclose(model.standard_errors().standard_errors, expected.standard_errors, rtol=1e-8)
+    found = model.accuracy(sample=10)
+    assert np.isnan([found.nats_lost, found.gain, found.nats_lost_error, found.gain_error]).all()
+    assert np.isnan(found.shift).all()
+    np.testing.assert_array_equal(found.held_out.rmse, told.held_out.rmse)
+
+
 def test_a_stage_that_cannot_begin_leaves_what_the_last_one_found(monkeypatch):
     evaluate, find = likelihood.VecchiaLogLikelihood.evaluate, likelihood.VecchiaLogLikelihood.find_neighbors
     found = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from typing import NamedTuple
 
@@ -134,7 +135,9 @@ def accuracy(
         return Accuracy(neighbors, nothing, nothing, nothing, nothing, names, of_each, of_each, held_out)
     which = np.sort(random.choice(count, min(count, sample), replace=False))
     sizes = np.diff(blocks.starts)[which]
-    own = likelihood.of_blocks(theta, which)
+    own: BlockSums | None = None
+    with contextlib.suppress(NotPositiveDefiniteError):  # training may end where the rounding of logarithms decides
+        own = likelihood.of_blocks(theta, which)
     lost, gain = np.empty((2, len(TIMES))), np.empty((2, len(TIMES)))
     shift = np.empty((2, len(TIMES), len(names)))
     errors = np.sqrt(covariance.diagonal())
@@ -143,6 +146,8 @@ def accuracy(
     whole = (len(likelihood.X) - blocks.first) / sizes.sum()
     for i, times in enumerate(TIMES):
         lost[:, i] = gain[:, i] = shift[:, i] = np.nan
+        if own is None:
+            continue
         parts = []
         early = blocks.starts[which] < times * m  # blocks with fewer points before them
         try:

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastard import _validation as validate
 from fastard._arrays import Array, read_only
 from fastard._engine.terms import Term
+from fastard._engine.vecchia import INFORMATION
 from fastard._model.gaussian_process import GaussianProcess
 from fastard._model.given_parameters import model_at
 from fastard._model.names import input_names, output_names
@@ -328,7 +329,12 @@ class VecchiaGaussianProcess:
     def _information(self, groups: Array) -> Array:
         """By the groups of tied parameters: the average information, or the observed one, by differences of the gradient."""
         theta, likelihood = self._theta, self._likelihood
-        average: Array = groups @ likelihood.information(theta) @ groups.T
+        try:
+            information = likelihood.information(theta)
+        except NotPositiveDefiniteError:  # training ended where the rounding of logarithms decides
+            own = (self.length_scale, self.signal_variance, self.noise_variance, self.kernel)
+            information = likelihood.evaluate(*own, wanted=INFORMATION).information
+        average: Array = groups @ information @ groups.T
         if not np.isfinite(average).all() or not len(groups):
             return average
         curvatures = np.linalg.eigvalsh(average)
