@@ -31,6 +31,7 @@ from benchmarks import (  # noqa: E402
     vecchia_dask,
     vecchia_data,
     vecchia_loss,
+    vecchia_noiseless,
     vecchia_peers,
 )
 from benchmarks.implementations import IMPLEMENTATIONS  # noqa: E402
@@ -284,6 +285,13 @@ def test_vecchias_fits_are_judged_by_the_exact_likelihood():
     exact = fastard.fit(X, y, kernel="matern52").log_marginal_likelihood
     assert vecchia_peers.judge(300, fit["parameters"])["value"] == pytest.approx(exact, abs=1.0)
     assert vecchia_peers.Runner(None, 1.0)("GPBoost", "gpboost_fit", 10, 8) == {"error": "no environment"}
+
+
+def test_predictions_without_noise_are_measured():
+    kernel, of_64, error_of_64, of_256, error_of_256, *by_default = vecchia_noiseless.row_of("matern52", 1, 300, 20)
+    assert kernel == "matern52, 1, 300"
+    assert 0.0 <= float(of_64.strip("%")) <= float(of_256.strip("%")) <= 100.0
+    assert all(0.0 < float(error) < 0.1 for error in (error_of_64, error_of_256 or "0.05", *by_default[:2]))
 
 
 @pytest.mark.process

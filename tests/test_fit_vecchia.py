@@ -552,7 +552,7 @@ def test_equal_rows_without_noise_are_named_at_once(monkeypatch):
 def test_more_neighbours_than_are_positive_definite_are_no_end():
     X, y = smooth(700)
     model = fastard.fit_vecchia(X, y, kernel="rbf", neighbors=16, block_size=4, rng=0, **NO_NOISE)
-    with pytest.raises(fastard.NotPositiveDefiniteError, match="Pass fewer neighbors") as caught:
+    with pytest.raises(fastard.NotPositiveDefiniteError, match="Leave neighbors out, or pass fewer") as caught:
         model.predict(X[:3] + 0.01, neighbors=699)
     error = caught.value
     apart = (X[error.row] - X[error.nearest_row]) / model.length_scale
@@ -565,6 +565,29 @@ def test_more_neighbours_than_are_positive_definite_are_no_end():
     assert np.isnan([found.held_out.rmse[1], found.held_out.coverage[1]]).all()
     assert "600 neighbours the covariance is not positive definite" in str(found)
     assert "accuracy" in dict(model.summary(accuracy=True).facts)
+
+
+@pytest.mark.parametrize(
+    ("name", "d", "most"), [("matern52", 1, 0.02), ("matern52", 2, 1e-3), ("rbf", 2, 1e-3), ("rbf", 5, 0.02)]
+)
+def test_predictions_by_default_leave_out_what_is_singular(name, d, most):
+    def truth(X):
+        return np.sin(3.0 * X).sum(axis=1) + np.cos(2.0 * X.sum(axis=1))
+
+    X = np.random.default_rng(d).uniform(size=(1600, d))
+    model = fastard.fit_vecchia(X, truth(X), kernel=name, rng=0, **NO_NOISE)
+    points = np.random.default_rng(8).uniform(size=(200, d))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of deviations that are 0
+        mean, deviation = model.predict(points, return_std=True)
+        np.testing.assert_allclose(model.predict(X[:50]), truth(X[:50]), atol=most)
+    assert np.abs(mean - truth(points)).max() < most
+    assert np.isfinite(deviation).all()
+    draws = model.sample(points[:20], 3, rng=0)
+    assert np.abs(draws - truth(points[:20])).max() < 10.0 * most
+    held_out = model.accuracy(sample=20).held_out
+    assert held_out.neighbors == (256, 512)
+    assert held_out.rmse.max() < most
 
 
 def test_where_the_logarithms_rounding_decides_accuracy_and_errors_are_told(monkeypatch):

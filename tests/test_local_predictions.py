@@ -100,3 +100,83 @@ def test_at_a_training_point_without_noise():
     mean, deviation = predict(posterior_of(X, y, noise=0.0), X[:10], 20, 0.0, None, 1)
     assert_agree(mean[:, 0], y[:10])
     assert np.all(deviation < 1e-6)
+
+
+def waves(X):
+    """Smoother than any kernel here."""
+    return np.sin(3.0 * X).sum(axis=1) + np.cos(2.0 * X.sum(axis=1))
+
+
+def smooth_posterior(n, length_scale, kernel=None, noise=0.0):
+    d = len(length_scale)
+    X = np.random.default_rng(d).uniform(size=(n, d))
+    y = np.column_stack([waves(X), np.sin(X[:, 0])])
+    return local_posterior(Term(kernel or fastard.RBF(), np.array(length_scale), 4.0), noise, X, y, None, np.array([0.0, 5.0]))
+
+
+@pytest.mark.parametrize(
+    ("name", "length_scale", "most"),
+    [("rbf", [1.0], 1e-7), ("matern52", [5.0], 1e-6), ("rbf", [1.0, 1.0], 1e-6), ("matern52", [9.0, 9.0], 1e-5),
+     ("rbf", [3.0] * 5, 0.02)],
+)  # fmt: skip
+@pytest.mark.parametrize("at_training_points", [False, True])
+def test_neighbours_that_tell_nothing_are_left_out(name, length_scale, most, at_training_points):
+    model = smooth_posterior(2000, length_scale, fastard.RBF() if name == "rbf" else fastard.Matern52())
+    d = len(length_scale)
+    points = model.X[:40] if at_training_points else np.random.default_rng(9).uniform(0.1, 0.9, size=(40, d))
+    with pytest.raises(fastard.NotPositiveDefiniteError):
+        predict(model, points, 256, 0.0, None, 2)
+    mean, deviation = predict(model, points, 256, 0.0, None, 2, leaves_out=True)
+    assert np.abs(mean[:, 0] - waves(points)).max() < most
+    assert np.abs(mean[:, 1] - 5.0 - np.sin(points[:, 0])).max() < most
+    assert deviation.max() < most
+    alone = predict(model, points[7:8], 256, 0.0, None, 1, leaves_out=True)
+    np.testing.assert_array_equal(alone[0][0], mean[7])
+    assert alone[1][0] == deviation[7]
+
+
+@pytest.mark.parametrize("noise", [0.0, 1e-6])
+def test_what_is_positive_definite_has_the_same_bits_with_nothing_left_out(noise):
+    model = smooth_posterior(500, [0.3, 0.2], fastard.Matern32(), noise)
+    points = data(50, 2)[0]
+    found, with_rule = (predict(model, points, 100, 0.0, None, 2, leaves_out=leaves_out) for leaves_out in (False, True))
+    np.testing.assert_array_equal(found[0], with_rule[0])
+    np.testing.assert_array_equal(found[1], with_rule[1])
+
+
+def in_long_double(model, x):
+    """Mean and variance given all training points, with 11 more bits of each number."""
+    U = (model.X.astype(np.longdouble) - x) / model.term.length_scale
+    K = model.term.signal_variance * np.exp(-0.5 * ((U[:, np.newaxis] - U) ** 2).sum(axis=2))
+    k = model.term.signal_variance * np.exp(-0.5 * (U**2).sum(axis=1))
+    rows = np.column_stack([model.y, k])
+    for j in range(len(K)):  # Gauss, without pivots
+        assert K[j, j] > 0.0
+        factor = (K[j + 1 :, j] / K[j, j])[:, np.newaxis]
+        K[j + 1 :] -= factor * K[j]
+        rows[j + 1 :] -= factor * rows[j]
+    scaled = rows[:, -1] / K.diagonal()
+    return scaled @ rows[:, :-1] + model.offset, model.term.signal_variance - scaled @ rows[:, -1]
+
+
+@pytest.mark.skipif(np.finfo(np.longdouble).eps > 1e-18, reason="long double is no longer than double")
+def test_where_more_digits_have_a_factor_the_rest_tells_what_all_do():
+    model = smooth_posterior(10, [0.7])
+    points = np.linspace(0.1, 0.9, 7)[:, np.newaxis]
+    with pytest.raises(fastard.NotPositiveDefiniteError):
+        predict(model, points, 10, 0.0, None, 1)
+    mean, deviation = predict(model, points, 10, 0.0, None, 1, leaves_out=True)
+    for i, x in enumerate(points):
+        expected, variance = in_long_double(model, x)
+        np.testing.assert_allclose(mean[i], expected.astype(float), rtol=0.0, atol=1e-5)
+        assert abs(deviation[i] ** 2 - float(variance)) < 1e-10
+
+
+def test_equal_rows_are_an_error_even_where_others_are_left_out():
+    X = np.linspace(0.0, 1.0, 300)[:, np.newaxis]
+    X[200] = X[150]
+    model = local_posterior(Term(fastard.RBF(), np.array([1.0]), 1.0), 0.0, X, X, None, np.zeros(1))
+    with pytest.raises(fastard.NotPositiveDefiniteError) as caught:
+        predict(model, X[150:151], 100, 0.0, None, 1, leaves_out=True)
+    assert (caught.value.row, caught.value.nearest_row, caught.value.distance) == (200, 150, 0.0)
+    predict(model, X[:1], 100, 0.0, None, 1, leaves_out=True)  # they are not among its neighbours

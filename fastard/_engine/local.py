@@ -17,7 +17,7 @@ from fastard._engine.loops.sweep import ROUNDING
 from fastard._engine.neighbors import Tree, metric, nearest, tree
 from fastard._engine.sizes import run
 from fastard._engine.terms import Term
-from fastard._numba.threads import FAILED, new_state
+from fastard._numba.threads import new_state
 
 _STEP, _ENTRIES = 4096, 2**22  # points whose neighbours are held at a time, and how many neighbours at most
 
@@ -51,12 +51,19 @@ def local_posterior(term: Term, noise: float, X: Array, y: Array, known: Array |
 
 
 def predict(
-    model: LocalPosterior, points: Array, m: int, noise: float, noise_of_points: Array | None, threads: int
+    model: LocalPosterior,
+    points: Array,
+    m: int,
+    noise: float,
+    noise_of_points: Array | None,
+    threads: int,
+    leaves_out: bool = False,
 ) -> LocalPredictions | Failure:
     """Means and standard deviations at the points (q, d), each from the m training points nearest to it in length scales.
 
     ``noise`` and, where given, ``noise_of_points`` (q,) are added to the variances. A point's numbers depend on no other point
-    than its neighbours. A failure, whose rows are X's, where the covariance of a point's neighbours is not positive definite.
+    than its neighbours. A failure, whose rows are X's, where the covariance of a point's neighbours is not positive definite;
+    where it ``leaves_out`` those that are not independent, only where two are equal and have no noise.
     """
     n, m = len(model.X), min(m, len(model.X))
 
@@ -66,10 +73,13 @@ def predict(
         everything: NDArray[np.int32] = np.tile(np.arange(n, dtype=np.int32), (len(points[here]), 1))
         return everything
 
-    return _predict(model, points, m, chosen, noise if noise_of_points is None else noise + noise_of_points, threads)
+    added = noise if noise_of_points is None else noise + noise_of_points
+    return _predict(model, points, m, chosen, added, threads, leaves_out)
 
 
-def predict_left_out(model: LocalPosterior, rows: NDArray[np.int64], m: int, threads: int) -> LocalPredictions | Failure:
+def predict_left_out(
+    model: LocalPosterior, rows: NDArray[np.int64], m: int, threads: int, leaves_out: bool = False
+) -> LocalPredictions | Failure:
     """The same at some of the training points, without their noise, each from the m others that are nearest to it."""
     m = min(m, len(model.X) - 1)
     points = model.X[rows]
@@ -81,7 +91,7 @@ def predict_left_out(model: LocalPosterior, rows: NDArray[np.int64], m: int, thr
         others: NDArray[np.int32] = near[~own].reshape(-1, m)
         return others
 
-    return _predict(model, points, m, chosen, 0.0, threads)
+    return _predict(model, points, m, chosen, 0.0, threads, leaves_out)
 
 
 def _predict(
@@ -91,6 +101,7 @@ def _predict(
     neighbors_of: Callable[[slice], NDArray[np.int32]],
     noise: float | Array,
     threads: int,
+    leaves_out: bool,
 ) -> LocalPredictions | Failure:
     q, d, term = len(points), model.X.shape[1], model.term
     mean, variance = np.empty((q, model.y.shape[1])), np.empty(q)
@@ -98,15 +109,24 @@ def _predict(
     for start in range(0, q, step):
         here = slice(start, start + step)
         neighbors, chosen = neighbors_of(here), read_only(points[here])
-        state, failures = new_state(), np.full(len(chosen), -1)
+        kernel, failures = compiled(term.kernel), np.full(len(chosen), -1)
+        data = (model.X, model.y, model.known, 1.0 / term.length_scale)
         run(
-            len(chosen) * (m**3 / 3.0 + m**2 * (1.5 * d + 10.0)), threads, loops.predict, state, *compiled(term.kernel),
-            term.signal_variance, model.noise, NO_NOISE * term.signal_variance, model.X, model.y, model.known,
-            1.0 / term.length_scale, read_only(neighbors), chosen, model.offset, mean[here], variance[here], failures,
+            len(chosen) * (m**3 / 3.0 + m**2 * (1.5 * d + 10.0)), threads, loops.predict, new_state(), *kernel,
+            term.signal_variance, model.noise, NO_NOISE * term.signal_variance, *data, read_only(neighbors), chosen,
+            model.offset, mean[here], variance[here], failures,
         )  # fmt: skip
-        if state[FAILED]:
-            i = int(np.flatnonzero(failures >= 0)[0])
-            return failure(model, neighbors[i], int(failures[i]))
+        bad, refused = np.flatnonzero(failures >= 0), np.flatnonzero(failures >= (m if leaves_out else 0))
+        if refused.size:
+            return failure(model, neighbors[refused[0]], int(failures[refused[0]] % m))
+        if bad.size:
+            of_bad = np.empty((bad.size, model.y.shape[1])), np.empty(bad.size)
+            run(
+                bad.size * m**2 * (m + 2.0 * d + 20.0), threads, loops.predict_independent, new_state(), *kernel,
+                term.signal_variance, model.noise, *data, read_only(neighbors[bad]), read_only(chosen[bad]), model.offset,
+                *of_bad,
+            )  # fmt: skip
+            mean[here][bad], variance[here][bad] = of_bad
     return LocalPredictions(mean, np.sqrt(np.maximum(variance + noise, 0.0)))
 
 
@@ -115,6 +135,11 @@ def failure(model: LocalPosterior, neighbors: NDArray[np.integer[Any]], row: int
     U = ((model.X[neighbors] - model.X[neighbors[row]]) / model.term.length_scale).T
     _, nearest_row, distance = failure_at([U], row)
     return Failure(int(neighbors[row]), None if nearest_row is None else int(neighbors[nearest_row]), distance)
+
+
+def most_by_rounding(diagonal: Array) -> float:
+    """The largest pivot of a matrix with that diagonal that is nothing but rounding."""
+    return float(ROUNDING * diagonal.max())
 
 
 def rounding_errors(pivots: Array, diagonal: Array) -> NDArray[np.int64]:

@@ -43,6 +43,8 @@ _FLAT = 1e-10  # a curvature below zero by no more than this share of the larges
 
 _STEP = 1e-3  # of a logarithm, in differences
 
+_NEIGHBORS = 256  # that a point is predicted from, where nobody says how many
+
 _MOST_WITH_ERRORS = 100_000  # points, of which a plot waits for standard errors
 
 
@@ -179,7 +181,7 @@ class VecchiaGaussianProcess:
         include_noise: bool = False,
         observation_variance: ArrayLike | None = None,
         *,
-        neighbors: int = 256,
+        neighbors: int | None = None,
     ) -> Array | tuple[Array, Array]:
         r"""Predict at new points, each from the exact Gaussian process of the training points nearest to it.
 
@@ -200,9 +202,12 @@ class VecchiaGaussianProcess:
         observation_variance : float or array-like, shape (q,), optional
             Known variances of the new targets, added too; only with ``include_noise``. A model that was trained with such
             needs them: pass 0 for targets with ``noise_variance`` alone.
-        neighbors : int, default 256
+        neighbors : int, optional
             Training points that each is predicted from, the nearest in units of the length scales; with all of them the
-            prediction is the exact model's. Time grows with their third power.
+            prediction is the exact model's. Time grows with their third power. By default 256, and where the covariance of
+            these is not positive definite, which can be so without noise, as many of them as are independent to working
+            precision: those of whose variance the others leave nothing but rounding errors tell nothing more, and are left
+            out. A number is taken as it is: then there is an error.
 
         Returns
         -------
@@ -216,14 +221,15 @@ class VecchiaGaussianProcess:
             For wrong points, for a DataFrame without a column of training's, or for known variances that are missing, or given
             without ``include_noise``.
         NotPositiveDefiniteError
-            If the covariance of a point's neighbours is not positive definite; of fewer neighbours it may be.
+            If two of a point's neighbours are equal and have no noise; and if so many ``neighbors`` as were asked for have a
+            covariance that is not positive definite, which that of fewer may be.
 
         References
         ----------
         Rasmussen & Williams (2006), equations (2.23) and (2.24), page 16, of the neighbours alone; Vecchia, JRSS B 50 (1988),
         297-312.
         """
-        neighbors = validate.count("neighbors", neighbors, least=1)
+        neighbors, leaves_out = _to_predict_from(neighbors)
         if self._exact is not None:
             return self._exact.predict(
                 X, return_std=return_std, include_noise=include_noise, observation_variance=observation_variance
@@ -236,7 +242,7 @@ class VecchiaGaussianProcess:
             trained_with=self._likelihood.observation_variance is not None,
         )
         noise = self.noise_variance if include_noise else 0.0
-        mean, deviation = self._of_rows(predict, self._local, points, neighbors, noise, known, self.n_threads)
+        mean, deviation = self._of_rows(predict, self._local, points, neighbors, noise, known, self.n_threads, leaves_out)
         if not deviation.all():
             warn_of_zeros(deviation, self._local.noise, self._likelihood.X, points)
         outputs = mean.shape[1]
@@ -245,7 +251,7 @@ class VecchiaGaussianProcess:
         return (mean, np.repeat(deviation[:, np.newaxis], outputs, axis=1)) if return_std else mean
 
     def sample(
-        self, X: ArrayLike, size: int = 1, rng: Any = None, include_noise: bool = False, *, neighbors: int = 256
+        self, X: ArrayLike, size: int = 1, rng: Any = None, include_noise: bool = False, *, neighbors: int | None = None
     ) -> Array:
         r"""Draw functions from the posterior, at the given points.
 
@@ -263,8 +269,9 @@ class VecchiaGaussianProcess:
             The global random state is neither read nor moved.
         include_noise : bool, default False
             Whether to draw noisy targets, with ``noise_variance``; otherwise the function itself.
-        neighbors : int, default 256
-            Training points and earlier points that each is drawn given.
+        neighbors : int, optional
+            Training points and earlier points that each is drawn given; by default 256, or as many of them as are
+            independent, as for :meth:`predict`.
 
         Returns
         -------
@@ -275,15 +282,15 @@ class VecchiaGaussianProcess:
         ValueError, TypeError
             For a wrong argument; the message names it.
         NotPositiveDefiniteError
-            If the covariance of a point's neighbours is not positive definite; of fewer neighbours it may be.
+            As :meth:`predict`.
         """
         size = validate.count("size", size, least=1)
-        neighbors = validate.count("neighbors", neighbors, least=1)
+        neighbors, leaves_out = _to_predict_from(neighbors)
         random = validate.generator(rng)
         if self._exact is not None:
             return self._exact.sample(X, size, random, include_noise)
         points = self._points(X)
-        values = self._of_rows(draw, self._local, points, neighbors, size, random, self.n_threads)
+        values = self._of_rows(draw, self._local, points, neighbors, size, random, self.n_threads, leaves_out)
         if include_noise:
             values += math.sqrt(self.noise_variance) * random.standard_normal(values.shape)
         return values[..., 0] if values.shape[2] == 1 else values
@@ -347,7 +354,7 @@ class VecchiaGaussianProcess:
         observed: Array = -0.5 / _STEP * np.array(slopes) @ groups.T
         return 0.5 * (observed + observed.T)
 
-    def accuracy(self, *, sample: int = 100, rng: Any = 0, neighbors: int = 256) -> Accuracy:
+    def accuracy(self, *, sample: int = 100, rng: Any = 0, neighbors: int | None = None) -> Accuracy:
         """How much the approximation loses, from a sample: beside blocks of four and sixteen times as many neighbours.
 
         Parameters
@@ -356,14 +363,14 @@ class VecchiaGaussianProcess:
             Blocks that are conditioned on more points; ten times as many training points are predicted from their neighbours.
         rng : int, numpy.random.Generator or RandomState, default 0
             For the sample.
-        neighbors : int, default 256
-            That a point is predicted from; and twice as many.
+        neighbors : int, optional
+            That a point is predicted from, and twice as many; by default as for :meth:`predict`.
 
         Returns
         -------
         Accuracy
             Named tuple; as text, its three most telling lines. NaN where the covariance of so many neighbours is not positive
-            definite, which can be so without noise.
+            definite, which can be so without noise; predictions by default leave some of these neighbours out.
 
         Raises
         ------
@@ -371,7 +378,7 @@ class VecchiaGaussianProcess:
             For a wrong argument; the message names it.
         """
         sample = validate.count("sample", sample, least=2)
-        neighbors = validate.count("neighbors", neighbors, least=1)
+        neighbors, leaves_out = _to_predict_from(neighbors)
         random = validate.generator(rng)
         likelihood = self._likelihood
         n = len(likelihood.X)
@@ -382,7 +389,7 @@ class VecchiaGaussianProcess:
         means, functions = np.full((2, rows.size, likelihood.y.shape[1]), np.nan), np.full((2, rows.size), np.nan)
         for i, count in enumerate(counts):
             with contextlib.suppress(NotPositiveDefiniteError):
-                means[i], functions[i] = predict_left_out(self._local, rows, count, self.n_threads)
+                means[i], functions[i] = predict_left_out(self._local, rows, count, self.n_threads, leaves_out)
         deviations = np.sqrt(functions**2 + self.noise_variance + known)[:, :, np.newaxis]
         held_out = judge(likelihood.y[rows] + self._y_mean, means, deviations, counts)
         errors, _ = self._errors()  # what has no standard error has no shift in it either
@@ -402,7 +409,9 @@ class VecchiaGaussianProcess:
         try:
             return function(*arguments)
         except NotPositiveDefiniteError as error:
-            remedy = () if error.distance == 0.0 else ("Pass fewer neighbors, or train with a higher noise_variance",)
+            remedy = (
+                () if error.distance == 0.0 else ("Leave neighbors out, or pass fewer, or train with a higher noise_variance",)
+            )
             raise self._likelihood.named(error.row, error.nearest_row, error.distance, *remedy) from None
 
     def summary(self, *, standard_errors: bool = True, accuracy: bool = False) -> Summary:
@@ -480,6 +489,13 @@ class VecchiaGaussianProcess:
     def _repr_html_(self) -> str:
         """What a notebook shows."""
         return self.summary(standard_errors=False)._repr_html_()
+
+
+def _to_predict_from(neighbors: int | None) -> tuple[int, bool]:
+    """How many neighbours, and whether those that tell nothing are left out, because nobody asked for so many."""
+    if neighbors is None:
+        return _NEIGHBORS, True
+    return validate.count("neighbors", neighbors, least=1), False
 
 
 def _exact_model(model: VecchiaGaussianProcess) -> GaussianProcess:
