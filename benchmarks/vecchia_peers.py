@@ -1,12 +1,11 @@
-"""`fit_vecchia` beside other libraries for many points: GPBoost's Vecchia, and inducing points in GPyTorch (SVGP).
+"""`fit_vecchia` beside GPBoost's Vecchia; `vecchia_inducing` has inducing points.
 
 Each in a process of its own, in an environment that is a folder named after it under ``--environments``, see
 benchmarks/README.md; what is absent is skipped. ``python -m benchmarks.vecchia_peers --environments FOLDER`` prints
 
 - evaluations of the likelihood with equal neighbours and one point a block: GPBoost has no public gradient, so that its value
   alone is beside our value and gradient;
-- whole fits, judged by the exact log marginal likelihood, or beyond 10 000 points by Vecchia's with 512 neighbours;
-- with ``--data FOLDER``, kin40k's held-out rows.
+- whole fits, judged by the exact log marginal likelihood, or beyond 10 000 points by Vecchia's with 512 neighbours.
 
 What takes longer than ``--limit`` seconds is ended, and said to.
 """
@@ -22,13 +21,11 @@ import numpy as np
 
 from benchmarks.many_points import Clock, best, pair, points
 from benchmarks.report import describe_machine, markdown, version
-from benchmarks.vecchia_data import judged, load
 
 NEIGHBORS = (20, 30)
 DIMENSIONS = 10
 NOISE_VARIANCE = 0.01
 JUDGES = 512, 64  # neighbours and block size
-INDUCING, BATCH, RATE = 1024, 1024, 0.01
 
 
 def fastard_evaluation(n: int, neighbors: int, block_size: int = 1) -> dict:
@@ -110,54 +107,11 @@ def judge(n: int, parameters: list[float]) -> dict:
     return {"value": objective(np.log(parameters))[0]}
 
 
-def svgp(folder: str, name: str, seconds: float) -> dict:
-    """GPyTorch's inducing points, trained by Adam on batches for so many processor seconds; float32, as its documentation."""
-    import gpytorch
-    import torch
-
-    torch.manual_seed(0)
-    X, y, X_test, y_test = (torch.tensor(part, dtype=torch.float32) for part in load(Path(folder), name))
-    places = X[torch.randperm(len(X))[:INDUCING]].clone()
-
-    class Model(gpytorch.models.ApproximateGP):
-        def __init__(self):
-            distribution = gpytorch.variational.CholeskyVariationalDistribution(len(places))
-            super().__init__(gpytorch.variational.VariationalStrategy(self, places, distribution))
-            self.mean_module = gpytorch.means.ConstantMean()
-            self.covar_module = gpytorch.kernels.ScaleKernel(gpytorch.kernels.MaternKernel(2.5, ard_num_dims=X.shape[1]))
-
-        def forward(self, x):
-            return gpytorch.distributions.MultivariateNormal(self.mean_module(x), self.covar_module(x))
-
-    model, likelihood = Model(), gpytorch.likelihoods.GaussianLikelihood()
-    bound = gpytorch.mlls.VariationalELBO(likelihood, model, num_data=len(X))
-    optimizer = torch.optim.Adam([*model.parameters(), *likelihood.parameters()], lr=RATE)
-    model.train()
-    likelihood.train()
-    clock, steps = Clock(), 0
-    while clock.read()[1] < seconds:
-        for rows in torch.randperm(len(X)).split(BATCH):
-            optimizer.zero_grad()
-            (-bound(model(X[rows]), y[rows])).backward()
-            optimizer.step()
-            steps += 1
-            if clock.read()[1] >= seconds:
-                break
-    times = clock.read()
-    model.eval()
-    likelihood.eval()
-    with torch.no_grad():
-        parts = [likelihood(model(rows)) for rows in X_test.split(BATCH)]
-    mean, deviation = (torch.cat([getattr(part, what) for part in parts]).double().numpy() for what in ("mean", "stddev"))
-    found = judged(mean, deviation, y_test.double().numpy())
-    return {"times": times, "found": found, "epochs": steps * BATCH / len(X), "version": version("gpytorch")}
-
-
 class Runner:
-    """Calls of this file's functions in processes of other environments."""
+    """Calls of a module's functions in processes of other environments."""
 
-    def __init__(self, environments: str | None, limit: float) -> None:
-        self.environments, self.limit = environments, limit
+    def __init__(self, environments: str | None, limit: float, module: str = "vecchia_peers") -> None:
+        self.environments, self.limit, self.module = environments, limit, module
 
     def __call__(self, library: str, function: str, *arguments) -> dict:
         python = Path(sys.executable)
@@ -166,8 +120,8 @@ class Runner:
             if not self.environments or not python.exists():
                 return {"error": "no environment"}
         code = (
-            "import json, os, sys; answers = os.fdopen(os.dup(1), 'w'); os.dup2(2, 1); from benchmarks import vecchia_peers; "
-            f"print(json.dumps(vecchia_peers.{function}(*json.loads(sys.argv[1]))), file=answers)"
+            f"import json, os, sys; answers = os.fdopen(os.dup(1), 'w'); os.dup2(2, 1); from benchmarks import {self.module}; "
+            f"print(json.dumps({self.module}.{function}(*json.loads(sys.argv[1]))), file=answers)"
         )
         try:
             child = subprocess.run(
@@ -223,12 +177,8 @@ def main(argv: list[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.vecchia_peers", description=__doc__)
     parser.add_argument("--environments", default=os.environ.get("FASTARD_PEERS"), help="the folder of environments")
-    parser.add_argument("--data", type=Path, help="folder with the UCI sets: kin40k beside SVGP")
     parser.add_argument("--sizes", type=int, nargs="*", default=[20_000], help="points of the evaluations (default: 20000)")
     parser.add_argument("--fits", type=int, nargs="*", default=[20_000], help="points of whole fits (default: 20000)")
-    parser.add_argument(
-        "--svgp", type=float, nargs="*", default=[60.0, 300.0], help="processor seconds that SVGP is trained for"
-    )
     parser.add_argument("--limit", type=float, default=600.0, help="seconds for anything (default: 600)")
     arguments = parser.parse_args(argv)
     run = Runner(arguments.environments, arguments.limit)
@@ -237,21 +187,6 @@ def main(argv: list[str] | None = None) -> None:
         print(evaluations(run, arguments.sizes), flush=True)
     for n in arguments.fits:
         print(f"\n{fits(run, n)}", flush=True)
-    if arguments.data:
-        rows: list[list[object]] = []
-        for seconds in arguments.svgp:
-            found = run("GPyTorch", "svgp", str(arguments.data.resolve()), "kin40k", seconds)
-            if "error" in found:
-                rows.append([f"SVGP, {INDUCING} points", found["error"], "", "", "", ""])
-                continue
-            rmse, density, coverage = found["found"]
-            rows.append(
-                [
-                    f"GPyTorch {found['version']}, SVGP, {INDUCING} points", pair(found["times"]), f"{found['epochs']:.0f}",
-                    f"{rmse:.4f}", f"{density:.3f}", f"{coverage:.3f}",
-                ]
-            )  # fmt: skip
-        print(f"\n{markdown(['kin40k', 'training, s', 'epochs', 'RMSE', 'log density', 'within 95 %'], rows)}")
 
 
 if __name__ == "__main__":
