@@ -142,6 +142,8 @@ def _sample(model: Any) -> None:
     import jax.numpy as jnp
     import numpyro
 
+    from fastard import _xla
+
     output_scale = model.sample_outputscale(
         concentration=model._outputscale_prior_concentration, rate=model._outputscale_prior_rate
     )
@@ -150,11 +152,11 @@ def _sample(model: Any) -> None:
     length_scale = model.sample_lengthscale(dim=model.ard_num_dims)
     parts = jnp.broadcast_to(length_scale, (model.ard_num_dims,)), jnp.reshape(output_scale, 1)
     theta = jnp.concatenate([*parts, jnp.reshape(noise, 1), jnp.reshape(mean, 1)])
-    numpyro.factor("Y", _differentiable(_data_term(model))(theta))
+    numpyro.factor("Y", _xla.differentiable(_xla.HostCallback(_data_term(model)))(theta))
 
 
 def _data_term(model: Any) -> Callable[[Any], Array]:
-    """The function of theta (d + 3,), [length scales ..., output scale, noise, mean]: [value, gradient], (d + 4,).
+    """The function of thetas (..., d + 3), [length scales ..., output scale, noise, mean]: [value, gradient], (..., d + 4).
 
     It is of theta's type. By theta itself, not by its logarithms. [-inf, 0 ...] where there is no density.
     """
@@ -192,25 +194,9 @@ def _data_term(model: Any) -> Callable[[Any], Array]:
 
     def data_term(theta: Any) -> Array:
         given = np.asarray(theta)
-        result = of_numbers(given.astype(np.float64))
+        thetas = given.reshape(-1, d + 3).astype(np.float64)
+        result = np.array([of_numbers(each) for each in thetas]).reshape(*given.shape[:-1], d + 4)
         with np.errstate(over="ignore"):
             return result.astype(given.dtype)
 
     return data_term
-
-
-def _differentiable(data_term: Callable[[Any], Array]) -> Callable[[Any], Any]:
-    """The value alone, as JAX differentiates it in reverse mode: one call out of JAX for value and gradient."""
-    import jax
-
-    def value_and_gradient(theta: Any) -> Any:
-        shape = jax.ShapeDtypeStruct((theta.size + 1,), theta.dtype)
-        found = jax.pure_callback(data_term, shape, theta, vmap_method="sequential")
-        return found[0], found[1:]
-
-    @jax.custom_vjp
-    def value(theta: Any) -> Any:
-        return value_and_gradient(theta)[0]
-
-    value.defvjp(value_and_gradient, lambda gradient, of_value: (of_value * gradient,))
-    return value  # type: ignore[no-any-return]

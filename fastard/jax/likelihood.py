@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastard import _validation as validate
+from fastard import _xla
 from fastard._arrays import Array
 from fastard._objectives.likelihood import LogMarginalLikelihood, or_minus_infinity
 from fastard.kernels import Kernel
@@ -57,34 +59,24 @@ def log_marginal_likelihood(
     objective = LogMarginalLikelihood(**data, kernel=kernel, n_threads=n_threads)
     theta = jnp.asarray(theta)
     validate.theta_of_floats(theta.shape, objective.n_parameters, bool(jnp.issubdtype(theta.dtype, jnp.floating)))
-    return _of(objective)(theta)
+    return _xla.differentiable(_xla.HostCallback(_values_and_gradients(objective)))(theta)
 
 
-def _of(objective: LogMarginalLikelihood) -> Any:
-    """The function of theta alone."""
+def _values_and_gradients(objective: LogMarginalLikelihood) -> Callable[[Any], Array]:
+    """The function of thetas (..., P): [value, gradient ...] of each, (..., P + 1)."""
 
-    def evaluate(theta: Any) -> tuple[Array, Array]:
-        """Values and gradients at thetas (..., P)."""
+    def evaluate(theta: Any) -> Array:
         given = np.asarray(theta)
+        found = np.full((*given.shape[:-1], objective.n_parameters + 1), np.nan)
         if given.ndim == 1:  # with less around it than a batch has
-            value, gradient = or_minus_infinity(objective, np.asarray(given, dtype=np.float64))
-            with np.errstate(over="ignore"):
-                return np.asarray(value).astype(given.dtype), gradient.astype(given.dtype)
-        thetas = np.array(given, dtype=np.float64).reshape(-1, objective.n_parameters)
-        known = ~np.isnan(thetas).any(axis=1)
-        values, gradients = np.full(len(thetas), np.nan), np.full(thetas.shape, np.nan)
-        if known.any():
-            values[known], gradients[known] = objective.batch(thetas[known], failures="-inf")
+            found[0], found[1:] = or_minus_infinity(objective, np.asarray(given, dtype=np.float64))
+        else:
+            thetas = np.array(given, dtype=np.float64).reshape(-1, objective.n_parameters)
+            known = ~np.isnan(thetas).any(axis=1)
+            if known.any():
+                values, gradients = objective.batch(thetas[known], failures="-inf")
+                found.reshape(len(thetas), -1)[known] = np.concatenate([values[:, np.newaxis], gradients], axis=1)
         with np.errstate(over="ignore"):
-            return values.reshape(given.shape[:-1]).astype(given.dtype), gradients.reshape(given.shape).astype(given.dtype)
+            return found.astype(given.dtype)
 
-    def value_and_gradient(theta: Any) -> Any:
-        shapes = jax.ShapeDtypeStruct((), theta.dtype), jax.ShapeDtypeStruct(theta.shape, theta.dtype)
-        return jax.pure_callback(evaluate, shapes, theta, vmap_method="expand_dims")
-
-    @jax.custom_vjp
-    def value(theta: Any) -> Any:
-        return value_and_gradient(theta)[0]
-
-    value.defvjp(value_and_gradient, lambda gradient, of_value: (of_value * gradient,))
-    return value
+    return evaluate
