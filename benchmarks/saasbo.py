@@ -2,9 +2,10 @@
 
     python -m benchmarks.saasbo                          # a markdown table
     python -m benchmarks.saasbo --warmup 1 --draws 1     # what compiling alone takes
+    python -m benchmarks.saasbo --loop 5 --sizes 30x20   # one more point for each fit, as in Bayesian optimisation
 
 It needs BoTorch with JAX and NumPyro beside fastard (``pip install '.[torch]' 'botorch[fully-bayesian]'``). Both take turns in
-one run with the same data, seed, warm-up and draws. Each fit compiles its chain anew, as in a loop of BoTorch's.
+one run with the same data, seed, warm-up and draws. Without ``--loop`` each fit compiles its chain, as the first one does.
 """
 
 import argparse
@@ -28,6 +29,7 @@ try:
     import numpyro  # noqa: F401  # without which BoTorch makes no model
 
     import fastard.gpytorch
+    from fastard.gpytorch import chains
 
     FITS = {"fastard": fastard.gpytorch.fit_fully_bayesian_model_nuts, "BoTorch": botorch.fit.fit_fully_bayesian_model_nuts}
     MISSING = ""
@@ -62,12 +64,14 @@ def sampled(name, data, warmup, draws, seed=0):
     return wall, processor, density.mean().item()
 
 
-def table(sizes, warmup, draws, seeds):
-    """One row for each size and seed."""
+def table(sizes, warmup, draws, seeds, fits=0):
+    """One row for each size and seed; or of a loop, for each of ``fits`` with n, n + 1, ... points."""
     rows = []
-    for n, d in sizes:
-        for seed in range(seeds):
+    for n, d in [(n + more, d) for n, d in sizes for more in range(max(1, fits))]:
+        for seed in range(1 if fits else seeds):
             data = problem(n, d, seed)
+            if not fits:
+                chains._KEPT.clear()
             found = {name: sampled(name, data, warmup, draws, seed) for name in FITS}
             walls, processors, densities = zip(*found.values(), strict=True)
             rows.append(
@@ -99,6 +103,7 @@ class Saasbo:
     def track_speedup(self, size):
         steps = timing.repeats(64)
         data = problem(*size, seed=0)
+        chains._KEPT.clear()
         seconds = {name: sampled(name, data, warmup=steps, draws=steps)[0] for name in FITS}
         return seconds["BoTorch"] / seconds["fastard"]
 
@@ -112,6 +117,7 @@ def main():
     parser.add_argument("--warmup", type=int, default=512, help="steps (default: 512, BoTorch's)")
     parser.add_argument("--draws", type=int, default=256, help="of which 16 are kept (default: 256, BoTorch's)")
     parser.add_argument("--seeds", type=int, default=2, help="data sets of each size (default: 2)")
+    parser.add_argument("--loop", type=int, default=0, metavar="FITS", help="fits of each size, with one more point each time")
     parser.add_argument("--float32", action="store_true", help="JAX's default, which leaves BoTorch's density to float32")
     arguments = parser.parse_args()
     if not FITS:
@@ -119,7 +125,7 @@ def main():
     jax.config.update("jax_enable_x64", not arguments.float32)
     for name in FITS:  # compile, and start the libraries
         sampled(name, problem(20, 3, 0), 1, 1)
-    text = table(arguments.sizes, arguments.warmup, arguments.draws, arguments.seeds)
+    text = table(arguments.sizes, arguments.warmup, arguments.draws, arguments.seeds, arguments.loop)
     libraries = ", ".join(f"{name} {version(name)}" for name in ("torch", "botorch", "jax", "numpyro"))
     print(f"\n{describe_machine()}; {libraries}\n\n{text}")
 

@@ -1,6 +1,8 @@
 """fit_fully_bayesian_model_nuts against BoTorch's own: the density, the chain, and what is left to BoTorch."""
 
 import copy
+import gc
+import weakref
 
 import numpy as np
 import pytest
@@ -20,10 +22,12 @@ from botorch.models.fully_bayesian import (  # noqa: E402
 )
 from botorch.models.fully_bayesian_multitask import SaasFullyBayesianMultiTaskGP  # noqa: E402
 from botorch.models.transforms import Normalize, Standardize  # noqa: E402
+from numpyro.infer import MCMC, NUTS  # noqa: E402
 from numpyro.infer.util import initialize_model, log_density  # noqa: E402
 
 from fastard import _xla  # noqa: E402
-from fastard.gpytorch import explain, fit_fully_bayesian_model_nuts, fully_bayesian, patched  # noqa: E402
+from fastard.gpytorch import chains, explain, fit_fully_bayesian_model_nuts, fully_bayesian, patched  # noqa: E402
+from fastard.gpytorch.chains import _KEPT  # noqa: E402
 
 pytestmark = [
     pytest.mark.usefixtures("jax_in_float64"),
@@ -140,6 +144,94 @@ def test_patched_takes_botorchs_own_function():
     fit_fully_bayesian_model_nuts(named, **_SHORT)
     for value, expected in zip(model.state_dict().values(), named.state_dict().values(), strict=True):
         assert torch.equal(value, expected)
+
+
+def of_fewer(n):
+    return SaasFullyBayesianSingleTaskGP(X[:n], Y[:n])
+
+
+def draws(model):
+    return [value.tolist() for value in model.state_dict().values()]
+
+
+@pytest.mark.parametrize("silent", [True, False], ids=["silent", "progress bar"])
+def test_a_chain_is_compiled_once_for_all_data(silent, monkeypatch):
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)  # where NumPyro shows no bar
+    monkeypatch.delenv("CI", raising=False)
+    options = {**_SHORT, "disable_progbar": silent}
+    _KEPT.clear()
+    first, second = of_fewer(N), of_fewer(N - 3)
+    fit_fully_bayesian_model_nuts(first, **options)
+    (chain,) = _KEPT
+    with patched():
+        botorchs(second, **options)
+    assert [chain] == _KEPT
+    assert chain._compiled._cache_size() == int(silent)
+    _KEPT.clear()
+    anew = of_fewer(N - 3)
+    fit_fully_bayesian_model_nuts(anew, **options)
+    assert draws(anew) == draws(second)
+    monkeypatch.setattr(fully_bayesian, "_key", lambda *_: None)  # as NumPyro alone does it
+    theirs = of_fewer(N - 3)
+    fit_fully_bayesian_model_nuts(theirs, **options)
+    assert draws(theirs) == draws(second)
+
+
+def test_no_data_is_kept():
+    _KEPT.clear()
+    model = of_fewer(N)
+    fit_fully_bayesian_model_nuts(model, **_SHORT)
+    data = weakref.ref(model.pyro_model)
+    del model
+    gc.collect()
+    assert len(_KEPT) == 1
+    assert data() is None
+
+
+def test_few_chains_are_kept():
+    _KEPT.clear()
+    for index in range(20):
+        chains.give_back(type("Kept", (), {"key": index})())
+    assert [chain.key for chain in _KEPT] == list(range(12, 20))
+    assert chains.take(15).key == 15
+    assert chains.take(15) is None
+    _KEPT.clear()
+
+
+def test_what_a_chain_depends_on():
+    def key(model=None, warmup=2, sampler=None, **settings):
+        model = of_fewer(N).pyro_model if model is None else model
+        with patched():
+            mcmc = MCMC(NUTS(model.sample, **(sampler or {})), **{"num_warmup": warmup, "num_samples": 2, **settings})
+            return fully_bayesian._key(mcmc, jax.random.PRNGKey(0))
+
+    usual = key()
+    assert usual == key(of_fewer(N - 1).pyro_model)
+    known = SaasFullyBayesianSingleTaskGP(X, Y, YVAR).pyro_model
+    narrow = SaasFullyBayesianSingleTaskGP(X[:, :2], Y).pyro_model
+    others = [
+        key(FullyBayesianSingleTaskGP(X, Y).pyro_model),
+        key(known),
+        key(narrow),
+        key(warmup=3),
+        key(num_samples=3),
+        key(thinning=2),
+        key(sampler={"dense_mass": True}),
+        key(sampler={"step_size": 0.5}),
+    ]
+    assert None not in others
+    assert len({usual, *others}) == 1 + len(others)
+    marked = of_fewer(N).pyro_model
+    marked.scale = 2.0  # what priors of a model's own might ask for
+    unknown = [
+        key(marked),
+        key(_OwnPriorsGP(X, Y).pyro_model),
+        key(jit_model_args=True),
+        key(chain_method="vectorized"),
+        key(postprocess_fn=lambda z: z),
+        key(sampler={"dense_mass": [("mean",)]}),
+    ]
+    assert unknown == [None] * len(unknown)
 
 
 @pytest.mark.usefixtures("no_dense_covariance")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from functools import cache, partial, wraps
 from types import MethodType
 from typing import Any
 
@@ -29,6 +30,12 @@ _METHODS = {
     "_prepare_features": "PyroModel",
     "_maybe_multitask_transform": "PyroModel",
 }
+
+# What a model knows of its data, and what fastard adds; a model with more may have priors that depend on it.
+_OF_DATA = {
+    "use_input_warping", "indices", "_eps", "train_X", "train_Y", "train_Yvar", "ard_num_dims", "train_X_jax", "train_Y_jax",
+    "train_Yvar_jax", "sample", "n_not_positive_definite",
+}  # fmt: skip
 
 # All that BoTorch's `sample` asks for; in another release it may be something else.
 _OF_SAMPLE = {
@@ -62,8 +69,9 @@ def fit_fully_bayesian_model_nuts(model: Any, *arguments: Any, **options: Any) -
     Where a covariance is not positive definite in float64 the density counts as 0, as a rejected proposal, and nothing is
     jittered; ``model.pyro_model.n_not_positive_definite`` has the number of such evaluations of the last fit, warm-up included
     (of fits within :func:`patched`, of all). The chain of a seed is BoTorch's own up to rounding, which after some dozens of
-    draws has grown to the size of the posterior: then they are two chains of one distribution. JAX computes in float32 unless
-    ``jax_enable_x64`` is set, and so do BoTorch's priors and the sampler then, here too.
+    draws has grown to the size of the posterior: then they are two chains of one distribution. What has been compiled is kept
+    for the next fits with as many inputs and the same settings, on any number of points, with the same draws. JAX computes in
+    float32 unless ``jax_enable_x64`` is set, and so do BoTorch's priors and the sampler then, here too.
 
     Examples
     --------
@@ -78,7 +86,8 @@ def fit_fully_bayesian_model_nuts(model: Any, *arguments: Any, **options: Any) -
         return
     own.sample, own.n_not_positive_definite = MethodType(_sample, own), 0
     try:
-        botorchs(model, *arguments, **options)
+        with chains_patch().applied():
+            botorchs(model, *arguments, **options)
     finally:
         del own.sample
 
@@ -98,9 +107,80 @@ def fully_bayesian_patch() -> Patch:
         else:
             _sample(self)
 
+    sample.is_fastards = True  # type: ignore[attr-defined]
     sample.__module__, sample.__qualname__ = theirs.__module__, theirs.__qualname__  # recognised as BoTorch's
     sample.__wrapped__ = theirs  # type: ignore[attr-defined]
     return Patch(model, {"sample": sample})
+
+
+@cache
+def chains_patch() -> Patch:
+    """Lets NumPyro's ``MCMC.run`` keep what it compiled for the next fit, where the model is known to differ in data alone."""
+    from numpyro.infer import MCMC
+
+    theirs = MCMC.run
+
+    @wraps(theirs)
+    def run(self: Any, rng_key: Any, *args: Any, **kwargs: Any) -> None:
+        key = None if args or kwargs else _key(self, rng_key)
+        if key is None:
+            theirs(self, rng_key, *args, **kwargs)
+            return
+        from fastard.gpytorch import chains
+
+        model = self.sampler.model.__self__
+        chain = chains.take(key) or chains.Chain(key, self, _sites_of(model))
+        self._states, self._last_state = chain.run(rng_key, _data_term(model))
+        self._args, self._kwargs = (), {}
+        chains.give_back(chain)
+
+    return Patch(MCMC, {"run": run})
+
+
+def _key(mcmc: Any, rng_key: Any) -> Hashable:
+    """All that a chain depends on beside the data term; None for one that is not known well enough."""
+    import jax
+    from botorch.models import fully_bayesian as botorchs
+    from numpyro.infer import MCMC, NUTS
+
+    sampler = mcmc.sampler
+    sample = getattr(sampler, "model", None)
+    model: Any = getattr(sample, "__self__", None)
+    if type(mcmc) is not MCMC or type(sampler) is not NUTS or not getattr(sample, "is_fastards", False):
+        return None
+    own = type(model)
+    if own not in (botorchs.MaternPyroModel, botorchs.SaasPyroModel) or not vars(model).keys() <= _OF_DATA:
+        return None
+    if "sample" not in vars(model) and sampling_reason(model):
+        return None
+    if isinstance(rng_key, jax.core.Tracer) or not _is_usual(mcmc):
+        return None
+    noise_known = model.train_Yvar is not None
+    priors = [getattr(own, name) for name in ("sample_outputscale", "sample_mean", "sample_noise", "sample_lengthscale")]
+    numbers = model._outputscale_prior_concentration, model._outputscale_prior_rate, botorchs.MIN_INFERRED_NOISE_LEVEL
+    of_sampler = sorted((name, value) for name, value in vars(sampler).items() if name != "_model")
+    of_chain = mcmc.num_warmup, mcmc.num_samples, mcmc.thinning, mcmc.progress_bar, jax.config.jax_enable_x64
+    key = own, model.ard_num_dims, noise_known, *priors, *numbers, *of_sampler, *of_chain
+    try:
+        hash(key)
+    except TypeError:  # a mass matrix, say
+        return None
+    return key
+
+
+def _is_usual(mcmc: Any) -> bool:
+    """Whether it is new, of one chain, and has no settings but those that :func:`_key` asks for."""
+    from numpyro.infer import MCMC
+
+    settings = {name: getattr(mcmc, name) for name in ("num_warmup", "num_samples", "thinning", "progress_bar")}
+    return bool(vars(mcmc) == vars(MCMC(mcmc.sampler, **settings)))
+
+
+def _sites_of(model: Any) -> Callable[[Any], None]:
+    """`_sites` of a model like this one, without its data."""
+    like = type(model)()
+    like.train_Yvar_jax = None  # for `sample_noise`, which is not asked where the noise is known
+    return partial(_sites, like, model.ard_num_dims, model.train_Yvar is not None)
 
 
 def sampling_reason(model: Any) -> str:
@@ -139,6 +219,15 @@ def _unknown_method(cls: type, name: str) -> bool:
 
 def _sample(model: Any) -> None:
     """BoTorch's model, site by site in its order, but the last: the targets' log density is a factor."""
+    from fastard import _xla
+
+    _sites(model, model.ard_num_dims, model.train_Yvar is not None, _xla.HostCallback(_data_term(model)))
+
+
+_sample.is_fastards = True  # type: ignore[attr-defined]
+
+
+def _sites(model: Any, d: int, noise_known: bool, data_term: Any) -> None:
     import jax.numpy as jnp
     import numpyro
 
@@ -148,11 +237,11 @@ def _sample(model: Any) -> None:
         concentration=model._outputscale_prior_concentration, rate=model._outputscale_prior_rate
     )
     mean = model.sample_mean()
-    noise = model.sample_noise() if model.train_Yvar is None else 0.0
-    length_scale = model.sample_lengthscale(dim=model.ard_num_dims)
-    parts = jnp.broadcast_to(length_scale, (model.ard_num_dims,)), jnp.reshape(output_scale, 1)
+    noise = 0.0 if noise_known else model.sample_noise()
+    length_scale = model.sample_lengthscale(dim=d)
+    parts = jnp.broadcast_to(length_scale, (d,)), jnp.reshape(output_scale, 1)
     theta = jnp.concatenate([*parts, jnp.reshape(noise, 1), jnp.reshape(mean, 1)])
-    numpyro.factor("Y", _xla.differentiable(_xla.HostCallback(_data_term(model)))(theta))
+    numpyro.factor("Y", _xla.differentiable(data_term)(theta))
 
 
 def _data_term(model: Any) -> Callable[[Any], Array]:

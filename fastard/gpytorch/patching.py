@@ -12,7 +12,7 @@ from gpytorch.mlls import ExactMarginalLogLikelihood as _GPyTorchs
 
 from fastard._patching import Patch
 from fastard.gpytorch.fitting import fit_whole, has_options
-from fastard.gpytorch.fully_bayesian import fully_bayesian_patch
+from fastard.gpytorch.fully_bayesian import chains_patch, fully_bayesian_patch
 from fastard.gpytorch.mll import _forward
 
 
@@ -34,7 +34,10 @@ def patched() -> Iterator[None]:
         stack.enter_context(_PATCH.applied())
         if "botorch" in sys.modules:  # importing it would change GPyTorch's settings
             stack.enter_context(_botorch_patch().applied())
-            stack.enter_context(_fully_bayesian_patch().applied())
+            patch = _fully_bayesian_patch()
+            stack.enter_context(patch.applied())
+            if patch.methods:
+                stack.enter_context(chains_patch().applied())
         yield
 
 
