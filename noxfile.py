@@ -36,7 +36,7 @@ def integration(session: nox.Session) -> None:
     clients = "tests/test_benchmarks.py::test_clients_regrets_are_compared"
     files = [
         f"tests/test_{name}.py"
-        for name in ("sklearn_clients", "surroundings", "bayes", "jax", "pymc", "gpboost", "libkriging")
+        for name in ("sklearn_clients", "surroundings", "bayes", "jax", "xla", "pymc", "gpboost", "libkriging")
     ]
     session.run("pytest", *files, clients, *session.posargs)
 
