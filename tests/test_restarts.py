@@ -28,15 +28,19 @@ def test_any_number_of_threads_gives_the_same_fit(n_threads, prior):
 
 def watch_threads(monkeypatch, raises=lambda: False):
     """Threads that searches run on; where ``raises``, KeyboardInterrupt in the caller's."""
-    seen, loss = [], search.Search._loss
+    seen = []
 
-    def watched(self, free_theta):
-        seen.append(threading.get_ident())
-        if raises():
-            raise KeyboardInterrupt
-        return loss(self, free_theta)
+    def watch(real):
+        def watched(*arguments):
+            seen.append(threading.get_ident())
+            if raises():
+                raise KeyboardInterrupt
+            return real(*arguments)
 
-    monkeypatch.setattr(search.Search, "_loss", watched)
+        return watched
+
+    for name in ("_loss", "_slice"):
+        monkeypatch.setattr(search.Search, name, watch(getattr(search.Search, name)))
     return seen
 
 

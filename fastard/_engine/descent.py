@@ -44,6 +44,7 @@ from fastard._engine.loops.quasi_newton import (
     SMALL_GAIN,
     SMALL_GRADIENT,
     SMALL_SLOPE,
+    STARTED,
     STATIONARY,
     STUCK,
     Memory,
@@ -56,7 +57,7 @@ from fastard._engine.priors import Densities
 from fastard._engine.sizes import Watch, evaluation_threads, run
 from fastard._engine.terms import Term, ordered_columns
 from fastard._engine.workspace import Workspace
-from fastard._numba.threads import new_state
+from fastard._numba.threads import need_the_compiler, new_state
 
 __all__ = [
     "ACCEPTED",
@@ -73,6 +74,7 @@ __all__ = [
     "SMALL_GAIN",
     "SMALL_GRADIENT",
     "SMALL_SLOPE",
+    "STARTED",
     "STATIONARY",
     "STUCK",
     "Descent",
@@ -127,6 +129,7 @@ class Loss:
         restricted: bool = False,
         leave_one_out: bool = False,
     ) -> None:
+        need_the_compiler()
         n, m = y.shape
         columns, free, tied = ordered_columns(term, X.shape[1])
         self.threads, self.targets = threads, (m, n)

@@ -343,7 +343,7 @@ if hasattr(os, "register_at_fork"):
 def _spawn_workers(workers: int) -> None:
     """Without a lock, which an interrupt might leave locked, and which a signal's handler that calls us might hold already."""
     global _pool
-    _need_the_compiler()
+    need_the_compiler()
     workers = min(workers, _MOST_PER_CORE * available_cores() - 1)
     while _pool[0] < workers:
         _worker_loop.compile((types.int64,))  # not on the worker: Numba's lock may be gevent's or eventlet's
@@ -507,10 +507,11 @@ def thread_map(threads: int, count: int, function: Callable[[Iterator[int]], Non
 
 def new_state(places: int = 0) -> Any:
     """A job's state, with so many places of its own."""
-    _need_the_compiler()
+    need_the_compiler()
     return np.zeros(STATE + places, dtype=np.int64)
 
 
-def _need_the_compiler() -> None:
+def need_the_compiler() -> None:
+    """Raise the error of a process that has none."""
     if config.DISABLE_JIT:
         raise RuntimeError("fastard is compiled code and cannot run under NUMBA_DISABLE_JIT=1; unset it")

@@ -303,13 +303,14 @@ class Search:
     def _local(self, start: Array) -> _End:
         """One search, taken up again from where it ended for as long as the gradient is not small there and it gains."""
         self._forget_points()
-        first = self._loss(np.clip(start, *self.space.bounds.T))
-        assert first is not None  # NoStartError otherwise
+        start = np.clip(start, *self.space.bounds.T)
         if start.size == 0:
+            first = self._loss(start)
+            assert first is not None  # NoStartError otherwise
             return _End(True, "every parameter is fixed", first)
-        left, begun, measured, from_here = self.max_iterations, None, False, first
+        left, begun, measured = self.max_iterations, None, False
         for _ in range(1 + _RESUMPTIONS):
-            status, memory = self._descend(from_here, left)
+            status, memory = self._descend(start, begun, left)
             numbers = memory.numbers
             left -= int(numbers[descent.ITERATIONS])
             end = self._end()
@@ -323,7 +324,7 @@ class Search:
                 return _End(False, "max_iterations reached", end)
             if begun is not None and (failed or measured) and not self._is_better(end, begun):
                 break
-            begun = from_here = end
+            begun, start = end, end.free_theta
             measured = not failed
             self._blur = self._rounding(end) if measured else 0.0
         if self._steepness(end) <= descent.STATIONARY:
@@ -338,27 +339,31 @@ class Search:
         )
         return _End(False, message, end, self._blur)
 
-    def _descend(self, start: _Point, max_iterations: int) -> tuple[int, descent.Memory]:
-        """From an evaluated point to where the search ends, and why: EVALUATE where it has had its iterations."""
-        memory = descent.memory(start.free_theta, self.space.bounds, turning_points(self.space), self._blur, self.stationary)
-        no_information = np.zeros((start.gradient.size, start.gradient.size))
-        self._iterate = start
-        point: _Point | None = start
+    def _descend(self, start: Array, known: _Point | None, max_iterations: int) -> tuple[int, descent.Memory]:
+        """From a start, with what is ``known`` of it, to where the search ends, and why: EVALUATE where it has had its
+        iterations."""
+        memory = descent.memory(start, self.space.bounds, turning_points(self.space), self._blur, self.stationary)
+        no_gradient, no_information = np.zeros(start.size), np.zeros((start.size, start.size))
+        self._iterate = known
         most, compiled = self.n_evaluations + 100 * max_iterations, self._compiled()
         n, d = self.likelihood.X.shape
         seconds = _SLOWEST * n * n * (n + 8 * d)
+        begins_compiled, status = known is None and compiled is not None, descent.EVALUATE
+        point = self._loss(start) if known is None and compiled is None else known
         while True:
-            loss, gradient = (point.loss, point.gradient) if point else (math.inf, start.gradient)
-            status = int(descent.advance(memory, loss, gradient, no_information, False, point is None))
-            if memory.numbers[descent.ACCEPTED]:
-                self._iterate = point
+            if not begins_compiled:
+                loss, gradient = (point.loss, point.gradient) if point else (math.inf, no_gradient)
+                status = int(descent.advance(memory, loss, gradient, no_information, False, point is None))
+                if memory.numbers[descent.ACCEPTED]:
+                    self._iterate = point
+            begins_compiled = False
             while compiled is not None and self._goes_on(status, memory, max_iterations, most):
                 began = time.perf_counter()
                 count = 1 if self.callbacks else min(most - self.n_evaluations, max(1, int(_SLICE / seconds)))
                 self._slice(compiled, memory, status, count, max_iterations)
                 seconds = max(time.perf_counter() - began, 1e-6) / max(1, int(compiled.counts[0]))
                 status = int(compiled.counts[2])
-                if compiled.counts[1] == descent.NEEDS_PYTHON:
+                if compiled.counts[1] == descent.NEEDS_PYTHON or not memory.numbers[descent.STARTED]:
                     break
             if not self._goes_on(status, memory, max_iterations, most):
                 return status if status in _ENDED else descent.EVALUATE, memory
@@ -386,14 +391,15 @@ class Search:
         finally:  # after an interrupt, which ends the search, the best of these counts too
             self.n_evaluations += int(compiled.counts[0])
             lowest = _Point(*compiled.lowest_point)
-            if self._lowest is None or lowest.loss < self._lowest.loss:
+            if lowest.loss < (self._lowest.loss if self._lowest else math.inf):
                 self._lowest = lowest
-            if self.best is None or lowest.loss < self.best.loss:
+            if lowest.loss < (self.best.loss if self.best else math.inf):
                 self.best = lowest
         outcome, failure = int(compiled.counts[1]), int(compiled.counts[3])
         if failure != descent.FOUND:
             self._why = SINGULAR if failure == descent.SINGULAR else NO_DENSITY
-        self._iterate = _Point(*descent.iterate(memory))
+        if memory.numbers[descent.STARTED]:
+            self._iterate = _Point(*descent.iterate(memory))
         if self.callbacks and outcome == descent.FOUND:
             value, slope = -float(compiled.loss.result[0]) - self.offset, -compiled.loss.result[1:]
             self._report(self.space.natural(compiled.last), compiled.loss.log_marginal_likelihood, value, slope)

@@ -12,7 +12,7 @@ from fastard._engine.loops.information import OF_SHAPES, average_information, by
 from fastard._engine.loops.likelihood import OF_LENGTH_SCALES, OF_VARIANCE, VALUE, by_noise, log_marginal_likelihood
 from fastard._engine.loops.pairs import contract, product
 from fastard._engine.loops.priors import log_densities
-from fastard._engine.loops.quasi_newton import EVALUATE, EVALUATE_WITH_INFORMATION, ITERATIONS, TRIAL, advance
+from fastard._engine.loops.quasi_newton import EVALUATE, EVALUATE_WITH_INFORMATION, ITERATIONS, STARTED, TRIAL, advance
 from fastard._engine.loops.sweep import ROUNDING
 from fastard._engine.loops.trend import Trend, least_squares, take_out
 from fastard._numba.jit import CUBE, INTEGERS, MATRIX, VECTOR, caller_at, jit, part, separate
@@ -269,7 +269,7 @@ def descend(
     counts : (4,)
         On return: evaluations, the last one's outcome, one of the codes above, what `advance` has answered, and the outcome of
         the last evaluation that had no value, FOUND where all had. NEEDS_PYTHON is not an evaluation yet: the search waits for
-        one. Nor is one that cannot be finished (state[FAILED] < 0), which ends the call.
+        one. Nor is one that cannot be finished (state[FAILED] < 0), which ends the call, or a start that has no value.
     memory, information
         Of the search, and (P, P) for `advance`.
     lowest, last : (1 + 2 P,), (P,)
@@ -293,6 +293,8 @@ def descend(
             stages, alpha, weights, out, result, of_tiles, trend, left_out, stages_at,
         )  # fmt: skip
         if counts[1] == NEEDS_PYTHON or state[FAILED] < 0:
+            return
+        if counts[1] != FOUND and memory.numbers[STARTED] == 0:
             return
         counts[0] += 1
         found = counts[1] == FOUND
