@@ -413,8 +413,10 @@ class Search:
         iterate, lowest = self._iterate, self._lowest
         assert iterate is not None
         assert lowest is not None
-        level = iterate.loss <= lowest.loss + self._blur
-        return iterate if level and self._steepness(iterate) <= self._steepness(lowest) else lowest
+        if iterate.loss > lowest.loss + self._blur:
+            return lowest
+        is_lowest = bool((iterate.free_theta == lowest.free_theta).all())  # as it is nearly always
+        return iterate if is_lowest or self._steepness(iterate) <= self._steepness(lowest) else lowest
 
     def _is_better(self, end: _Point, begun: _Point) -> bool:
         """By more than rounding; or half as steep, where rounding hides which is lower."""
