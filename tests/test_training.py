@@ -480,6 +480,10 @@ def test_rounding_does_not_make_a_search_wander():
     assert "rounding errors end the search" in model.message
     assert model.log_marginal_likelihood > 1122.5
     assert model.n_evaluations < 200
+    # How much rounding does is measured at points beside the end, which are not the end themselves: they have left the bounds.
+    ends_at_bounds = fastard.fit(X, y, noise_variance_bounds=(1e-6 * y.var(), y.var()))
+    assert "at a bound: signal_variance, noise_variance" in ends_at_bounds.message
+    assert free_gradient(ends_at_bounds, X, y) < 1.0
 
 
 def test_a_default_start_that_is_singular_is_shortened():

@@ -430,11 +430,12 @@ class Search:
 
     def _rounding(self, point: _Point) -> float:
         """Nats by which rounding may tell two points' losses apart here."""
-        losses = [point.loss]
+        losses, lowest, best = [point.loss], self._lowest, self.best
         for probe in range(_PROBES):
             signs = np.where(np.arange(point.free_theta.size) % 2 == probe % 2, 1.0, -1.0)
             near = self._loss(np.clip(point.free_theta + _NEAR * (1.0 + probe) * signs, *self.space.bounds.T))
             losses.append(near.loss if near else point.loss)
+        self._lowest, self.best = lowest, best  # none of these is better but by chance, and some have left a bound
         return _BLUR * (max(losses) - min(losses))
 
     def _steepness(self, point: _Point) -> float:
