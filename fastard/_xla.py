@@ -27,6 +27,7 @@ Array = NDArray[Any]
 
 _TARGET = "fastard_host_callback"
 _HEADER = "xla/ffi/api/c_api.h"  # of XLA's interface, as jaxlib has it
+_SINCE = (0, 6, 2)  # JAX takes a function as a host callback; before, 0.5 say, an object of XLA's
 _INTERNAL = 13  # XLA_FFI_Error_Code_INTERNAL
 
 
@@ -89,7 +90,9 @@ _lower_by_pure_callback = mlir.lower_fun(_pure_callback, multiple_results=False)
 def _lower_on_cpu(context: Any, theta: Any, *, callback: HostCallback) -> Any:
     if context.avals_in[0].dtype not in _TYPES.values() or not _is_registered():
         return _lower_by_pure_callback(context, theta, callback=callback)
-    context.module_context.add_keepalive(callback)
+    # As of a callback of JAX's own: such programs run while their caller waits, without which one that was dropped, or an
+    # interpreter that exits, would be overtaken; and they hold what is given here as long as they run.
+    context.module_context.add_host_callback(callback)
     return jax.ffi.ffi_lowering(_TARGET)(context, theta, number=np.int64(callback.number))
 
 
@@ -222,7 +225,7 @@ def _is_registered() -> bool:
     """Whether XLA knows the handler; else the installed JAX has no interface that is known here."""
     try:
         jax.local_devices(backend="cpu")  # before which it would be registered later, and an error raised then
-        if _version()[0] != 0:
+        if _version()[0] != 0 or jax.__version_info__ < _SINCE:
             return False
         address = ctypes.cast(_handler, ctypes.c_void_p).value
         jax.ffi.register_ffi_target(_TARGET, jax.ffi.pycapsule(address), platform="cpu")

@@ -1,9 +1,12 @@
 """Calls from JAX's programs to Python, by XLA's own interface and by JAX's."""
 
 import gc
+import textwrap
+import time
 
 import numpy as np
 import pytest
+from conftest import run_python
 
 jax = pytest.importorskip("jax")
 import jax.numpy as jnp  # noqa: E402
@@ -28,7 +31,7 @@ def interface(request, monkeypatch):
 
 
 def test_the_installed_jax_has_xlas_interface():
-    assert hasattr(jax, "ffi") == _xla._is_registered()
+    assert (jax.__version_info__ >= _xla._SINCE) == _xla._is_registered()
 
 
 @pytest.mark.usefixtures("interface")
@@ -66,3 +69,36 @@ def test_what_is_compiled_keeps_the_function():
     jax.clear_caches()
     gc.collect()
     assert number not in _xla._CALLBACKS
+
+
+def slow_squares(theta):
+    time.sleep(0.2)
+    return squares(theta)
+
+
+def test_a_program_that_is_forgotten_while_it_runs():
+    M = jnp.ones((500, 500))
+
+    def found():
+        value = _xla.differentiable(_xla.HostCallback(slow_squares))
+        return jax.jit(lambda theta, M: value(theta + 0.0 * (M @ M)[0, 0]))(THETA, M)
+
+    one = found()
+    gc.collect()
+    assert float(one) == 55.0
+
+
+def test_python_exits_after_what_still_runs():
+    script = """
+        import time
+        import jax, jax.numpy as jnp, numpy as np
+        from fastard import _xla
+
+        def slow(theta):
+            time.sleep(0.3)
+            return np.concatenate([theta[:1], theta])
+
+        value = jax.jit(lambda theta, M: _xla.HostCallback(slow)(theta + 0.0 * (M @ M)[0, 0]))
+        value(jnp.ones(2), jnp.ones((500, 500)))
+    """
+    run_python(textwrap.dedent(script), timeout=60)
