@@ -28,6 +28,7 @@ class Chain:
     def __init__(self, key: Hashable, mcmc: Any, sample: Callable[[_xla.HostCallback], None]) -> None:
         self.key = key
         self._data_term: Callable[[Any], Array] | None = None
+        self._error: BaseException | None = None  # of the data term's, which JAX tells as text of its own
         callback = _xla.HostCallback(self._evaluate)
         self._sampler = copy.copy(mcmc.sampler)
         self._sampler._model = lambda: sample(callback)
@@ -44,12 +45,20 @@ class Chain:
                 return jax.block_until_ready(self._compiled(start))  # type: ignore[no-any-return]
             self._mcmc.run(seed)  # it compiles one step, and that once
             return jax.block_until_ready((self._mcmc._states, self._mcmc._last_state))  # type: ignore[no-any-return]
+        except Exception:
+            if self._error is not None:
+                raise self._error from None
+            raise
         finally:
             self._data_term = self._mcmc._states = self._mcmc._last_state = None
 
     def _evaluate(self, theta: Any) -> Array:
         assert self._data_term is not None
-        return self._data_term(theta)
+        try:
+            return self._data_term(theta)
+        except BaseException as error:
+            self._error = error
+            raise
 
     def _after_start(self, start: Any) -> tuple[Any, Any]:
         """All steps in one program; NumPyro's own is a new one for each call."""
