@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 _YEAR, _MONTH = r"(1[89]|20)\d\d", r"(0?[1-9]|1[0-2])"
 
-# English names of months, with a day or a year or both, and maybe a day of the week before and a time behind
+# English names of months with a year, and maybe a day, a day of the week before and a time behind
 _NAMED = (
-    r"(?=.*\d)((mon|tue|wed|thu|fri|sat|sun)[a-z]*[.,]*\s+)?(\d{1,4}(st|[nr]d|th|\.)?[\s/-]*)?"
+    rf"((mon|tue|wed|thu|fri|sat|sun)[a-z]*[.,]*\s+)?(?=.*(?<!\d){_YEAR}(?!\d))(\d{{1,4}}(st|[nr]d|th|\.)?[\s/-]*)?"
     r"(jan(uary)?|feb(ruary)?|mar(ch)?|apr(il)?|may|june?|july?|aug(ust)?|sept?(ember)?|oct(ober)?|nov(ember)?|dec(ember)?)\.?"
     r"([\s/-]+\d{1,2}(st|[nr]d|th)?)?(,?[\s/-]*\d{4})?([\sT,]+(at )?\d{1,2}:\d{2}.*)?"
 )
@@ -19,12 +19,19 @@ _DATE = re.compile(
     re.IGNORECASE,
 )
 
+_DECIMAL_COMMA = re.compile(r"[+-]?(\d+,\d*|,\d+)([eE][+-]?\d+)?")
+
 MOST_CATEGORIES = 20  # more different texts than these are no categories, unless somebody says so
 
 
 def is_date(text: str) -> bool:
     """Whether it is written as a date, a month of a year, or a time of the day is, in whatever order."""
     return _DATE.fullmatch(text) is not None
+
+
+def has_decimal_comma(text: str) -> bool:
+    """Whether it is a number with one comma, and no point, in it: of 1,234 that may be a separator of thousands."""
+    return _DECIMAL_COMMA.fullmatch(text.strip()) is not None
 
 
 def are_categories(texts: Sequence[str]) -> bool:

@@ -497,19 +497,35 @@ def test_dates_are_numbers_by_the_remedy_or_categories_by_name():
         assert named.predict(frame).shape == (N,)
         with pytest.raises(ValueError, match="unknown in training"):
             named.predict(frame.assign(day="2024-05-04"))
-    assert fit(X=frame.assign(day=["1.2", "2024-05-01", "x"] * 2)).predict(frame[:0:-1].assign(day="x")).shape == (N - 1,)
+    assert fit(X=frame.assign(day=["1.2", "x", "y"] * 2)).predict(frame[:0:-1].assign(day="x")).shape == (N - 1,)
+
+
+@pytest.mark.parametrize(
+    ("entries", "told"),
+    [
+        (["0,5", "1,0"], "text with decimal commas"),
+        (["1", "2", "n/a"], "text in column 'b'"),
+        (["2024-01-05", "2024-01-06", "unknown"], "text of dates or times in column 'b'"),
+    ],
+)
+def test_numbers_and_dates_with_an_odd_one_are_no_categories(entries, told):
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"a": np.arange(12.0), "b": entries * (12 // len(entries))})
+    with pytest.raises(TypeError, match=told):
+        fastard.fit(frame, np.arange(12.0))
+    assert fastard.fit(frame, np.arange(12.0), categorical=["b"]).predict(frame).shape == (12,)
 
 
 def test_what_is_a_date():
     """And which categories are none: months and days by themselves, names, versions, ranges."""
     dates = (
         "2024-05-31|1.5.2024|31/12/99|12:30|12:30 PM|2024-05-31 14:30|2024-01|2024/1|01/2024|5 Jan 2024|05 January 2024|"
-        "Jan 5, 2024|5-Jan-2024|05-Jan-24|2024-Jan-05|05JAN2024|Jan 2024|Jan-24|5-Jan|5th May 2024|May 5th, 2024|5 Sept. 2024|"
+        "Jan 5, 2024|5-Jan-2024|2024-Jan-05|05JAN2024|Jan 2024|5th May 2024|May 5th, 2024|5 Sept. 2024|"
         "Monday 5 Jan 2024|Fri, 5 Jan 2024 14:30:00 +0000|Thu Jan  5 14:30:00 2024|May 5, 2024 at 3:15 PM"
     )
     others = (
         "Jan|May|March|sunday|mon 5|type 5|model 2024|2024|2024Q1|1-2|10-20|2024-13|1000-10|1.5|1:2|3/4|MARCH1|SEPT2|DEC10|"
-        "may be 5|May flower 12|deck 5|marc 5|24-Jan-x"
+        "may be 5|May flower 12|deck 5|marc 5|24-Jan-x|mar-3|Oct-4|SEP-14|MAR1234|DEC0001|12JAN|5-Jan|Jan-24"
     )
     assert [text for text in dates.split("|") if not _text.is_date(text)] == []
     assert [text for text in others.split("|") if _text.is_date(text)] == []

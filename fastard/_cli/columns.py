@@ -13,14 +13,13 @@ from fastard._arrays import Array
 from fastard._cli.formats import (
     Record,
     TableError,
-    has_decimal_comma,
     has_fortran_exponent,
     has_thousands,
     is_missing,
     number,
     resembles_number,
 )
-from fastard._text import are_categories, is_date, listed, quoted, shortened
+from fastard._text import are_categories, has_decimal_comma, is_date, listed, quoted, shortened
 
 _AMBIGUOUS_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
 
@@ -234,7 +233,7 @@ def _complaint(cell: str, column: Column, may_be_ignored: bool, what: str) -> st
     ignore = f", or leave the column out: --ignore {_shell([column.name])}" if may_be_ignored else ""
     remedy = "make it one"
     if is_date(text):
-        remedy = _DATES
+        remedy = f"{_DATES}, or declare categories: --categorical {_shell([column.name])}" if may_be_ignored else _DATES
     elif what == "units":
         remedy = _WITHOUT_UNITS
     elif may_be_ignored and what == "text":

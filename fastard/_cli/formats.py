@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from fastard._text import quoted
+from fastard._text import has_decimal_comma, quoted
 
 
 class TableError(ValueError):
@@ -43,8 +43,6 @@ _ERROR_VALUE = r"(N/?[A-Z]|DIV/0!|\w+[!?])"  # after its #, of a spreadsheet: in
 _MISSING = re.compile(rf"na|n/a|nan|<na>|null|none|\?|-|\.|#{_ERROR_VALUE}", re.IGNORECASE)
 
 _COMMENT = re.compile(rf"\s*#(?!{_ERROR_VALUE}\s*([,;\t]|$))", re.IGNORECASE)
-
-_DECIMAL_COMMA = re.compile(r"[+-]?(\d+,\d*|,\d+)([eE][+-]?\d+)?")
 
 _FORTRAN = re.compile(r"[+-]?(\d+(?:\.\d*)?|\.\d+)[dD][+-]\d+")
 
@@ -80,11 +78,6 @@ def number(cell: str) -> float | None:
         return None if "_" in cell else float(cell)  # Python's float reads 1_000
     except ValueError:
         return None
-
-
-def has_decimal_comma(cell: str) -> bool:
-    """Whether it is a number with one comma, and no point, in it: of 1,234 that may be a separator of thousands."""
-    return _DECIMAL_COMMA.fullmatch(cell.strip()) is not None
 
 
 def has_thousands(cell: str) -> bool:

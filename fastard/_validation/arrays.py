@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastard._arrays import Array, read_only
-from fastard._text import is_date
+from fastard._text import has_decimal_comma, is_date
 
 FLOAT64 = np.dtype(np.float64)
 
@@ -118,14 +118,15 @@ def _type_name(value: Any) -> str:
 
 _DAYS = (
     "make dates numbers, days since 1970-01-01 say, as the command line does: (pandas.to_datetime(column, utc=True, "
-    "format='ISO8601') - pandas.Timestamp(0, tz='UTC')) / pandas.Timedelta(days=1); times of the day numbers of hours; "
-    "dates in another form need their own format, '%d %b %Y' say"
+    "format='ISO8601') - pandas.Timestamp(0, tz='UTC')) / pandas.Timedelta(days=1); times of the day numbers of "
+    "hours; dates such as 5 Jan 2024 want format='%d %b %Y'"
 )
 
 # What an array or a DataFrame holds that is no number, and what to do about it.
 _REMEDIES = {
     "text": "pass numbers",
     "text of numbers": "the text reads as numbers: pass numpy.asarray({name}, dtype=float)",
+    "text with decimal commas": "write a point for the comma: column.str.replace(',', '.').astype(float)",
     "dates or times": _DAYS,
     "text of dates or times": _DAYS,
     "durations": "make durations numbers: column / pandas.Timedelta(days=1), say",
@@ -142,6 +143,7 @@ _REMEDIES_OF_INPUTS = {
     "function, does so itself with the columns in its categorical=",
     "text of numbers": "the text reads as numbers: convert it, column.astype(float) or numpy.asarray({name}, dtype=float); "
     f"{_CATEGORIES}",
+    "text with decimal commas": f"write a point for the comma: column.str.replace(',', '.').astype(float); {_CATEGORIES}",
     "text of dates or times": f"{_DAYS}; {_CATEGORIES}",
 }
 _REMEDIES_OF = {
@@ -158,6 +160,8 @@ def _no_number(entry: Any) -> str | None:
     if isinstance(entry, str | bytes):
         if is_digits(entry):
             return "text of numbers"
+        if isinstance(entry, str) and has_decimal_comma(entry):
+            return "text with decimal commas"
         return "text of dates or times" if isinstance(entry, str) and is_date(entry.strip()) else "text"
     if isinstance(entry, datetime.timedelta | np.timedelta64):
         return "durations"

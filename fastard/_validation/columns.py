@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastard._arrays import Array, NamedColumns
-from fastard._text import MOST_CATEGORIES, are_categories, is_date, listed
+from fastard._text import MOST_CATEGORIES, are_categories, has_decimal_comma, is_date, listed
 from fastard._validation.arrays import is_digits, real_array
 from fastard._validation.data import inputs
 from fastard._validation.names import by_column
@@ -121,11 +121,12 @@ def _declared(X: Any, j: int) -> list[Any] | None:
 
 
 def _is_text(column: NDArray[Any]) -> bool:
-    """Whether it holds text, and missing values at most besides; digits and dates are numbers that were read as text."""
+    """Whether it holds text, and missing values at most besides; not what mostly reads as numbers or dates."""
     text = [entry for entry in column if not _is_missing(entry)]
     if not text or not all(isinstance(entry, str) for entry in text):
         return False
-    return not (all(map(is_digits, text)) or all(is_date(entry.strip()) for entry in text))
+    others = [is_digits(entry) or has_decimal_comma(entry) or is_date(entry.strip()) for entry in text]
+    return 2 * sum(others) <= len(text)
 
 
 def _come_again(column: str, entries: NDArray[Any]) -> None:
