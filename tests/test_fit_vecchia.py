@@ -90,6 +90,18 @@ def test_predictions_from_all_points_are_the_exact_models():
     np.testing.assert_array_equal(model.predict(points[3:4], neighbors=50), near[0][3:4])
 
 
+def test_all_points_as_neighbours_are_factored_once():
+    """And not for each of the predicted points, which no interrupt could end."""
+    X, y = problem(1500)
+    model = fastard.fit_vecchia(X, y, neighbors=20, rng=0, max_iterations=1)
+    points = np.random.default_rng(1).uniform(size=(2000, 2))
+    mean, deviation = model.predict(points, return_std=True, neighbors=1500)
+    few = model.predict(points[:2], return_std=True, neighbors=1499)
+    np.testing.assert_allclose(mean[:2], few[0], atol=1e-6)
+    np.testing.assert_allclose(deviation[:2], few[1], rtol=1e-3)
+    assert "accuracy() tells" in str(model.summary())
+
+
 def test_draws_are_those_of_the_exact_posterior():
     X, y = problem(250)
     model = fastard.fit_vecchia(X, y, neighbors=40, rng=0)

@@ -129,7 +129,8 @@ def test_neighbours_that_tell_nothing_are_left_out(name, length_scale, most, at_
     mean, deviation = predict(model, points, 256, 0.0, None, 2, leaves_out=True)
     assert np.abs(mean[:, 0] - waves(points)).max() < most
     assert np.abs(mean[:, 1] - 5.0 - np.sin(points[:, 0])).max() < most
-    assert deviation.max() < most
+    assert d == 5 or deviation.min() > 1e-7  # what was left out is not known better than to rounding errors
+    assert deviation.max() < max(most, 2e-7)
     alone = predict(model, points[7:8], 256, 0.0, None, 1, leaves_out=True)
     np.testing.assert_array_equal(alone[0][0], mean[7])
     assert alone[1][0] == deviation[7]

@@ -49,9 +49,12 @@ class _Typing:
         if kws or not is_known:
             return self._context.resolve_function_type(function, args, kws)
         args = tuple(map(types.unliteral, args)) if name in _OF_SHAPES else tuple(args)
-        if (name, args) not in _signatures:
-            _signatures[name, args] = self._context.resolve_function_type(function, args, kws)
-        return _signatures[name, args]
+        found = _signatures.get((name, args))
+        if found is None:
+            found = self._context.resolve_function_type(function, args, kws)
+            if found is not None:
+                _signatures[name, args] = found
+        return found
 
 
 class _Library(JITCodeLibrary):

@@ -183,5 +183,5 @@ def predict_independent(
             for t in range(targets):
                 mean[task, t] += row[width + t] * row[size - 1]
             total -= row[size - 1] * row[size - 1]
-        left[task] = total
+        left[task] = max(total, ROUNDING * variance)  # what was left out is not known better
         task = next_task(state)
