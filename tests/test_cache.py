@@ -614,3 +614,81 @@ def test_line_on_a_real_terminal(site):
     assert subprocess.run(command, capture_output=True, check=True).stderr == b""
     """
     run_copy(site, script)
+
+
+# --- beside a command -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def several_cores(monkeypatch):
+    """On a machine with one, too."""
+    monkeypatch.setattr(_warmup, "default_threads", lambda: 2)
+
+
+def test_what_is_compiled_beside_a_command_is_what_it_needs(site):
+    """All of it is loaded by the command, and nothing is compiled beside the next one."""
+    script = """
+    import contextlib, io, os, sys
+    from pathlib import Path
+    from fastard import _warmup
+    from fastard._cli.main import main
+    from fastard._numba.cache import Cache
+
+    def files():
+        return {path.name for path in Path(os.environ["NUMBA_CACHE_DIR"]).rglob("*.nbc")}
+
+    _warmup.default_threads = lambda: 2
+    with _warmup.compiling_beside("matern32") as child:
+        assert child.wait(200) == 0
+    there, loaded, load = files(), set(), Cache.load_overload
+
+    def recording(self, sig, context):
+        result = load(self, sig, context)
+        if result is not None:
+            loaded.add(self._key(sig, context.codegen())[1])
+        return result
+
+    Cache.load_overload = recording
+    table = Path("data.csv")
+    table.write_text("".join(f"{i % 7},{i % 5},{i}\\n" for i in range(60)))
+    with contextlib.redirect_stdout(io.StringIO()):
+        assert main(["fit", "data.csv", "--target", "3", "--kernel", "matern32", "--test-fraction", "0.5"]) == 0
+    unused = {name for name in there - loaded if not name.startswith("fastard._numba.elementary.")}  # a part of others
+    assert len(there) > 15 and not unused, unused
+    with _warmup.compiling_beside("matern32") as child:
+        print(child)
+    """
+    assert run_copy(site, "os.chdir(os.path.dirname(os.environ['SITE']))\n" + textwrap.dedent(script)) == "None\n"
+
+
+def test_the_process_beside_ends_with_the_command(place, several_cores):
+    started = []
+
+    def command():
+        with _warmup.compiling_beside("rbf") as child:
+            started.append(child)
+            assert child.poll() is None
+            raise LookupError
+
+    with pytest.raises(LookupError):
+        command()
+    assert started[0].poll() is not None
+    with _warmup.compiling_beside("rbf") as child:
+        child.stdin.close()  # as when this process is killed
+        assert child.wait(60) == 1
+
+
+@pytest.mark.parametrize("why", ["one thread", "one core", "no cache", "no Python", "frozen", "cannot be started"])
+def test_nothing_is_compiled_beside_where_it_would_not_help(place, several_cores, monkeypatch, why):
+    if why == "one core":
+        monkeypatch.setattr(_warmup, "default_threads", lambda: 1)
+    elif why == "no cache":
+        monkeypatch.setattr(_cache, "places", list)
+    elif why == "no Python":
+        monkeypatch.setattr(sys, "executable", "/usr/bin/true")
+    elif why == "frozen":
+        monkeypatch.setattr(sys, "frozen", True, raising=False)
+    elif why == "cannot be started":
+        monkeypatch.setattr(sys, "executable", str(place / "python"))
+    with _warmup.compiling_beside("rbf", 1 if why == "one thread" else None) as child:
+        assert child is None

@@ -280,6 +280,7 @@ def _fit(options: argparse.Namespace) -> int:
     from fastard._cli.study import split, study
     from fastard._cli.tables import read_dataset
     from fastard._progress import note, progress
+    from fastard._warmup import compiling_beside
 
     if options.neighbors is not None and not options.vecchia:
         raise OptionsError("--neighbors is of --vecchia; add that, or leave it out")
@@ -316,31 +317,33 @@ def _fit(options: argparse.Namespace) -> int:
             "out by --ignore, or make them numbers in the file"
         )
     training, test = split(data, options.test_fraction, options.seed)
-    with progress(_ADVICE) as callback:
-        result = study(
-            training,
-            test,
-            callback=callback,
-            kernel=options.kernel or (_KERNEL_OF_MANY if options.vecchia else _KERNEL),
-            n_restarts=options.restarts,
-            seed=options.seed,
-            n_threads=options.threads,
-            mean=options.mean,
-            mean_estimation=options.mean_estimation or "ml",
-            neighbors=(options.neighbors or _NEIGHBORS) if options.vecchia else None,
-        )
-    with contextlib.ExitStack() as others:  # what was learned is not lost where one of the ways to tell it fails
-        if options.plot:
-            others.callback(write_chart, result, options.plot)
-        if options.report:
-            from fastard._cli.page import write_page
+    kernel = options.kernel or (_KERNEL_OF_MANY if options.vecchia else _KERNEL)
+    with compiling_beside(kernel, 1 if options.vecchia else options.threads):
+        with progress(_ADVICE) as callback:
+            result = study(
+                training,
+                test,
+                callback=callback,
+                kernel=kernel,
+                n_restarts=options.restarts,
+                seed=options.seed,
+                n_threads=options.threads,
+                mean=options.mean,
+                mean_estimation=options.mean_estimation or "ml",
+                neighbors=(options.neighbors or _NEIGHBORS) if options.vecchia else None,
+            )
+        with contextlib.ExitStack() as others:  # what was learned is not lost where one of the ways to tell it fails
+            if options.plot:
+                others.callback(write_chart, result, options.plot)
+            if options.report:
+                from fastard._cli.page import write_page
 
-            others.callback(write_page, result, options.report, options.data, options.save)
-        if options.json:
-            others.callback(write_json, result, options.json)
-        if options.save:
-            others.callback(save_model, result, options.save)
-        show_study(result)
+                others.callback(write_page, result, options.report, options.data, options.save)
+            if options.json:
+                others.callback(write_json, result, options.json)
+            if options.save:
+                others.callback(save_model, result, options.save)
+            show_study(result)
     return 0
 
 
@@ -380,8 +383,10 @@ def _predict(options: argparse.Namespace) -> int:
 
 def _demo(options: argparse.Namespace) -> int:
     from fastard._cli.demo import run
+    from fastard._warmup import compiling_beside
 
-    return 0 if run(options.n, options.threads) else 1
+    with compiling_beside(_KERNEL, options.threads):
+        return 0 if run(options.n, options.threads) else 1
 
 
 def _info(_: argparse.Namespace) -> int:

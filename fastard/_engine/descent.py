@@ -12,6 +12,7 @@ from fastard._arrays import Array, read_only
 from fastard._engine.evaluate import watching_steps
 from fastard._engine.loo import watching_tiles
 from fastard._engine.loops import loo
+from fastard._engine.loops.information import OF_INFORMATION, average_information
 from fastard._engine.loops.likelihood import OF_LENGTH_SCALES, VALUE
 from fastard._engine.loops.objective import (
     FOUND,
@@ -82,15 +83,29 @@ __all__ = [
     "Loss",
     "Memory",
     "advance",
+    "compile_search",
     "iterate",
     "memory",
     "natural",
+    "search_is_cached",
 ]
 
 
 def iterate(memory: Memory) -> tuple[Array, float, Array]:
     """Where the search stands, the loss and its gradient there."""
     return memory.vectors[ITERATE].copy(), float(memory.scalars[LOSS]), memory.vectors[GRADIENT].copy()
+
+
+def search_is_cached() -> bool:
+    """Whether what `compile_search` compiles lies on disk."""
+    return bool(average_information.is_cached(OF_INFORMATION))
+
+
+def compile_search() -> None:
+    """Of what `descend` calls all but the loss, each by itself."""
+    one = np.ones(1)
+    advance(memory(one, np.array([[0.0, 2.0]]), one), 1.0, one, np.eye(1), False, False)
+    average_information.address(OF_INFORMATION)
 
 
 class FreeParameters(NamedTuple):

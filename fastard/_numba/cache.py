@@ -184,6 +184,16 @@ class Cache(NullCache):
         _compiling(self._dispatcher)
         return None
 
+    def holds(self, sig: Any, target_context: Any) -> bool:
+        """Whether `load_overload` would find it; nothing is loaded."""
+        key, name = self._key(sig, target_context.codegen())
+        if seal := stamp():
+            for place in places():
+                with contextlib.suppress(Exception):
+                    _read(os.path.join(place, name), seal, key)
+                    return True
+        return False
+
     def save_overload(self, sig: Any, data: Any) -> None:
         _compiling(self._dispatcher, ends=True)
         seal = stamp()

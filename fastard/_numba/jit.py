@@ -85,8 +85,12 @@ def separate(function: Callable[..., Any] | None = None, *, entry: bool = False,
     def address(argument_types: Any) -> int:
         return symbols.address(symbols.compiled_for(dispatcher, argument_types))
 
+    def is_cached(argument_types: Any) -> bool:
+        return bool(dispatcher._cache.holds(argument_types, dispatcher.targetctx))
+
     call.compile = dispatcher.compile  # type: ignore[attr-defined]  # what `parallel_call_watched` asks for
     call.address = address  # type: ignore[attr-defined]  # for `caller_at`
+    call.is_cached = is_cached  # type: ignore[attr-defined]  # for `compiling_beside`
 
     def typed(*arguments: Any) -> Any:
         return symbols.compiled_for(dispatcher, arguments).signature

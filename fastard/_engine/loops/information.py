@@ -211,6 +211,13 @@ def add_products(W, S, across, information):
             information[a, b] = information[b, a] = 0.5 * information[a, b]
 
 
+# What `average_information` takes from `descend`.
+OF_INFORMATION = (
+    INTEGERS, types.int64, types.int64, MATRIX, MATRIX, types.int64, types.boolean, INTEGERS, MATRIX, MATRIX, VECTOR,
+    types.float64, types.int64, INTEGERS, types.float64, MATRIX, types.int64, VECTOR, types.float64, types.int64,
+)  # fmt: skip
+
+
 @separate(cold=True)
 def average_information(
     state, pool, workers, A, U, free, tied, columns, alpha, residual, diagonal, noise, tile, number, unit_of_mean, information,
