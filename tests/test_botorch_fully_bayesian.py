@@ -188,6 +188,27 @@ def test_no_data_is_kept():
     assert data() is None
 
 
+def test_what_ends_a_chain_from_within_comes_out_as_it_is(monkeypatch):
+    _KEPT.clear()
+    data_term = fully_bayesian._data_term
+    calls = iter(range(10**9))
+
+    def ends(model):
+        found = data_term(model)
+
+        def of(theta):
+            if next(calls) == 40:  # when the compiled chain is under way
+                raise KeyboardInterrupt
+            return found(theta)
+
+        return of
+
+    monkeypatch.setattr(fully_bayesian, "_data_term", ends)
+    with pytest.raises(KeyboardInterrupt):
+        fit_fully_bayesian_model_nuts(of_fewer(N), **_SHORT)
+    assert _KEPT == []
+
+
 def test_few_chains_are_kept():
     _KEPT.clear()
     for index in range(20):
