@@ -170,17 +170,18 @@ def test_the_derivative_of_a_tied_term_has_the_same_bits_on_any_number_of_thread
 
 def test_isotropic_sums_no_dimension(monkeypatch):
     """fit() and the integrations ask the engine for one row of the product, whatever d."""
-    from fastard._engine import evaluate as _engine
+    from fastard._engine import descent, evaluate
 
     rows = []
-    ordered_columns = _engine.ordered_columns
+    ordered_columns = evaluate.ordered_columns
 
     def spy(*arguments):
         columns, free, tied = ordered_columns(*arguments)
         rows.append((free, tied))
         return columns, free, tied
 
-    monkeypatch.setattr(_engine, "ordered_columns", spy)
+    for module in (descent, evaluate):
+        monkeypatch.setattr(module, "ordered_columns", spy)
     X, y = two_of_four()
     fastard.fit(X, y, length_scale_groups="isotropic", max_iterations=3)
     assert set(rows[:-1]) == {(1, True)}  # the last one has no gradient
