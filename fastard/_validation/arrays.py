@@ -122,11 +122,13 @@ _DAYS = (
     "hours; dates such as 5 Jan 2024 want format='%d %b %Y'"
 )
 
+_POINTS = "write a point for the comma: column.str.replace(',', '.').astype(float)"
+
 # What an array or a DataFrame holds that is no number, and what to do about it.
 _REMEDIES = {
     "text": "pass numbers",
     "text of numbers": "the text reads as numbers: pass numpy.asarray({name}, dtype=float)",
-    "text with decimal commas": "write a point for the comma: column.str.replace(',', '.').astype(float)",
+    "text with decimal commas": _POINTS,
     "dates or times": _DAYS,
     "text of dates or times": _DAYS,
     "durations": "make durations numbers: column / pandas.Timedelta(days=1), say",
@@ -143,7 +145,7 @@ _REMEDIES_OF_INPUTS = {
     "function, does so itself with the columns in its categorical=",
     "text of numbers": "the text reads as numbers: convert it, column.astype(float) or numpy.asarray({name}, dtype=float); "
     f"{_CATEGORIES}",
-    "text with decimal commas": f"write a point for the comma: column.str.replace(',', '.').astype(float); {_CATEGORIES}",
+    "text with decimal commas": f"{_POINTS}; {_CATEGORIES}",
     "text of dates or times": f"{_DAYS}; {_CATEGORIES}",
 }
 _REMEDIES_OF = {
@@ -158,11 +160,7 @@ _PLAIN_NUMBERS = (int, float, np.integer, np.floating, np.bool_, type(None))  # 
 def _no_number(entry: Any) -> str | None:
     """Which of these an entry of an array of objects is; None for a number."""
     if isinstance(entry, str | bytes):
-        if is_digits(entry):
-            return "text of numbers"
-        if isinstance(entry, str) and has_decimal_comma(entry):
-            return "text with decimal commas"
-        return "text of dates or times" if isinstance(entry, str) and is_date(entry.strip()) else "text"
+        return kind_of_text(entry)
     if isinstance(entry, datetime.timedelta | np.timedelta64):
         return "durations"
     if isinstance(entry, datetime.date | datetime.time | np.datetime64):
@@ -226,6 +224,15 @@ def _refuse_objects(name: str, raw: NDArray[Any], names: list[str] | None) -> No
         known = _REMEDIES | _REMEDIES_OF.get(name, {})
         remedies = "; ".join(dict.fromkeys(known[kind].format(name=name) for kind, *_ in found))
         raise TypeError(f"{name} must hold numbers, got {told}{others}; {remedies}")
+
+
+def kind_of_text(entry: str | bytes) -> str:
+    """Which of these a text is: "text" where it reads as nothing else."""
+    if is_digits(entry):
+        return "text of numbers"
+    if isinstance(entry, str) and has_decimal_comma(entry):
+        return "text with decimal commas"
+    return "text of dates or times" if isinstance(entry, str) and is_date(entry.strip()) else "text"
 
 
 def is_digits(text: str | bytes) -> bool:

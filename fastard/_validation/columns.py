@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastard._arrays import Array, NamedColumns
-from fastard._text import MOST_CATEGORIES, are_categories, has_decimal_comma, is_date, listed
-from fastard._validation.arrays import is_digits, real_array
+from fastard._text import MOST_CATEGORIES, are_categories, listed
+from fastard._validation.arrays import kind_of_text, real_array
 from fastard._validation.data import inputs
 from fastard._validation.names import by_column
 
@@ -125,8 +125,8 @@ def _is_text(column: NDArray[Any]) -> bool:
     text = [entry for entry in column if not _is_missing(entry)]
     if not text or not all(isinstance(entry, str) for entry in text):
         return False
-    others = [is_digits(entry) or has_decimal_comma(entry) or is_date(entry.strip()) for entry in text]
-    return 2 * sum(others) <= len(text)
+    others = sum(kind_of_text(entry) != "text" for entry in text)
+    return 2 * others <= len(text)
 
 
 def _come_again(column: str, entries: NDArray[Any]) -> None:
