@@ -83,7 +83,7 @@ def test_round_trip_of_two_outputs_known_variances_and_a_shape(kernel, tmp_path)
 
 def test_round_trip_of_one_block(tmp_path):
     model = trained(n=60, neighbors=100)
-    assert model._exact_of(1) is not None
+    assert model._is_one_block
     model.save(tmp_path / "model.npz")
     assert_same_model(fastard.load(tmp_path / "model.npz"), model)
 

@@ -162,13 +162,14 @@ class VecchiaGaussianProcess:
     def _term(self) -> Term:
         return Term(self.kernel, self.length_scale, self.signal_variance)
 
-    def _exact_of(self, neighbors: int) -> GaussianProcess | None:
-        """The exact model of the same parameters, where all points are one block, or so many neighbours are all of them."""
-        is_exact = self._likelihood.blocks.starts.size == 1 or neighbors >= len(self._likelihood.X)
-        return self._exact if is_exact else None
+    @property
+    def _is_one_block(self) -> bool:
+        """Of all points: then it is the exact model."""
+        return self._likelihood.blocks.starts.size == 1
 
     @cached_property
     def _exact(self) -> GaussianProcess:
+        """The exact model of the same parameters."""
         return _exact_model(self)
 
     @cached_property
@@ -234,8 +235,8 @@ class VecchiaGaussianProcess:
         297-312.
         """
         neighbors, leaves_out = _to_predict_from(neighbors)
-        if exact := self._exact_of(neighbors):
-            return exact.predict(
+        if self._is_one_block or neighbors >= len(self._X):
+            return self._exact.predict(
                 X, return_std=return_std, include_noise=include_noise, observation_variance=observation_variance
             )
         points = self._points(X)
@@ -291,8 +292,8 @@ class VecchiaGaussianProcess:
         size = validate.count("size", size, least=1)
         neighbors, leaves_out = _to_predict_from(neighbors)
         random = validate.generator(rng)
-        if exact := self._exact_of(1):
-            return exact.sample(X, size, random, include_noise)
+        if self._is_one_block:
+            return self._exact.sample(X, size, random, include_noise)
         points = self._points(X)
         values = self._of_rows(draw, self._local, points, neighbors, size, random, self.n_threads, leaves_out)
         if include_noise:
